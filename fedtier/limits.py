@@ -1,0 +1,50 @@
+"""Every bound of the protocol and the runtime, in one place.
+
+Units are the last word of each name. A limit that a file may set has its default here and its
+allowed range beside it.
+"""
+
+from __future__ import annotations
+
+KIB = 1024
+MIB = 1024 * KIB
+
+# The tree
+TIERS_MAX = 8
+NODE_ID_CHARACTERS_MAX = 40
+CHILDREN_MAX = 4096
+RESERVED_IDS = frozenset({"all", "operator"})
+
+# Messages
+PART_BYTES_MIN = 4 * KIB
+PART_BYTES_MAX = 1 * MIB
+PART_BYTES_DEFAULT = 64 * KIB
+MANIFEST_BYTES_MAX = 2 * KIB
+HEAD_BYTES_BASE = 2 * KIB
+HEAD_BYTES_PER_MEMBER = 80  # id 40, weight, digest of what is beneath, JSON's quotes and commas
+CONTROL_BYTES_MAX = 4 * KIB  # presence, want, ack, beacon, metrics
+BLOB_BYTES_MAX = 2**32 - 1
+SECTIONS_MAX = 64
+REASON_CHARACTERS_MAX = 200
+
+# Transfer
+TRANSFERS_AT_ONCE = 4  # K: a parent serves at most so many updates at a time
+WINDOW_PARTS = 16  # parts asked for in one want
+GAP_S = 2.0  # ask again after so long without progress
+OFFER_FIRST_S = 5.0  # repeat an unanswered offer after this, doubling
+OFFER_MAX_S = 60.0
+BEACON_S = 30.0
+GIVE_UP_S = 600.0
+SECOND_PARENT_WAIT_S = 2.0
+SESSION_EXPIRY_S = 86_400
+RECEIVE_MAXIMUM = 4
+CONNECT_WARN_S = 5.0
+CONNECT_GIVE_UP_S = 10.0  # `cloud run`, `doctor` and a node's own broker; agents and gateways never
+
+# Arithmetic
+RANGE_BITS_DEFAULT = 6  # R: a coordinate of an update lies in (-2**R, 2**R)
+FIXED_POINT_BITS_MIN = 30  # E: fewer fraction bits than this and the round is refused
+FIXED_POINT_BITS_TOTAL = 62
+DIMENSION_MAX = 2**28
+LEVELS_MAX = 32_767
+LOSS_UNITS_PER_NAT = 2**20
