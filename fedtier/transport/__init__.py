@@ -1,0 +1,1 @@
+"""Adapters that carry messages: MQTT over a network, and a broker in memory for tests."""

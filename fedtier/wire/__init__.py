@@ -1,0 +1,1 @@
+"""What travels: topics, control messages, blobs and the parts they are cut into. All pure."""

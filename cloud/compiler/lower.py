@@ -1,0 +1,112 @@
+"""Walk a recorded graph and write every operation of it with its lowering."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import fx
+from torch._decomp import core_aten_decompositions
+
+from cloud.compiler import ops
+from cloud.compiler.graph import GraphBuilder
+from cloud.compiler.registry import LOWERINGS, Lowered, UnsupportedError
+from cloud.compiler.trace import MODULE_KEY, Trace
+from cloud.compiler.value import Dtype, Value
+from fedtier.errors import ConfigError
+
+assert ops.__all__, "importing ops fills the table"
+
+_DTYPES: dict[torch.dtype, Dtype] = {
+    torch.float32: "float32",
+    torch.int64: "int64",
+    torch.bool: "bool",
+}
+
+
+def decompositions() -> Mapping[Any, Callable[..., Any]]:
+    """How torch itself splits operations, for those that have no lowering of their own."""
+    table = core_aten_decompositions()
+    return {op: split for op, split in table.items() if str(op) not in LOWERINGS}
+
+
+def lower(graph: GraphBuilder, trace: Trace, arguments: Sequence[Value]) -> list[Value]:
+    """Add a recorded graph's operations to a graph under construction.
+
+    Args:
+        graph: Where to add them.
+        trace: What was recorded.
+        arguments: Values for its placeholders, in order.
+
+    Returns:
+        The values of its results, in order.
+
+    Raises:
+        ConfigError: If an operation has no lowering, naming it and its module.
+    """
+    values: dict[fx.Node, Lowered] = {}
+    remaining = iter(arguments)
+    for node in trace.module.graph.nodes:
+        if node.op == "placeholder":
+            values[node] = next(remaining)
+        elif node.op == "get_attr":
+            values[node] = _constant(graph, getattr(trace.module, str(node.target)))
+        elif node.op == "output":
+            results = _filled(node.args[0], values)
+            return list(results) if isinstance(results, tuple | list) else [results]
+        else:
+            values[node] = _call(graph, node, values)
+    raise AssertionError("the recorded graph has no output")
+
+
+def _call(graph: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Lowered]) -> Lowered:
+    arguments = _filled(node.args, values)
+    keywords = _filled(node.kwargs, values)
+    if node.target is operator.getitem:
+        picked: Value = arguments[0][arguments[1]]
+        return picked
+    lowering = LOWERINGS.get(str(node.target))
+    if lowering is None:
+        raise ConfigError(
+            f"{_place(node)}: operation {node.target} cannot be compiled. Use layers made of "
+            f"operations that can: {', '.join(sorted(_short_names()))}."
+        )
+    try:
+        return lowering(graph, *arguments, **keywords)
+    except UnsupportedError as error:
+        raise ConfigError(f"{_place(node)}: operation {node.target}: {error}") from error
+
+
+def _filled(argument: Any, values: Mapping[fx.Node, Lowered]) -> Any:  # noqa: ANN401
+    return fx.node.map_arg(argument, lambda node: values[node])
+
+
+def _constant(graph: GraphBuilder, tensor: torch.Tensor) -> Value:
+    if tensor.dtype not in _DTYPES:
+        raise ConfigError(
+            f"a constant of the module has type {tensor.dtype}. Use float32, int64 or bool."
+        )
+    return graph.constant(tensor.detach().numpy(), _DTYPES[tensor.dtype])
+
+
+def _place(node: fx.Node) -> str:
+    """The module an operation came from; for a backward one, that of its latest named input."""
+    if node.meta.get(MODULE_KEY):
+        return f"module {node.meta[MODULE_KEY]}"
+    pending = list(node.all_input_nodes)
+    seen: set[fx.Node] = set()
+    while pending:
+        candidate = pending.pop()
+        if candidate.meta.get(MODULE_KEY):
+            return f"module {candidate.meta[MODULE_KEY]}, backward"
+        if candidate not in seen:
+            seen.add(candidate)
+            pending.extend(candidate.all_input_nodes)
+    return "the module"
+
+
+def _short_names() -> set[str]:
+    names = {name.split(".")[1] for name in LOWERINGS}
+    return {name for name in names if not name.endswith("_backward") and not name.startswith("_")}

@@ -1,0 +1,41 @@
+"""Sums, means and maxima over axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cloud.compiler.graph import GraphBuilder
+from cloud.compiler.registry import UnsupportedError, lowers
+from cloud.compiler.value import Value
+
+
+@lowers("sum.dim_IntList", "sum.default")
+def total(
+    graph: GraphBuilder,
+    x: Value,
+    axes: Sequence[int] | None = None,
+    keep: bool = False,
+    dtype: object = None,
+) -> Value:
+    """Sum over the axes, over all of them if none is named."""
+    if x.dtype != "float32":
+        raise UnsupportedError(f"a sum of {x.dtype} is not compiled; use float32")
+    return graph.reduce("ReduceSum", x, axes or range(x.rank), keep=keep)
+
+
+@lowers("mean.dim", "mean.default")
+def mean(
+    graph: GraphBuilder,
+    x: Value,
+    axes: Sequence[int] | None = None,
+    keep: bool = False,
+    dtype: object = None,
+) -> Value:
+    """Mean over the axes, over all of them if none is named."""
+    return graph.reduce("ReduceMean", x, axes or range(x.rank), keep=keep)
+
+
+@lowers("amax.default")
+def maximum(graph: GraphBuilder, x: Value, axes: Sequence[int] = (), keep: bool = False) -> Value:
+    """Largest element along the axes."""
+    return graph.reduce("ReduceMax", x, axes or range(x.rank), keep=keep)

@@ -1,0 +1,137 @@
+"""Record what a torch module computes, forward and backward, as a graph of aten operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.func import functional_call
+from torch.fx import traceback as fx_traceback
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from fedtier.errors import ConfigError
+
+MODULE_KEY = "fedtier_module"
+"""Key of a node's ``meta`` under which the name of the module that computed it is kept."""
+
+Parameters = Mapping[str, torch.Tensor]
+Decompositions = Mapping[Any, Callable[..., Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trace:
+    """A recorded graph and the order of its arguments.
+
+    Attributes:
+        module: Placeholders are the parameters in order, then the inputs.
+        parameter_names: Names of the parameters, in the order of the placeholders.
+    """
+
+    module: fx.GraphModule
+    parameter_names: tuple[str, ...]
+
+
+def trace_forward(
+    module: nn.Module, x: torch.Tensor, *, decompositions: Decompositions
+) -> Trace:
+    """Record ``parameters, x -> logits`` in evaluation mode."""
+
+    def forward(parameters: Parameters, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = functional_call(module, dict(parameters), (x,))
+        return logits
+
+    with _mode(module, training=False), torch.no_grad():
+        return _record(module, forward, (x,), decompositions)
+
+
+def trace_gradient(
+    module: nn.Module, x: torch.Tensor, slope: torch.Tensor, *, decompositions: Decompositions
+) -> Trace:
+    """Record ``parameters, x, slope -> logits, gradients`` in training mode.
+
+    ``slope`` is the derivative of the loss with respect to the logits, so the trace holds the
+    module alone and no loss; the gradients come in the order of the parameters.
+    """
+
+    def gradient(
+        parameters: Parameters, x: torch.Tensor, slope: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        with torch.enable_grad():
+            logits: torch.Tensor = functional_call(module, leaves, (x,))
+        found = torch.autograd.grad(
+            logits, list(leaves.values()), grad_outputs=slope, allow_unused=True
+        )
+        unused = [name for name, g in zip(leaves, found, strict=True) if g is None]
+        if unused:
+            raise ConfigError(
+                f"parameters {unused} of {type(module).__name__} do not influence its output. "
+                "Remove them from the module."
+            )
+        return (logits, *found)
+
+    with _mode(module, training=True):
+        return _record(module, gradient, (x, slope), decompositions)
+
+
+def _record(
+    module: nn.Module,
+    function: Callable[..., Any],
+    inputs: tuple[torch.Tensor, ...],
+    decompositions: Decompositions,
+) -> Trace:
+    parameters = {name: p.detach() for name, p in module.named_parameters()}
+    # oneDNN replaces operations by its own, which have no meaning outside torch.
+    with (
+        torch.backends.mkldnn.flags(enabled=False),
+        _names_of_modules(module),
+        fx_traceback.preserve_node_meta(),
+    ):
+        graph = make_fx(function, decomposition_table=dict(decompositions), tracing_mode="fake")(
+            parameters, *inputs
+        )
+    graph.graph.eliminate_dead_code()
+    return Trace(module=graph, parameter_names=tuple(parameters))
+
+
+@contextmanager
+def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    before = {part: part.training for part in module.modules()}
+    module.train(training)
+    try:
+        yield
+    finally:
+        for part, was in before.items():
+            part.training = was
+
+
+@contextmanager
+def _names_of_modules(root: nn.Module) -> Iterator[None]:
+    """Write into every recorded node which submodule was running."""
+    running = [""]
+
+    def entering(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: Any) -> None:  # noqa: ANN401 - torch's signature
+            running.append(f"{name} ({type(module).__name__})" if name else type(module).__name__)
+            fx_traceback.current_meta[MODULE_KEY] = running[-1]
+
+        return hook
+
+    def leaving(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
+        running.pop()
+        fx_traceback.current_meta[MODULE_KEY] = running[-1]
+
+    hooks = []
+    for name, part in root.named_modules():
+        hooks.append(part.register_forward_pre_hook(entering(name)))
+        hooks.append(part.register_forward_hook(leaving))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+        fx_traceback.current_meta.pop(MODULE_KEY, None)

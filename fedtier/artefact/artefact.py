@@ -1,0 +1,122 @@
+"""A compiled model as a directory of files that verify: what devices train and predict with."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from fedtier.artefact.manifest import (
+    EVALUATE_FILE,
+    INFER_FILE,
+    INITIAL_FILE,
+    MANIFEST_FILE,
+    MODEL_DATA_FILE,
+    TRAIN_FILE,
+    ArtefactManifest,
+)
+from fedtier.artefact.session import make_session
+from fedtier.errors import ConfigError
+from fedtier.model.layout import ParameterLayout, Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Artefact:
+    """Verified bytes of one artefact; sessions are made from them, never from the disk again."""
+
+    manifest: ArtefactManifest
+    files: Mapping[str, bytes]  # the manifest's files, each matching its digest
+
+    @classmethod
+    def load(cls, directory: Path) -> Artefact:
+        """Read an artefact and verify every file of it.
+
+        Raises:
+            ConfigError: If a file is missing, unreadable, or not what the manifest says.
+        """
+        path = directory / MANIFEST_FILE
+        manifest = ArtefactManifest.parse(_read(path), where=str(path))
+        files = {name: _read(directory / name) for name in sorted(manifest.files)}
+        return cls.verify(manifest, files, where=str(directory))
+
+    @classmethod
+    def verify(
+        cls, manifest: ArtefactManifest, files: Mapping[str, bytes], *, where: str
+    ) -> Artefact:
+        """Make an artefact of bytes already at hand, checking them as ``load`` does.
+
+        Raises:
+            ConfigError: If a file is missing, or not what the manifest says.
+        """
+        for name, expected in sorted(manifest.files.items()):
+            if name not in files:
+                raise ConfigError(f"{where}: {name} is missing. Copy the artefact anew.")
+            found = hashlib.sha256(files[name]).hexdigest()
+            if found != expected:
+                raise ConfigError(
+                    f"{where}: {name} has SHA-256 {found}, the manifest says {expected}. "
+                    "The file is damaged or of another artefact; copy the artefact anew."
+                )
+        initial_bytes = len(files[INITIAL_FILE])
+        if initial_bytes != 4 * manifest.dimension:
+            raise ConfigError(
+                f"{where}: {INITIAL_FILE} has {initial_bytes} bytes, the layout asks for "
+                f"{4 * manifest.dimension}. Compile the artefact anew."
+            )
+        return cls(manifest=manifest, files={name: files[name] for name in sorted(manifest.files)})
+
+    @property
+    def layout(self) -> ParameterLayout:
+        """Names and shapes of the parameters, in the order of the flat vector."""
+        return self.manifest.layout
+
+    @property
+    def digest(self) -> str:
+        """The manifest's digest, which covers every file."""
+        return self.manifest.digest
+
+    def initial(self) -> Vector:
+        """The parameters a federation starts from, shape ``(d,)``; a fresh copy."""
+        return np.frombuffer(self.files[INITIAL_FILE], "<f4").astype(np.float32)
+
+    def train_session(self) -> onnxruntime.InferenceSession:
+        """Open the training step: ``w, x, y, mu -> loss, w_next``."""
+        return make_session(self.files[TRAIN_FILE])
+
+    def evaluate_session(self) -> onnxruntime.InferenceSession:
+        """Open the evaluation graph: ``w, x -> logits``."""
+        return make_session(self.files[EVALUATE_FILE])
+
+    def write(self, directory: Path) -> None:
+        """Write the artefact's files into a directory, which is made if need be."""
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in self.files.items():
+            (directory / name).write_bytes(content)
+        (directory / MANIFEST_FILE).write_bytes(self.manifest.to_bytes())
+
+    def inference_files(self, model: Vector, *, graph_name: str = INFER_FILE) -> dict[str, bytes]:
+        """The two files that predict by themselves: the graph and, beside it, the parameters.
+
+        Args:
+            model: Flat parameters, shape ``(d,)``.
+            graph_name: What to call the graph; the parameters' name is fixed inside it.
+
+        Returns:
+            File name -> content. Any ONNX runtime can open the graph from their directory.
+        """
+        assert model.shape == (self.manifest.dimension,), model.shape
+        return {graph_name: self.files[INFER_FILE], MODEL_DATA_FILE: model.astype("<f4").tobytes()}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: cannot be read ({error.strerror}). "
+            "An artefact is a directory with manifest.json and the files it lists."
+        ) from error

@@ -1,0 +1,145 @@
+"""``manifest.json``: what an artefact's graphs expect, and the digest of every file of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fedtier.errors import ConfigError
+from fedtier.model.layout import ParameterLayout
+
+FORMAT = 1
+MANIFEST_FILE = "manifest.json"
+TRAIN_FILE = "train.onnx"
+EVALUATE_FILE = "evaluate.onnx"
+INFER_FILE = "infer.onnx"
+MODEL_DATA_FILE = "model.f32"  # infer.onnx's parameters, written beside it when a model is kept
+INITIAL_FILE = "initial.f32"
+FILES = (EVALUATE_FILE, INFER_FILE, INITIAL_FILE, TRAIN_FILE)
+
+Transform = Mapping[str, Any]
+"""One named transform with its parameters, as JSON data; ``fedtier.data`` gives it a meaning."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtefactManifest:
+    """Everything about a compiled model but the graphs and the numbers themselves."""
+
+    name: str
+    layout: ParameterLayout
+    batch: int  # rows of a training batch, fixed in the graph
+    evaluate_batch: int
+    input_shape: tuple[int, ...]  # of one example, without the batch axis; float32
+    labels: tuple[str, ...]  # class i is called labels[i]
+    smoothing: float  # of the training loss's labels, in [0, 1)
+    lowering: str  # how the graph computes convolutions and their weight gradient
+    preprocessing: tuple[Transform, ...]
+    augmentation: tuple[Transform, ...]
+    opset: int
+    producer: Mapping[str, str]  # versions of what compiled it
+    files: Mapping[str, str]  # name -> SHA-256, hexadecimal
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters, ``d``."""
+        return self.layout.dimension
+
+    @property
+    def classes(self) -> int:
+        """Number of labels."""
+        return len(self.labels)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the canonical manifest without its digest; it covers every file's digest."""
+        return hashlib.sha256(_canonical(self._body())).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The file's text: sorted keys, two spaces, one newline at the end."""
+        data = {**self._body(), "digest": self.digest}
+        return (json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+    def _body(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "layout": self.layout.to_json(),
+            "layout_digest": self.layout.digest,
+            "dimension": self.dimension,
+            "batch": self.batch,
+            "evaluate_batch": self.evaluate_batch,
+            "input": {"shape": list(self.input_shape), "dtype": "float32"},
+            "labels": list(self.labels),
+            "loss": {"kind": "cross_entropy", "smoothing": self.smoothing},
+            "lowering": self.lowering,
+            "preprocessing": [dict(step) for step in self.preprocessing],
+            "augmentation": [dict(step) for step in self.augmentation],
+            "opset": self.opset,
+            "producer": dict(self.producer),
+            "files": dict(self.files),
+        }
+
+    @classmethod
+    def parse(cls, text: bytes, *, where: str) -> ArtefactManifest:
+        """Read a manifest and check it against its own digest.
+
+        Args:
+            text: The bytes of ``manifest.json``.
+            where: What to name in errors, usually the file's path.
+
+        Raises:
+            ConfigError: If it is not a manifest of this format, or was changed after compiling.
+        """
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ConfigError(f"{where}: not JSON ({error}). Compile the artefact anew.") from error
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            found = data.get("format") if isinstance(data, dict) else type(data).__name__
+            raise ConfigError(
+                f"{where}: artefact format {found!r} is not {FORMAT}. "
+                "Compile it with this version of fedtier."
+            )
+        try:
+            manifest = _from_data(data)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ConfigError(
+                f"{where}: a key is missing or malformed ({type(error).__name__}: {error}). "
+                "Compile the artefact anew."
+            ) from error
+        if data.get("digest") != manifest.digest:
+            raise ConfigError(
+                f"{where}: digest is {data.get('digest')!r}, the content's is {manifest.digest}. "
+                "The file was changed after it was compiled; copy or compile the artefact anew."
+            )
+        return manifest
+
+
+def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
+    loss = data["loss"]
+    if loss["kind"] != "cross_entropy":
+        raise ValueError(f"loss kind {loss['kind']!r} is not 'cross_entropy'")
+    if set(data["files"]) != set(FILES):
+        raise ValueError(f"files are {sorted(data['files'])}, not {list(FILES)}")
+    return ArtefactManifest(
+        name=str(data["name"]),
+        layout=ParameterLayout.from_json(data["layout"]),
+        batch=int(data["batch"]),
+        evaluate_batch=int(data["evaluate_batch"]),
+        input_shape=tuple(int(size) for size in data["input"]["shape"]),
+        labels=tuple(str(label) for label in data["labels"]),
+        smoothing=float(loss["smoothing"]),
+        lowering=str(data["lowering"]),
+        preprocessing=tuple(data["preprocessing"]),
+        augmentation=tuple(data["augmentation"]),
+        opset=int(data["opset"]),
+        producer=dict(data["producer"]),
+        files=dict(data["files"]),
+    )
+
+
+def _canonical(body: Mapping[str, Any]) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()

@@ -1,0 +1,46 @@
+"""Make an onnxruntime session whose results depend on the graph and the inputs alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnxruntime
+
+from fedtier.errors import ConfigError
+
+
+def make_session(model: bytes | Path) -> onnxruntime.InferenceSession:
+    """Open a graph with the options every node of a federation uses.
+
+    One thread and sequential execution fix the order of every sum. The optimisation level is
+    pinned since other levels fuse differently and so round differently. The memory pattern is off
+    because it costs a fifth of the peak and saves no time; the arena stays on because without it
+    steps are a quarter slower.
+
+    Args:
+        model: A serialised graph, or the path of one whose external data lies beside it.
+
+    Raises:
+        ConfigError: If onnxruntime refuses the graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = True
+    options.log_severity_level = 3  # errors only; warnings are about the graph's author
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(
+            source, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        what = "a compiled graph" if isinstance(model, bytes) else str(model)
+        raise ConfigError(
+            f"onnxruntime {onnxruntime.__version__} cannot open {what}: {error}. "
+            "Compile the artefact anew, or install the onnxruntime it was compiled for."
+        ) from error

@@ -1,0 +1,63 @@
+"""What a trainer is: a pure function from a model and a task to the model some steps later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from fedtier.artefact.schedule import Schedule
+from fedtier.data.examples import Examples
+from fedtier.ids import IterationPath, NodeId
+from fedtier.model.layout import Vector
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class TrainTask:
+    """The local steps of one iteration: all that a trainer may depend on besides its examples."""
+
+    model: Vector  # where to start, shape (d,), finite; never written to
+    seed: int  # the plan's 64 bits; every draw is addressed by it, the path, the node and a purpose
+    path: IterationPath
+    node: NodeId
+    steps: int  # local steps of this iteration, >= 1
+    first_step: int  # local steps of the round done before this iteration, >= 0
+    round_steps: int  # local steps of a whole round, >= first_step + steps
+    schedule: Schedule
+
+    def __post_init__(self) -> None:
+        assert self.steps >= 1, self.steps
+        assert 0 <= self.first_step, self.first_step
+        assert self.first_step + self.steps <= self.round_steps, (self.first_step, self.round_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Trained:
+    """What came of a task."""
+
+    model: Vector  # shape (d,), finite
+    loss_sum: float  # sum over the steps of the training loss, nats; each step's is a batch mean
+    examples_seen: int  # steps times batch; an example seen twice counts twice
+    steps: int
+
+
+class Trainer(Protocol):
+    """Runs local steps; holds compiled graphs or a module, but no state of the training itself."""
+
+    def train(
+        self, task: TrainTask, examples: Examples, *, cancelled: Callable[[], bool]
+    ) -> Trained | None:
+        """Run the task's steps.
+
+        Args:
+            task: The starting model and everything random or scheduled about the steps.
+            examples: The device's preprocessed training examples, at least one.
+            cancelled: Asked before every step; true ends the work.
+
+        Returns:
+            The result, or ``None`` when cancelled.
+
+        Raises:
+            TrainingError: If the loss or the model is not finite.
+        """
+        ...

@@ -1,0 +1,86 @@
+"""What a board can spare for the agent: its profile, shipped by name or given as a file."""
+# ruff: noqa: RUF009 (key() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from fedtier.config.files import read_text
+from fedtier.config.parse import parse_table
+from fedtier.config.place import Place, nearest
+from fedtier.config.schema import key
+from fedtier.config.toml_text import parse_document
+from fedtier.errors import ConfigError
+
+PROFILES = "firmware_configs"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardTable:
+    """What this node's process may use of its board."""
+
+    threads: int = key(
+        "Threads of the trainer. Results are bit-exact at 1.", default=1, minimum=1, maximum=256
+    )
+    memory_budget_mib: int | None = key(
+        "Most memory the process should hold; absent: no budget.",
+        default=None,
+        unit="MiB",
+        minimum=32,
+        maximum=1024 * 1024,
+    )
+    nice: int = key(
+        "How far the process steps back for others (nice value).",
+        default=0,
+        minimum=0,
+        maximum=19,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BoardFile:
+    """A board's profile."""
+
+    name: str = key("The profile's name.")
+    description: str = key("The board: processor, cores, memory.")
+    measured: bool = key("Whether the values were measured on the board itself.", default=False)
+    board: BoardTable = key("What a node's process may use of this board.")
+
+
+def load_board(board: str) -> BoardFile:
+    """Load a profile.
+
+    Args:
+        board: The name of a shipped profile, such as ``pi-4``, or the path of a ``.toml`` file.
+
+    Raises:
+        ConfigError: If there is none of that name, or it cannot be.
+    """
+    if board.endswith(".toml"):
+        return parse_board(read_text(Path(board)), where=board)
+    shipped = files(PROFILES) / "boards"
+    known = board_names()
+    if board not in known:
+        raise ConfigError(
+            f"board profile {board!r} is not shipped.{nearest(board, known)} Known: "
+            f"{', '.join(known)}; or give the path of a .toml file."
+        )
+    text = (shipped / f"{board}.toml").read_text(encoding="utf-8")
+    return parse_board(text, where=f"{PROFILES}/boards/{board}.toml")
+
+
+def board_names() -> tuple[str, ...]:
+    """The shipped profiles, in name order."""
+    entries = (files(PROFILES) / "boards").iterdir()
+    return tuple(sorted(e.name.removesuffix(".toml") for e in entries if e.name.endswith(".toml")))
+
+
+def parse_board(text: str, *, where: str) -> BoardFile:
+    """Check a profile's text.
+
+    Raises:
+        ConfigError: If it cannot be.
+    """
+    return parse_table(BoardFile, parse_document(text, where=where), Place(where))

@@ -1,0 +1,142 @@
+"""A federation as its file describes it: tree, links, data, model, and the plan it trains by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fedtier.config.federation_rules import check_federation, members_needed, per_link
+from fedtier.config.federation_tables import (
+    EvaluationTable,
+    FederationFile,
+    PlanTable,
+    Quorum,
+    ScheduleTable,
+)
+from fedtier.config.files import read_text
+from fedtier.config.parse import parse_table
+from fedtier.config.particulars import NodeExtras, combine, read_particulars
+from fedtier.config.paths import resolve, resolve_spec
+from fedtier.config.place import Place
+from fedtier.config.toml_text import parse_document
+from fedtier.config.tree import read_tree
+from fedtier.ids import FederationId, NodeId, parse_federation_id
+from fedtier.topology import Link, Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What the cloud puts into its heads unless a command says otherwise; one entry per link."""
+
+    rounds: int
+    tau: tuple[int, ...]  # tau_1 .. tau_N, each >= 1
+    seed: int  # 0 .. 2**63 - 1
+    quorum: tuple[Quorum, ...]
+    deadline_s: tuple[float | None, ...]  # None = wait for ever
+    transfer_s: tuple[float, ...]  # granted to one update on its way up, for the check alone
+    give_up_s: float
+    part_bytes: int
+    beacon_s: float
+    range_bits: int  # R: coordinates lie in (-2**R, 2**R)
+    schedule: ScheduleTable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Federation:
+    """A checked federation; every path in it is absolute."""
+
+    where: str  # the file it came from, for errors
+    id: FederationId
+    weights: Literal["devices", "examples"]
+    topology: Topology
+    links: tuple[Link, ...]  # link 1 first; N of them
+    plan: Plan
+    artefact: str  # "package:NAME" or a directory
+    nodes: Mapping[NodeId, NodeExtras]
+    evaluation: Mapping[str, object] | None  # the cloud's held-out data specification
+    broker_kind: Literal["mosquitto", "embedded", "url"]
+
+    @property
+    def tiers(self) -> int:
+        """N, the number of links."""
+        return len(self.links)
+
+    def members_needed(self, parent: NodeId) -> int:
+        """The quorum of a cell as a number of its children, 1 to all of them."""
+        cell = self.topology.cell(parent)
+        return members_needed(self.plan.quorum[cell.link - 1], children=len(cell.children))
+
+
+def load_federation(path: Path) -> Federation:
+    """Read and check a federation file.
+
+    Raises:
+        ConfigError: If it cannot be read or cannot be; names file, table, key and remedy.
+    """
+    return parse_federation(read_text(path), where=str(path), directory=path.resolve().parent)
+
+
+def parse_federation(text: str, *, where: str, directory: Path) -> Federation:
+    """Check a federation file's text.
+
+    Args:
+        text: TOML.
+        where: The file's name, for errors.
+        directory: What paths in the file are relative to.
+
+    Raises:
+        ConfigError: If it cannot be; names file, table, key and remedy.
+    """
+    top = Place(where)
+    file = parse_table(FederationFile, parse_document(text, where=where), top)
+    particulars = read_particulars(file.node, place=top)
+    topology = read_tree(
+        file.tree,
+        links=len(file.link),
+        tiers={id_: p.tier for id_, p in particulars.items() if p.tier is not None},
+        place=top.below("tree"),
+    )
+    federation = Federation(
+        where=where,
+        id=parse_federation_id(file.federation.id, where=top.below("federation").at("id")),
+        weights=file.federation.weights,
+        topology=topology,
+        links=tuple(
+            Link(index=index, codec=table.codec, parameters=table.parameters)
+            for index, table in enumerate(file.link, start=1)
+        ),
+        plan=_plan(file.plan, len(file.link), top.below("plan")),
+        artefact=resolve(file.model.artefact, directory),
+        nodes=combine(file, particulars, topology, directory=directory, place=top),
+        evaluation=_evaluation(file.evaluation, directory),
+        broker_kind=file.broker.kind,
+    )
+    check_federation(federation, place=top)
+    return federation
+
+
+def _plan(table: PlanTable, links: int, place: Place) -> Plan:
+    deadlines: tuple[Literal["none"] | float, ...] = per_link(
+        table.deadline_s, links, name="deadline_s", place=place
+    )
+    return Plan(
+        rounds=table.rounds,
+        tau=per_link(table.tau, links, name="tau", place=place),
+        seed=table.seed,
+        quorum=per_link(table.quorum, links, name="quorum", place=place),
+        deadline_s=tuple(None if isinstance(entry, str) else float(entry) for entry in deadlines),
+        transfer_s=per_link(table.transfer_s, links, name="transfer_s", place=place),
+        give_up_s=table.give_up_s,
+        part_bytes=table.part_bytes,
+        beacon_s=table.beacon_s,
+        range_bits=table.range_bits,
+        schedule=table.schedule,
+    )
+
+
+def _evaluation(table: EvaluationTable | None, directory: Path) -> Mapping[str, object] | None:
+    if table is None:
+        return None
+    return resolve_spec({"source": table.source, **table.parameters}, directory)

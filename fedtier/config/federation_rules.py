@@ -1,0 +1,130 @@
+"""The rules that span several keys of a federation file, all in one place."""
+
+from __future__ import annotations
+
+import math
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, TypeVar
+
+from fedtier.config.federation_tables import Quorum
+from fedtier.config.place import Place, nearest
+from fedtier.errors import ConfigError
+from fedtier.limits import HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER, PART_BYTES_MAX
+
+if TYPE_CHECKING:
+    from fedtier.config.federation import Federation
+
+T = TypeVar("T")
+
+
+def per_link(value: T | tuple[T, ...], links: int, *, name: str, place: Place) -> tuple[T, ...]:
+    """One entry per link: an array must have N of them, a single value holds for every link.
+
+    Raises:
+        ConfigError: If an array has another length.
+    """
+    if not isinstance(value, tuple):
+        return (value,) * links
+    if len(value) != links:
+        raise place.refuse(
+            name,
+            f"has {len(value)} entries, and the file has {links} [[link]] tables; there must be "
+            "one entry per link, link 1 (from the devices) first.",
+        )
+    return value
+
+
+def members_needed(quorum: Quorum, *, children: int) -> int:
+    """How many of a cell's children a quorum asks for; a fraction is rounded up."""
+    if isinstance(quorum, str):
+        return children
+    return quorum if isinstance(quorum, int) else math.ceil(quorum * children)
+
+
+def check_federation(federation: Federation, *, place: Place) -> None:
+    """Check what no single key can say.
+
+    Raises:
+        ConfigError: For a quorum larger than a cell, deadlines that the tiers below cannot keep,
+            a head that does not fit one message, or parameters a codec refuses.
+    """
+    plan = place.below("plan")
+    _quorums_within_cells(federation, plan)
+    _deadlines_allow_for_those_below(federation, plan)
+    _heads_fit_a_part(federation, plan)
+    _codecs_exist(federation, place)
+    _sources_exist(federation, place)
+
+
+def _quorums_within_cells(federation: Federation, place: Place) -> None:
+    for cell in federation.topology.cells():
+        quorum = federation.plan.quorum[cell.link - 1]
+        if isinstance(quorum, int) and quorum > len(cell.children):
+            raise place.refuse(
+                "quorum",
+                f"= {quorum} on link {cell.link} is more than the {len(cell.children)} children of "
+                f'{cell.parent!r}; allowed are 1 to {len(cell.children)}, or "all". Lower it, or '
+                "use a fraction.",
+            )
+
+
+def _deadlines_allow_for_those_below(federation: Federation, place: Place) -> None:
+    plan = federation.plan
+    for upper in range(1, len(plan.tau)):
+        lower_s, upper_s = plan.deadline_s[upper - 1], plan.deadline_s[upper]
+        if upper_s is None:
+            continue
+        if lower_s is None:
+            raise place.refuse(
+                "deadline_s",
+                f"= {upper_s:g} on link {upper + 1}, and link {upper} has none: a cell on tier "
+                f"{upper} may take for ever, so the tier above would always close first. Give "
+                f'link {upper} a deadline, or link {upper + 1} "none".',
+            )
+        least_s = plan.tau[upper] * lower_s + plan.transfer_s[upper]
+        if upper_s < least_s:
+            raise place.refuse(
+                "deadline_s",
+                f"= {upper_s:g} on link {upper + 1} is too short: below it run tau = "
+                f"{plan.tau[upper]} iterations of up to {lower_s:g} s each, and "
+                f"{plan.transfer_s[upper]:g} s are granted to the transfer. Use {least_s:g} s or "
+                f"more, or a shorter deadline on link {upper}.",
+            )
+
+
+def _heads_fit_a_part(federation: Federation, place: Place) -> None:
+    part_bytes = federation.plan.part_bytes
+    for cell in federation.topology.cells():
+        head_bytes = HEAD_BYTES_BASE + HEAD_BYTES_PER_MEMBER * len(cell.children)
+        if head_bytes > part_bytes:
+            raise place.refuse(
+                "part_bytes",
+                f"= {part_bytes} is too small: {cell.parent!r} has {len(cell.children)} children, "
+                f"and its head may need {head_bytes} bytes in one message. Use {head_bytes} to "
+                f"{PART_BYTES_MAX} bytes, or smaller cells.",
+            )
+
+
+def _codecs_exist(federation: Federation, place: Place) -> None:
+    # Here, for the codecs bring numpy, and who only reads the tables needs none.
+    from fedtier.quantize.registry import make_codec
+
+    for link in federation.links:
+        where = str(place.below("link", number=link.index))
+        make_codec(link.codec, link.parameters, where=where)
+
+
+def _sources_exist(federation: Federation, place: Place) -> None:
+    from fedtier.data.load import BUILT_IN, ENTRY_POINT_GROUP
+
+    named = {str(extras.data["source"]) for extras in federation.nodes.values() if extras.data}
+    if federation.evaluation is not None:
+        named.add(str(federation.evaluation["source"]))
+    known = set(BUILT_IN)
+    if not named <= known:
+        known |= {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
+    for source in sorted(named - known):
+        raise ConfigError(
+            f'{place}: source = "{source}" is no data source.{nearest(source, known)} Known: '
+            f"{', '.join(sorted(known))}. Correct it, or install the package that brings it."
+        )

@@ -1,0 +1,247 @@
+"""What a federation file may hold, table by table: keys, meaning, ranges, defaults."""
+# ruff: noqa: RUF009 (key() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from fedtier.config.schema import key
+from fedtier.config.urls import url_complaint
+from fedtier.limits import (
+    BEACON_S,
+    GIVE_UP_S,
+    PART_BYTES_DEFAULT,
+    PART_BYTES_MAX,
+    PART_BYTES_MIN,
+    RANGE_BITS_DEFAULT,
+    TIERS_MAX,
+)
+
+Quorum = Literal["all"] | int | float
+"""How many children of a cell must answer: all, a number, or a fraction of them in (0, 1]."""
+
+TAU_MAX = 1_000_000
+ROUNDS_MAX = 1_000_000
+SECONDS_MAX = 30 * 86_400.0
+_QUORUM_REMEDY = 'Write "all", a number of children such as 3, or a fraction such as 0.8.'
+
+
+def _quorum_complaint(value: Any) -> str:  # noqa: ANN401 (what the schema let pass)
+    for entry in value if isinstance(value, tuple) else (value,):
+        if (isinstance(entry, float) and not 0 < entry <= 1) or entry == 0:
+            return f"a quorum is 1 or more children, or a fraction in (0, 1]. {_QUORUM_REMEDY}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationTable:
+    """Who we are."""
+
+    id: str = key("The federation's name, part of every topic: a-z, 0-9 and '-'.")
+    weights: Literal["devices", "examples"] = key(
+        "What a mean weighs by: each device once, or each training example once.",
+        default="devices",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelTable:
+    """What is trained."""
+
+    artefact: str = key(
+        "The compiled model: 'package:NAME' for one that is installed with fedtier, else a "
+        "directory, relative to this file."
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleTable:
+    """The learning rate of every local step."""
+
+    kind: Literal["cosine", "constant"] = key(
+        "constant: mu throughout; cosine: from mu down to floor * mu over the run.",
+        default="cosine",
+    )
+    mu: float = key("Learning rate at the start.", default=0.1, above=0, maximum=100)
+    floor: float = key(
+        "Share of mu that a cosine schedule ends on.", default=0.05, minimum=0, maximum=1
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanTable:
+    """How the federation trains unless a command says otherwise."""
+
+    rounds: int = key("Rounds of a run.", minimum=1, maximum=ROUNDS_MAX)
+    tau: tuple[int, ...] = key(
+        "tau_1 to tau_N, one per link: local steps per iteration on a device, then iterations of "
+        "a cell before its parent sends up.",
+        minimum=1,
+        maximum=TAU_MAX,
+        items_min=1,
+        items_max=TIERS_MAX,
+    )
+    seed: int = key(
+        "The one source of every random draw; the same seed gives the same model.",
+        default=1,
+        minimum=0,
+        maximum=2**63 - 1,
+    )
+    quorum: Quorum | tuple[Quorum, ...] = key(
+        'Children that must answer before a cell closes at its deadline: "all", a number, or a '
+        "fraction of the cell; one value, or one per link.",
+        default="all",
+        minimum=0,
+        complaint=_quorum_complaint,
+        remedy=_QUORUM_REMEDY,
+    )
+    deadline_s: Literal["none"] | float | tuple[Literal["none"] | float, ...] = key(
+        "Seconds after which an iteration closes with a quorum; one value, or one per link. "
+        '"none": wait for ever. A link\'s deadline must allow for the iterations below it.',
+        default="none",
+        unit="s",
+        above=0,
+        maximum=SECONDS_MAX,
+    )
+    transfer_s: float | tuple[float, ...] = key(
+        "Seconds granted to one update on its way up, for the check of deadlines; one value, or "
+        "one per link.",
+        default=0.0,
+        unit="s",
+        minimum=0,
+        maximum=SECONDS_MAX,
+    )
+    give_up_s: float = key(
+        "Seconds past the deadline after which a cell below its quorum abstains.",
+        default=GIVE_UP_S,
+        unit="s",
+        above=0,
+        maximum=SECONDS_MAX,
+    )
+    part_bytes: int = key(
+        "Largest payload of one message; below what every broker on the way allows.",
+        default=PART_BYTES_DEFAULT,
+        unit="bytes",
+        minimum=PART_BYTES_MIN,
+        maximum=PART_BYTES_MAX,
+    )
+    beacon_s: float = key(
+        "Seconds between two signs of life of a parent.",
+        default=BEACON_S,
+        unit="s",
+        minimum=0.1,
+        maximum=3600,
+    )
+    range_bits: int = key(
+        "Every coordinate of an update lies in (-2^range_bits, 2^range_bits).",
+        default=RANGE_BITS_DEFAULT,
+        unit="bits",
+        minimum=0,
+        maximum=20,
+    )
+    schedule: ScheduleTable = key(
+        "The learning rate of every local step.", default=lambda: ScheduleTable()
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkTable:
+    """One link, from its children up: which quantizer it uses. Link 1 comes first."""
+
+    codec: str = key("The codec's name, such as qsgd or identity.")
+    parameters: dict[str, int] = key(
+        "The codec's own parameters, such as levels and bucket of qsgd.",
+        default=dict,
+        rest=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataTable:
+    """What devices train on; [[node]] says what is particular to one of them."""
+
+    source: str = key(
+        "The data source's name, such as imu, fashion-mnist, npz-directory or csv-directory."
+    )
+    parameters: dict[str, object] = key(
+        "The source's own keys, shared by all devices. 'path' is relative to this file.",
+        default=dict,
+        rest=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationTable:
+    """What the cloud evaluates the global model on; no device trains on it."""
+
+    source: str = key("The data source's name, as in [data].")
+    parameters: dict[str, object] = key(
+        "The source's own keys, such as which subjects or files are held out.",
+        default=dict,
+        rest=True,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerTable:
+    """The MQTT brokers of the federation, one beside every parent."""
+
+    kind: Literal["mosquitto", "embedded", "url"] = key(
+        "mosquitto: one per parent; embedded: the same from a Python wheel, for demos and tests; "
+        "url: brokers that run already.",
+        default="mosquitto",
+    )
+    url: str | None = key(
+        'With kind = "url": the broker of every cell that has none of its own in [[node]].',
+        default=None,
+        complaint=url_complaint,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeTable:
+    """What is particular to some nodes of the tree; a later table overrides an earlier one."""
+
+    id: str = key(
+        "The node, or several: watch-{1..8}-{left,right} is sixteen. $1, $2 ... in data, board "
+        "and broker_url stand for what stood in the braces."
+    )
+    data: dict[str, object] = key("Devices: keys of [data] that differ here.", default=dict)
+    board: str | None = key(
+        "The board's profile: a name such as pi-4, or a .toml file relative to this one.",
+        default=None,
+    )
+    broker_url: str | None = key(
+        "Gateways and the cloud: the broker of this node's cell.",
+        default=None,
+    )
+    tier: int | None = key(
+        "Gateways: the tier, where it is not one above the highest child.",
+        default=None,
+        minimum=0,
+        maximum=TIERS_MAX,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FederationFile:
+    """A federation: tree, links, data, model, and the plan it trains by."""
+
+    federation: FederationTable = key("Who we are.")
+    tree: dict[str, tuple[str, ...]] = key(
+        "Who hangs where: parent = [its children]. The parent nobody lists is the cloud; who has "
+        "no children is a device. Names in bulk: home-{1..4}; in a parent's children $1 stands "
+        "for what stood in the parent's first brace."
+    )
+    model: ModelTable = key("What is trained.")
+    plan: PlanTable = key("How the federation trains unless a command says otherwise.")
+    link: tuple[LinkTable, ...] = key(
+        "One table per link, link 1 (from the devices) first.", items_min=1, items_max=TIERS_MAX
+    )
+    data: DataTable = key("What devices train on.")
+    evaluation: EvaluationTable | None = key(
+        "What the cloud evaluates the global model on.", default=None
+    )
+    broker: BrokerTable = key("The MQTT brokers of the federation.", default=lambda: BrokerTable())
+    node: tuple[NodeTable, ...] = key("What is particular to some nodes of the tree.", default=())

@@ -1,0 +1,190 @@
+"""A node file: all that one process must know to run, and nothing of the plan."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from fedtier.config.files import read_text
+from fedtier.config.node_tables import (
+    CellSection,
+    ConnectSection,
+    DataSection,
+    NodeFile,
+    NodeSection,
+    ParentSection,
+)
+from fedtier.config.parse import parse_table
+from fedtier.config.paths import resolve, resolve_spec
+from fedtier.config.place import Place
+from fedtier.config.toml_text import parse_document
+from fedtier.errors import ConfigError
+from fedtier.ids import parse_federation_id, parse_node_id
+
+__all__ = [
+    "CellSection",
+    "ConnectSection",
+    "DataSection",
+    "NodeFile",
+    "NodeSection",
+    "ParentSection",
+    "load_node_file",
+    "parse_node_file",
+]
+
+_PATHS = {
+    "node": ("state_dir", "run_dir", "federation_file", "artefact"),
+    "parent": ("password_file", "cafile", "certfile", "keyfile"),
+    "cell": ("password_file", "cafile", "certfile", "keyfile"),
+}
+
+# A key that would be ignored is a mistake of the writer, so each role says what it does not take.
+_NEEDED = {
+    "agent": ("node.artefact", "parent", "data"),
+    "gateway": ("parent", "cell"),
+    "cloud": ("node.run_dir", "node.federation_file", "node.artefact", "cell"),
+}
+_UNWANTED = {
+    "agent": ("node.run_dir", "node.federation_file", "cell"),
+    "gateway": ("node.run_dir", "node.federation_file", "node.artefact", "data"),
+    "cloud": ("parent", "data"),
+}
+
+
+def load_node_file(path: Path, *, role: str | None = None) -> NodeFile:
+    """Read and check a node file.
+
+    Args:
+        path: The file.
+        role: The role of the program that reads it; another role in the file is refused.
+
+    Raises:
+        ConfigError: If it cannot be read or cannot be; names file, table, key and remedy.
+    """
+    file = parse_node_file(read_text(path), where=str(path), directory=path.resolve().parent)
+    if role is not None and file.node.role != role:
+        raise ConfigError(
+            f'{path}: [node] role = "{file.node.role}", but this is the {role} program. Run '
+            f"`fedtier {file.node.role} run --config {path}`, or give another file."
+        )
+    return file
+
+
+def parse_node_file(text: str, *, where: str, directory: Path) -> NodeFile:
+    """Check a node file's text.
+
+    Args:
+        text: TOML.
+        where: The file's name, for errors.
+        directory: What paths in the file are relative to; they come out absolute.
+
+    Raises:
+        ConfigError: If it cannot be; names file, table, key and remedy.
+    """
+    top = Place(where)
+    file = parse_table(NodeFile, parse_document(text, where=where), top)
+    _check_ids(file, top)
+    _check_role(file, top)
+    _check_tier(file, top.below("node"))
+    for name in ("parent", "cell"):
+        section = getattr(file, name)
+        if section is not None:
+            _check_connect(section, top.below(name))
+    return _absolute(file, directory)
+
+
+def _check_ids(file: NodeFile, top: Place) -> None:
+    node = top.below("node")
+    parse_node_id(file.node.id, where=node.at("id"))
+    parse_federation_id(file.node.federation, where=node.at("federation"))
+    if file.parent is not None:
+        parse_node_id(file.parent.id, where=top.below("parent").at("id"))
+        if file.parent.id == file.node.id:
+            raise top.below("parent").refuse(
+                "id", f'= "{file.parent.id}" is this node\'s own id. Name the node above.'
+            )
+    if file.cell is not None:
+        place = top.below("cell")
+        seen: set[str] = {file.node.id} | ({file.parent.id} if file.parent else set())
+        for member in file.cell.members:
+            parse_node_id(member, where=place.at("members"))
+            if member in seen:
+                raise place.refuse(
+                    "members",
+                    f"names {member!r}, which is this node, its parent, or named twice. Two nodes "
+                    "cannot have one id: rename or remove it.",
+                )
+            seen.add(member)
+
+
+def _check_role(file: NodeFile, top: Place) -> None:
+    role = file.node.role
+    for dotted in _NEEDED[role]:
+        if _look_up(file, dotted) is None:
+            raise ConfigError(f'{_shown(dotted, top)} is missing; role = "{role}" needs it.')
+    for dotted in _UNWANTED[role]:
+        if _look_up(file, dotted) is not None:
+            raise ConfigError(
+                f'{_shown(dotted, top)} means nothing for role = "{role}". Remove it, or '
+                "correct the role."
+            )
+
+
+def _look_up(file: NodeFile, dotted: str) -> object:
+    value: object = file
+    for name in dotted.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def _shown(dotted: str, top: Place) -> str:
+    table, _, name = dotted.partition(".")
+    return top.below(table).at(name) if name else str(top.below(table))
+
+
+def _check_tier(file: NodeFile, node: Place) -> None:
+    tier, role = file.node.tier, file.node.role
+    if role == "agent" and tier != 0:
+        raise node.refuse("tier", f"= {tier}: a device is on tier 0. Correct the tier or the role.")
+    if role != "agent" and tier == 0:
+        raise node.refuse(
+            "tier", f"= 0 is for devices; a {role} is on tier 1 or higher. Correct tier or role."
+        )
+
+
+def _check_connect(section: ConnectSection, place: Place) -> None:
+    if section.username is not None and section.password_file is None:
+        raise place.refuse("username", "needs password_file beside it. Add it, or remove username.")
+    if (section.certfile is None) != (section.keyfile is None):
+        given, lacking = ("certfile", "keyfile") if section.certfile else ("keyfile", "certfile")
+        raise place.refuse(given, f"needs {lacking} beside it. Add it, or remove {given}.")
+    if not section.url.startswith("mqtts://"):
+        for name in ("cafile", "certfile"):
+            if getattr(section, name) is not None:
+                raise place.refuse(
+                    name,
+                    f'is for TLS, but url = "{section.url}" is not encrypted. Write mqtts://, or '
+                    f"remove {name}.",
+                )
+    if isinstance(section, CellSection) and section.start and section.kind == "url":
+        raise place.refuse(
+            "start",
+            '= true, but kind = "url" means a broker that runs already. Choose kind = "mosquitto" '
+            'or "embedded", or remove start.',
+        )
+
+
+def _absolute(file: NodeFile, directory: Path) -> NodeFile:
+    changed: dict[str, object] = {}
+    for name, keys in _PATHS.items():
+        section = getattr(file, name)
+        if section is not None:
+            paths = {k: getattr(section, k) for k in keys}
+            resolved = {k: resolve(v, directory) for k, v in paths.items() if v is not None}
+            if name != "node" and section.password_file is not None and section.username is None:
+                resolved["username"] = file.node.id  # a node's name towards brokers is its id
+            changed[name] = dataclasses.replace(section, **resolved)
+    if file.data is not None:
+        parameters = resolve_spec(file.data.parameters, directory)
+        changed["data"] = dataclasses.replace(file.data, parameters=parameters)
+    return dataclasses.replace(file, **changed)  # type: ignore[arg-type]

@@ -1,0 +1,141 @@
+"""What a node file may hold, table by table: keys, meaning, ranges, defaults."""
+# ruff: noqa: RUF009 (key() makes a dataclasses.field)
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fedtier.config.board import BoardTable
+from fedtier.config.schema import key
+from fedtier.config.urls import url_complaint
+from fedtier.ids import FederationId, NodeId
+from fedtier.limits import (
+    CHILDREN_MAX,
+    PART_BYTES_DEFAULT,
+    PART_BYTES_MAX,
+    PART_BYTES_MIN,
+    TIERS_MAX,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSection:
+    """Who this node is and where it keeps things."""
+
+    id: str = key("This node's id; also its name towards brokers.")
+    role: Literal["agent", "gateway", "cloud"] = key("Which program runs this node.")
+    federation: str = key("The federation's id.")
+    tier: int = key(
+        "How many links above the devices; 0 for an agent.", minimum=0, maximum=TIERS_MAX
+    )
+    state_dir: str = key("Where this node keeps what must survive; relative to this file.")
+    run_dir: str | None = key(
+        "Cloud: where a run's report and model go; relative to this file.", default=None
+    )
+    federation_file: str | None = key(
+        "Cloud: the federation file, the only place of the plan; relative to this file.",
+        default=None,
+    )
+    artefact: str | None = key(
+        "Agent and cloud: the compiled model, 'package:NAME' or a directory relative to this file.",
+        default=None,
+    )
+    weight: Literal["examples"] | int = key(
+        'Agent: its weight in a mean; "examples" = the number of its training examples.',
+        default=1,
+        minimum=1,
+        maximum=2**24,
+    )
+    part_bytes: int = key(
+        "Largest payload of one message; below what this node's brokers allow.",
+        default=PART_BYTES_DEFAULT,
+        unit="bytes",
+        minimum=PART_BYTES_MIN,
+        maximum=PART_BYTES_MAX,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConnectSection:
+    """How to reach a broker; secrets are paths of files, relative to this file."""
+
+    url: str = key("mqtt://HOST:PORT, or mqtts:// over TLS.", complaint=url_complaint)
+    username: str | None = key(
+        "Name to log in with, beside password_file; this node's id by default.", default=None
+    )
+    password_file: str | None = key("File whose first line is the password.", default=None)
+    cafile: str | None = key(
+        "mqtts: certificates to trust; absent: those of the system.", default=None
+    )
+    certfile: str | None = key("mqtts: this node's certificate; with keyfile.", default=None)
+    keyfile: str | None = key("mqtts: the certificate's private key.", default=None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ParentSection(ConnectSection):
+    """The node above and the broker its cell is on; absent for the cloud."""
+
+    id: str = key("The parent's id.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CellSection(ConnectSection):
+    """Gateway and cloud: the cell of this node's children, and its broker."""
+
+    members: tuple[str, ...] = key(
+        "The children this node admits.", items_min=1, items_max=CHILDREN_MAX
+    )
+    kind: Literal["mosquitto", "embedded", "url"] = key(
+        "What the broker is; url: one that runs already.", default="url"
+    )
+    start: bool = key("Whether this node starts and stops the broker itself.", default=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataSection:
+    """Agent: what this device trains on."""
+
+    source: str = key(
+        "The data source's name, such as imu, fashion-mnist, npz-directory or csv-directory."
+    )
+    parameters: dict[str, object] = key(
+        "The source's own keys. 'path' is relative to this file.", default=dict, rest=True
+    )
+
+    @property
+    def spec(self) -> dict[str, object]:
+        """The data specification as the data sources take it."""
+        return {"source": self.source, **self.parameters}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeFile:
+    """One node: who it is, its brokers, members, data and directories; nothing of the plan."""
+
+    node: NodeSection = key("Who this node is and where it keeps things.")
+    parent: ParentSection | None = key(
+        "The node above and the broker its cell is on; absent for the cloud.", default=None
+    )
+    cell: CellSection | None = key(
+        "Gateway and cloud: the cell of this node's children, and its broker.", default=None
+    )
+    data: DataSection | None = key("Agent: what this device trains on.", default=None)
+    board: BoardTable = key(
+        "What this node's process may use of its board.", default=lambda: BoardTable()
+    )
+
+    @property
+    def id(self) -> NodeId:
+        """This node's id."""
+        return NodeId(self.node.id)
+
+    @property
+    def federation(self) -> FederationId:
+        """The federation's id."""
+        return FederationId(self.node.federation)
+
+    @property
+    def members(self) -> tuple[NodeId, ...]:
+        """The children this node admits; none for an agent."""
+        return () if self.cell is None else tuple(map(NodeId, self.cell.members))

@@ -1,0 +1,125 @@
+"""What ``[[node]]`` tables say of single nodes, laid over what holds for all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedtier.config.braces import expand, fill
+from fedtier.config.federation_tables import FederationFile, NodeTable
+from fedtier.config.paths import resolve, resolve_spec
+from fedtier.config.place import Place, nearest
+from fedtier.config.urls import url_complaint
+from fedtier.ids import NodeId
+from fedtier.topology import Topology
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeExtras:
+    """What the file says of one node beyond its place in the tree."""
+
+    data: Mapping[str, object]  # a device's data specification; empty for others
+    board: str | None  # a profile's name or the absolute path of a .toml file
+    broker_url: str | None  # the broker of a parent's cell, where the file names one
+
+
+@dataclass(slots=True, kw_only=True)
+class Particulars:
+    """All that the ``[[node]]`` tables say of one node; later tables override earlier ones."""
+
+    place: Place  # the last table that names the node
+    data: dict[str, object] = field(default_factory=dict)
+    board: str | None = None
+    broker_url: str | None = None
+    tier: int | None = None
+
+
+def read_particulars(tables: Sequence[NodeTable], *, place: Place) -> dict[NodeId, Particulars]:
+    """Expand the names of every table and put what stood in their braces in its place.
+
+    Raises:
+        ConfigError: For braces that do not pair, ``$n`` without a brace, or a bad broker address.
+    """
+    found: dict[NodeId, Particulars] = {}
+    for number, table in enumerate(tables, start=1):
+        here = place.below("node", number=number)
+        for name in expand(table.id, place=here, key="id"):
+            entry = found.setdefault(NodeId(name.name), Particulars(place=here))
+            entry.place = here
+            for key, value in table.data.items():
+                entry.data[key] = fill(value, name.captures, place=here, key=f"data.{key}")
+            if table.board is not None:
+                entry.board = str(fill(table.board, name.captures, place=here, key="board"))
+            if table.broker_url is not None:
+                url = fill(table.broker_url, name.captures, place=here, key="broker_url")
+                if wrong := url_complaint(url):
+                    raise here.refuse("broker_url", f'= "{url}": {wrong}')
+                entry.broker_url = str(url)
+            if table.tier is not None:
+                entry.tier = table.tier
+    return found
+
+
+def combine(
+    file: FederationFile,
+    particulars: Mapping[NodeId, Particulars],
+    topology: Topology,
+    *,
+    directory: Path,
+    place: Place,
+) -> dict[NodeId, NodeExtras]:
+    """What holds for each node of the tree, in name order.
+
+    Raises:
+        ConfigError: If a table names no node of the tree, gives data to a node that is no device
+            or a broker to one that has no cell, or if a parent has no broker.
+    """
+    for node_id, entry in particulars.items():
+        _check(node_id, entry, topology)
+    common = {"source": file.data.source, **file.data.parameters}
+    extras: dict[NodeId, NodeExtras] = {}
+    for node in topology:
+        own = particulars.get(node.id) or Particulars(place=place)
+        broker_url = None if node.is_device else own.broker_url or file.broker.url
+        if file.broker.kind == "url" and not node.is_device and broker_url is None:
+            raise place.below("broker").refuse(
+                "url",
+                f'is missing: kind is "url" and {node.id!r} has no broker. Give a url here, or '
+                f'a [[node]] with id = "{node.id}" and broker_url = "mqtt://HOST:PORT".',
+            )
+        extras[node.id] = NodeExtras(
+            data=resolve_spec({**common, **own.data}, directory) if node.is_device else {},
+            board=_board(own.board, directory),
+            broker_url=broker_url,
+        )
+    return extras
+
+
+def _check(node_id: NodeId, entry: Particulars, topology: Topology) -> None:
+    if node_id not in topology:
+        known = [node.id for node in topology]
+        raise entry.place.refuse(
+            "id",
+            f"names {node_id!r}, which is no node of [tree].{nearest(node_id, known)} Correct the "
+            "id, or add the node to [tree].",
+        )
+    device = topology.node(node_id).is_device
+    if entry.data and not device:
+        raise entry.place.refuse(
+            "data",
+            f"is given for {node_id!r}, on tier {topology.node(node_id).tier}; only devices "
+            "(tier 0) have data. Remove it, or make the node a device: one without children.",
+        )
+    if entry.broker_url is not None and device:
+        raise entry.place.refuse(
+            "broker_url",
+            f"is given for {node_id!r}, a device, which has no cell. Give it to its parent "
+            f"{topology.parent(node_id)!r}.",
+        )
+
+
+def _board(board: str | None, directory: Path) -> str | None:
+    if board is None or not board.endswith(".toml"):
+        return board
+    return resolve(board, directory)

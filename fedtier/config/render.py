@@ -1,0 +1,118 @@
+"""Write a node file for every node of a federation; demo and test beds start nodes from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedtier.config.board import load_board
+from fedtier.config.federation import Federation
+from fedtier.config.toml_text import write_document
+from fedtier.errors import ConfigError
+from fedtier.ids import NodeId
+from fedtier.topology import Node
+
+
+def render_node_files(
+    federation: Federation,
+    *,
+    directory: Path,
+    federation_file: Path,
+    broker_urls: Mapping[NodeId, str] | None = None,
+    broker_kind: str | None = None,
+    start_brokers: bool = False,
+    run_dir: Path | None = None,
+    artefact: str | None = None,
+) -> dict[NodeId, str]:
+    """Write the node files of a federation, as TOML text.
+
+    Args:
+        federation: What the nodes are members of.
+        directory: Below it each node keeps its state, in ``state/<node>``.
+        federation_file: The federation file, for the cloud.
+        broker_urls: The broker of each parent's cell; the file's own ``broker_url`` holds where
+            this names none.
+        broker_kind: What the brokers are; the file's own kind by default.
+        start_brokers: Whether gateways and the cloud start their brokers themselves.
+        run_dir: Where the cloud writes a run; ``directory/"run"`` by default.
+        artefact: The compiled model, if another than the federation file names.
+
+    Returns:
+        Each node's file, in name order.
+
+    Raises:
+        ConfigError: If a parent has no broker address, or a board profile cannot be.
+    """
+    kind = broker_kind or federation.broker_kind
+    urls = _urls(federation, broker_urls or {})
+    texts: dict[NodeId, str] = {}
+    for node in federation.topology:
+        role = "agent" if node.is_device else "cloud" if node.is_cloud else "gateway"
+        section: dict[str, object] = {
+            "id": node.id,
+            "role": role,
+            "federation": federation.id,
+            "tier": node.tier,
+            "state_dir": str(directory / "state" / node.id),
+            "part_bytes": federation.plan.part_bytes,
+        }
+        if role != "gateway":
+            section["artefact"] = artefact or federation.artefact
+        if role == "agent":
+            section["weight"] = "examples" if federation.weights == "examples" else 1
+        if role == "cloud":
+            section["run_dir"] = str(run_dir or directory / "run")
+            section["federation_file"] = str(federation_file)
+        tables = {
+            "node": section,
+            "parent": _parent(node, urls),
+            "cell": _cell(node, federation, urls, kind=kind, start=start_brokers),
+            "data": federation.nodes[node.id].data,
+            "board": _board(federation, node.id),
+        }
+        texts[node.id] = write_document(
+            tables, comment=f"{node.id} of federation {federation.id}; written by fedtier."
+        )
+    return texts
+
+
+def _urls(federation: Federation, given: Mapping[NodeId, str]) -> dict[NodeId, str]:
+    urls: dict[NodeId, str] = {}
+    for parent in federation.topology.parents():
+        url = given.get(parent) or federation.nodes[parent].broker_url
+        if url is None:
+            raise ConfigError(
+                f"{federation.where}: {parent!r} has no broker address. Give it a [[node]] with "
+                f'id = "{parent}" and broker_url = "mqtt://HOST:PORT".'
+            )
+        urls[parent] = url
+    return urls
+
+
+def _parent(node: Node, urls: Mapping[NodeId, str]) -> dict[str, object]:
+    return {} if node.parent is None else {"id": node.parent, "url": urls[node.parent]}
+
+
+def _cell(
+    node: Node, federation: Federation, urls: Mapping[NodeId, str], *, kind: str, start: bool
+) -> dict[str, object]:
+    if node.is_device:
+        return {}
+    return {
+        "url": urls[node.id],
+        "kind": kind,
+        "start": start and kind != "url",
+        "members": federation.topology.children(node.id),
+    }
+
+
+def _board(federation: Federation, node_id: NodeId) -> dict[str, object]:
+    board = federation.nodes[node_id].board
+    if board is None:
+        return {}
+    table = load_board(board).board
+    return {
+        "threads": table.threads,
+        "memory_budget_mib": table.memory_budget_mib,
+        "nice": table.nice,
+    }

@@ -1,0 +1,77 @@
+"""TOML as text: read a document, write the flat tables our own files consist of."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+
+from fedtier.errors import ConfigError
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def parse_document(text: str, *, where: str) -> dict[str, object]:
+    """Read a TOML document.
+
+    Raises:
+        ConfigError: If the text is not TOML; the message names file, line and column.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(
+            f"{where}: this is not TOML: {error}. A table or a key may be given once only; text "
+            "stands in quotes."
+        ) from error
+
+
+def write_document(tables: Mapping[str, Mapping[str, object]], *, comment: str = "") -> str:
+    """Write tables of plain values; a value that is None is left out, an empty table too.
+
+    Args:
+        tables: Table name to its keys. Values: bool, int, float, str, lists and mappings of these.
+        comment: Lines to put on top, without ``#``.
+    """
+    blocks = []
+    if comment:
+        blocks.append("\n".join(f"# {line}".rstrip() for line in comment.splitlines()))
+    for name, keys in tables.items():
+        lines = [f"{write_key(k)} = {write_value(v)}" for k, v in keys.items() if v is not None]
+        if lines:
+            blocks.append("\n".join([f"[{name}]", *lines]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def write_value(value: object) -> str:
+    """Write one value on one line."""
+    match value:
+        case bool():
+            return str(value).lower()
+        case int() | float():
+            return repr(value)
+        case str():
+            return f'"{"".join(_escape(c) for c in value)}"'
+        case list() | tuple():
+            return f"[{', '.join(write_value(entry) for entry in value)}]"
+        case Mapping():
+            inner = ", ".join(
+                f"{write_key(k)} = {write_value(v)}" for k, v in value.items() if v is not None
+            )
+            return f"{{ {inner} }}" if inner else "{}"
+        case _:
+            raise AssertionError(f"no TOML value: {value!r}")
+
+
+def write_key(name: str) -> str:
+    """Write a key, quoted where it must be."""
+    return name if _BARE_KEY.fullmatch(name) else write_value(name)
+
+
+def _escape(character: str) -> str:
+    if character in _ESCAPES:
+        return _ESCAPES[character]
+    if ord(character) < 0x20 or ord(character) == 0x7F:
+        return f"\\u{ord(character):04x}"
+    return character

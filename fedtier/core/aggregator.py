@@ -1,0 +1,320 @@
+"""The gateway's machine: a child towards its parent, the parent of its own cell.
+
+It takes a model from above, lets its cell improve it ``repeats`` times, and sends up the
+difference. Nothing crosses between the two sides but through here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from fedtier.core.cell import Cell, CellEffect, Collected, Looked
+from fedtier.core.child import Assigned, ChildLink
+from fedtier.core.device import hear_parent, unknown_codec
+from fedtier.core.effects import Aggregate, Answer, Effect, Job, Keep, Note, Preempt, Remember
+from fedtier.core.events import (
+    Aggregated,
+    Connected,
+    Disconnected,
+    Event,
+    Received,
+    Tick,
+    WorkDone,
+    WorkFailed,
+)
+from fedtier.core.figures import Figures
+from fedtier.core.roster import digest_of_members
+from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.wire.messages import Ack, Beacon, Head, Member, Presence, Want
+from fedtier.wire.parts import Part
+from fedtier.wire.topics import ALL
+
+GatewayState = Literal["idle", "waiting", "collecting", "closing", "answering"]
+"""waiting: a job is held until the cell has looked for a second parent."""
+
+Spooled = Mapping[tuple[RunId, IterationPath], Mapping[NodeId, bytes]]
+"""What a restart found in the spool: the updates of an iteration, by child."""
+
+_ANNOUNCEMENTS_MAX = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Where a gateway was when it last closed an iteration."""
+
+    above: Job  # the parent's job it was working for
+    done: int  # iterations closed for it
+    came: bool  # whether any member came in any of them
+    model: str  # digest of the model after the last of them
+    blob: bytes
+
+
+@dataclass(slots=True, kw_only=True)
+class _Assignment:
+    job: Job
+    head: Head
+    members: tuple[Member, ...]
+    repeats: int
+    done: int
+    came: bool
+    model: str
+    blob: bytes
+    figures: Figures
+
+
+class TierAggregator:
+    """One event in, the effects to perform out, in order."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        tier: int,
+        members: Iterable[NodeId],
+        members_min: int,
+        part_bytes: int,
+        nonce: BootNonce,
+        version: str = "",
+        announced: Mapping[str, tuple[Member, ...]] | None = None,
+        resume: Resume | None = None,
+        spooled: Spooled | None = None,
+    ) -> None:
+        """Begin before the first connection on either side.
+
+        Args:
+            node: This gateway's id, which also names its cell.
+            tier: Its tier, 1 or more.
+            members: Its children.
+            members_min: How many of them must be there before it calls itself ready.
+            part_bytes: How large a published part may be, header included.
+            nonce: 64 fresh random bits of this boot.
+            version: What to say of the software in presence.
+            announced: Members by the digest under which an earlier boot announced them.
+            resume: The last closed iteration of an earlier boot.
+            spooled: The updates an earlier boot had accepted.
+        """
+        self._node = node
+        self._tier = tier
+        self._members_min = members_min
+        self._presence = Presence(status="online", nonce=nonce, version=version)
+        self.link = ChildLink(node=node, part_bytes=part_bytes, presence=self._presence)
+        self.cell = Cell(node=node, members=members, part_bytes=part_bytes, nonce=nonce)
+        self._announced = dict(announced or {})
+        self._resume = resume
+        self._spooled = dict(spooled or {})
+        self._looked = False
+        self._waiting: Assigned | None = None
+        self._work: _Assignment | None = None
+        self._answering = False
+
+    @property
+    def state(self) -> GatewayState:
+        """What the gateway is doing."""
+        if self._waiting is not None:
+            return "waiting"
+        if self._answering:
+            return "answering"
+        if self._work is None:
+            return "idle"
+        return "collecting" if self.cell.state == "collecting" else "closing"
+
+    @property
+    def timer_s(self) -> float | None:
+        """When a ``Tick`` is due."""
+        times = (self.link.timer_s, self.cell.timer_s)
+        return min((t for t in times if t is not None), default=None)
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """Take one event, return what the driver must now do, in order."""
+        match event:
+            case Connected(side="up"):
+                return self._from_link(self.link.connected(now_s), now_s)
+            case Connected():
+                return self._from_cell(self.cell.connected(now_s), now_s)
+            case Disconnected(side="up"):
+                self.link.disconnected()
+                return []
+            case Disconnected():
+                self.cell.disconnected()
+                return []
+            case Received(side="up"):
+                return self._from_link(hear_parent(self.link, event, now_s), now_s)
+            case Received():
+                items = hear_children(self.cell, event, now_s)
+                return [*self._from_cell(items, now_s), *self._announce(now_s)]
+            case Aggregated():
+                return self._aggregated(event, now_s)
+            case WorkDone():
+                self._answering = False
+                return self._from_link(self.link.answer(event.job, event.blob, now_s), now_s)
+            case WorkFailed():
+                self._answering = False
+                self._work = None
+                return self._from_link(self.link.abstain(event.job, event.reason, now_s), now_s)
+            case Tick():
+                below = self._from_cell(self.cell.tick(now_s), now_s)
+                return [*below, *self._from_link(self.link.tick(now_s), now_s)]
+            case _:
+                assert_never(event)
+
+    # From above
+
+    def _from_link(self, items: list[Effect | Assigned], now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for item in items:
+            match item:
+                case Assigned():
+                    effects += self._assigned(item, now_s)
+                case Preempt():
+                    self._work = self._waiting = None
+                    self._answering = False
+                    effects += [item, *self._from_cell(self.cell.pause(now_s), now_s)]
+                case Keep(head=head, model=model):
+                    finished = replace(head, path=head.path.child(0), tier=self._tier, members=())
+                    self._work = None
+                    effects += [
+                        item,
+                        *self._from_cell(self.cell.say(finished, model, now_s), now_s),
+                    ]
+                case _:
+                    effects.append(item)
+        above, own = self.link.head, self.cell.head
+        if above is not None and above.state == "paused" and own is not None:
+            effects += self._from_cell(self.cell.pause(now_s), now_s)
+        return effects
+
+    def _assigned(self, assigned: Assigned, now_s: float) -> list[Effect]:
+        if not self._looked:
+            self._waiting = assigned
+            return []
+        head = assigned.head
+        member = head.member(self._node)
+        assert member is not None, "only members are assigned work"
+        members = self._announced.get(member.beneath, ())
+        refusal = unknown_codec(head)
+        if not members:
+            refusal = f"members {member.beneath!r} were never announced from here"
+        if refusal is not None:
+            return self._from_link(self.link.abstain(assigned.job, refusal, now_s), now_s)
+        repeats = math.prod(head.plan.tau[self._tier : head.tier]) if head.task == "train" else 1
+        self._work = _Assignment(
+            job=assigned.job, head=head, members=members, repeats=repeats, done=0, came=False,
+            model=head.model, blob=assigned.model, figures=Figures(),
+        )  # fmt: skip
+        self._answering = False
+        resume, self._resume = self._resume, None
+        if resume is not None and resume.above == assigned.job:
+            self._work.done, self._work.came = resume.done, resume.came
+            self._work.model, self._work.blob = resume.model, resume.blob
+        return self._go_on(now_s)
+
+    # Through the cell
+
+    def _go_on(self, now_s: float) -> list[Effect]:
+        """Open the next iteration, or answer the parent after the last."""
+        work = self._work
+        assert work is not None
+        if work.done >= work.repeats:
+            return self._answer()
+        path = work.job.path.child(work.done)
+        steps = math.prod(work.head.plan.tau[: self._tier])
+        head = replace(
+            work.head, path=path, model=work.model, tier=self._tier, members=work.members,
+            first_step=work.head.first_step + work.done * steps,
+        )  # fmt: skip
+        spooled = self._spooled.pop((head.run, path), {})
+        return self._from_cell(self.cell.open(head, work.blob, now_s, spooled=spooled), now_s)
+
+    def _from_cell(self, items: list[CellEffect], now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for item in items:
+            match item:
+                case Looked():
+                    self._looked = True
+                    waiting, self._waiting = self._waiting, None
+                    if waiting is not None:
+                        effects += self._assigned(waiting, now_s)
+                case Collected():
+                    effects += self._collected(item, now_s)
+                case _:
+                    effects.append(item)
+        return effects
+
+    def _collected(self, collected: Collected, now_s: float) -> list[Effect]:
+        work = self._work
+        assert work is not None
+        work.figures += collected.figures
+        if work.head.task == "train" and collected.came:
+            return [
+                Aggregate(
+                    job=collected.job, head=collected.head, came=collected.came,
+                    admitted_weight=sum(m.weight for m in work.members), above=work.job,
+                    done=work.done + 1, figures=Figures(),
+                )
+            ]  # fmt: skip
+        work.done += 1
+        return self._go_on(now_s)
+
+    def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
+        work = self._work
+        head = self.cell.head
+        if work is None or head is None or event.job != Job.of(head) or self._answering:
+            return [Note(level="debug", event="sum too late", fields={"path": str(event.job.path)})]
+        work.done += 1
+        work.came = True
+        work.model, work.blob = event.model, event.blob
+        return self._go_on(now_s)
+
+    def _answer(self) -> list[Effect]:
+        work = self._work
+        assert work is not None
+        self._answering = True
+        weight, reason = 0, ""
+        if work.head.task == "train":
+            weight = sum(m.weight for m in work.members) if work.came else 0
+            reason = "" if work.came else "no member came"
+        figures = self.cell.figures() + work.figures
+        return [Answer(job=work.job, head=work.head, weight=weight, reason=reason, figures=figures)]
+
+    # Upwards
+
+    def _announce(self, now_s: float) -> list[Effect]:
+        """Tell the parent what this cell amounts to, when that has changed."""
+        present = self.cell.roster.present()
+        ready = len(present) >= self._members_min
+        beneath = digest_of_members(present) if ready else ""
+        presence = replace(
+            self._presence, ready=ready, beneath=beneath,
+            weight=sum(m.weight for m in present) if ready else 0,
+            devices=self.cell.roster.devices(),
+        )  # fmt: skip
+        if presence == self._presence:
+            return []
+        self._presence = presence
+        effects: list[Effect] = []
+        if ready and beneath not in self._announced:
+            self._announced[beneath] = present
+            while len(self._announced) > _ANNOUNCEMENTS_MAX:
+                del self._announced[next(iter(self._announced))]
+            effects.append(Remember(beneath=beneath, members=present))
+        return [*effects, *self._from_link(self.link.announce(presence, now_s), now_s)]
+
+
+def hear_children(cell: Cell, event: Received, now_s: float) -> list[CellEffect]:
+    """Give a message from the children's side to the cell."""
+    match event.message:
+        case Presence() as presence if event.node == ALL:
+            return cell.hear_own_presence(presence, retained=event.retained)
+        case Presence() as presence:
+            return cell.hear_presence(event.node, presence)
+        case Want() as want:
+            return cell.hear_want(event.node, want, now_s)
+        case Part(kind="update") as part:
+            return cell.hear_part(event.node, part, now_s)
+        case Head() | Beacon() | Ack() | Part():
+            return [Note(level="debug", event="stray message", fields={"node": event.node})]
+        case _:
+            assert_never(event.message)

@@ -1,0 +1,135 @@
+"""The device's machine: obey the gateway's head, train or evaluate, offer the answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import assert_never
+
+from fedtier.core.child import Assigned, ChildLink, ChildState
+from fedtier.core.effects import Effect, Note, Work
+from fedtier.core.events import (
+    Aggregated,
+    Connected,
+    Disconnected,
+    Event,
+    Received,
+    Tick,
+    WorkDone,
+    WorkFailed,
+)
+from fedtier.errors import ConfigError
+from fedtier.ids import NodeId
+from fedtier.quantize.registry import make_codec
+from fedtier.wire.messages import Ack, Beacon, Head, Presence, Want
+from fedtier.wire.parts import Part
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trainee:
+    """What a device can train: the artefact it holds."""
+
+    artefact: str  # digest
+    layout: str  # digest of its parameter layout
+    dimension: int
+
+
+class DeviceMachine:
+    """One event in, the effects to perform out, in order."""
+
+    def __init__(
+        self, *, node: NodeId, part_bytes: int, presence: Presence, trainee: Trainee
+    ) -> None:
+        """Begin before the first connection.
+
+        Args:
+            node: This device's id.
+            part_bytes: How large a published part may be, header included.
+            presence: What to say of this device: its weight above all.
+            trainee: The artefact it holds.
+        """
+        self._trainee = trainee
+        self.link = ChildLink(node=node, part_bytes=part_bytes, presence=presence)
+
+    @property
+    def state(self) -> ChildState:
+        """Where the conversation with the parent is."""
+        return self.link.state
+
+    @property
+    def timer_s(self) -> float | None:
+        """When a ``Tick`` is due."""
+        return self.link.timer_s
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """Take one event, return what the driver must now do, in order."""
+        match event:
+            case Connected():
+                return self._own(self.link.connected(now_s), now_s)
+            case Disconnected():
+                self.link.disconnected()
+                return []
+            case Received():
+                return self._own(self._received(event, now_s), now_s)
+            case WorkDone():
+                return self._own(self.link.answer(event.job, event.blob, now_s), now_s)
+            case WorkFailed():
+                return self._own(self.link.abstain(event.job, event.reason, now_s), now_s)
+            case Tick():
+                return self._own(self.link.tick(now_s), now_s)
+            case Aggregated():
+                raise AssertionError("a device has no cell")
+            case _:
+                assert_never(event)
+
+    def _received(self, event: Received, now_s: float) -> list[Effect | Assigned]:
+        return hear_parent(self.link, event, now_s)
+
+    def _own(self, items: list[Effect | Assigned], now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for item in items:
+            if not isinstance(item, Assigned):
+                effects.append(item)
+                continue
+            refusal = self._refusal(item.head)
+            if refusal is None:
+                effects.append(Work(job=item.job, head=item.head, model=item.model))
+            else:
+                effects += self._own(self.link.abstain(item.job, refusal, now_s), now_s)
+        return effects
+
+    def _refusal(self, head: Head) -> str | None:
+        own = self._trainee
+        if head.artefact != own.artefact:
+            return f"artefact {head.artefact[:12]} is asked for, {own.artefact[:12]} is here"
+        if (head.layout, head.dimension) != (own.layout, own.dimension):
+            return f"layout {head.layout[:12]} is asked for, {own.layout[:12]} is here"
+        return unknown_codec(head)
+
+
+def unknown_codec(head: Head) -> str | None:
+    """Why the codec of the link that leads up to this head cannot be used here, if it cannot."""
+    spec = head.plan.codecs[head.tier - 1]
+    try:
+        make_codec(spec.name, dict(spec.parameters), where="plan")
+    except ConfigError as error:
+        return str(error)
+    return None
+
+
+def hear_parent(link: ChildLink, event: Received, now_s: float) -> list[Effect | Assigned]:
+    """Give a message from the parent's side to the link."""
+    match event.message:
+        case Head() as head:
+            return link.hear_head(head, now_s, retained=event.retained)
+        case Beacon() as beacon:
+            return link.hear_beacon(beacon, now_s)
+        case Part() as part:
+            return link.hear_part(part, now_s)
+        case Ack() as ack:
+            return link.hear_ack(ack, now_s)
+        case Presence() as presence:  # for people: the head says all that matters
+            return [Note(level="debug", event="parent", fields={"status": presence.status})]
+        case Want():
+            return [Note(level="debug", event="stray want")]
+        case _:
+            assert_never(event.message)

@@ -1,0 +1,143 @@
+"""What a machine asks its driver to do, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from fedtier.core.figures import Figures
+from fedtier.ids import IterationPath, NodeId, RunId
+from fedtier.wire.messages import Head, Member, Message, Task
+from fedtier.wire.topics import ALL
+
+Side = Literal["up", "down"]
+"""Towards the parent, on its broker; or towards the children, on one's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One piece of work a head asks for.
+
+    The epoch is no part of it: the same job after a restart from an older state has the same
+    result, to the bit.
+    """
+
+    run: RunId
+    path: IterationPath
+    task: Task
+    base: str  # digest of the model it starts from
+
+    @classmethod
+    def of(cls, head: Head) -> Job:
+        """The job a head describes."""
+        return cls(run=head.run, path=head.path, task=head.task, base=head.model)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """Publish a message; ``node`` is ``all`` or the child it is for or from."""
+
+    side: Side
+    message: Message
+    node: NodeId = ALL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """Do what the head asks with this model, store the update, then report ``WorkDone``."""
+
+    job: Job
+    head: Head
+    model: bytes  # the model's blob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preempt:
+    """Stop working on this job at the next local step; its result is not wanted any more."""
+
+    job: Job
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spool:
+    """Keep a verified update of the open iteration until it closes."""
+
+    run: RunId
+    path: IterationPath
+    child: NodeId
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregate:
+    """Mean the spooled updates, make the new model durable, then report ``Aggregated``.
+
+    ``came`` are the members whose updates enter the mean; with none the model stays as it is.
+    """
+
+    job: Job
+    head: Head
+    came: tuple[Member, ...]
+    admitted_weight: int  # of all members of the iteration, whoever came
+    above: Job | None  # the parent's job this iteration serves; None at the cloud
+    done: int  # iterations closed for it with this one; at the cloud, rounds
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """Make the update that answers the parent's head, store it, then report ``WorkDone``.
+
+    ``reason`` is why it abstains; empty for a delta (task ``train``) or an evaluation.
+    """
+
+    job: Job
+    head: Head
+    weight: int
+    reason: str
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remember:
+    """Store what was announced under a digest, before it is announced."""
+
+    beneath: str
+    members: tuple[Member, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Keep:
+    """A model to keep between runs: the last one of a finished run."""
+
+    head: Head
+    model: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finish:
+    """The run is over; ``figures`` are what the whole tree reported of its last model."""
+
+    head: Head
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Note:
+    """Something an operator or a test may want to know."""
+
+    level: Literal["debug", "info", "warning"]
+    event: str
+    fields: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """End this process: it must not go on."""
+
+    exit_code: int
+    reason: str
+
+
+Effect = Send | Work | Preempt | Spool | Aggregate | Answer | Remember | Keep | Finish | Note | Stop

@@ -1,0 +1,66 @@
+"""What a machine is told by its driver."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fedtier.core.effects import Job, Side
+from fedtier.ids import NodeId
+from fedtier.wire.messages import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connected:
+    """The broker on this side took the connection and every subscription."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disconnected:
+    """The connection on this side is gone; the transport is trying again."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """A message that decoded; ``node`` is the topic's: ``all``, or the child it is from or for."""
+
+    side: Side
+    node: NodeId
+    message: Message
+    retained: bool = False  # delivered because of a new subscription, so perhaps old
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkDone:
+    """The update that answers a job is stored; ``blob`` is all of it."""
+
+    job: Job
+    blob: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkFailed:
+    """The job could not be done; the node abstains and says why."""
+
+    job: Job
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Aggregated:
+    """An iteration's mean is in the model and durable."""
+
+    job: Job
+    model: str  # digest of the new model
+    blob: bytes  # and its blob
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tick:
+    """The time the machine asked for has come."""
+
+
+Event = Connected | Disconnected | Received | WorkDone | WorkFailed | Aggregated | Tick

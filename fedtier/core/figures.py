@@ -1,0 +1,252 @@
+"""Figures that ride in update manifests and fold on their way up, whatever the order.
+
+Everything is an integer: sums and maxima of integers do not depend on who came first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, TypeVar
+
+from fedtier.errors import WireError
+from fedtier.ids import NodeId, is_node_id
+from fedtier.limits import LOSS_UNITS_PER_NAT, TIERS_MAX
+from fedtier.wire.fields import Fields
+
+Q_UNITS_PER_ONE = 2**20
+"""Relative quantization errors are summed in units of 2^-20."""
+
+_MAX = 2**62
+_BINS = 101
+_F = TypeVar("_F", "LinkFigures", "TierFigures")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkFigures:
+    """One link of the tree since the run began, over all its senders; all sums."""
+
+    updates: int = 0  # accepted
+    duplicates: int = 0  # offers of an update already held
+    late: int = 0  # offers for an iteration no longer open
+    lost: int = 0  # members that had not answered when their iteration closed
+    bytes_up: int = 0  # what the children's sockets sent
+    bytes_down: int = 0  # and received, so a broadcast to four children counts four times
+    q_units: int = 0  # exact relative quantization errors, in 2^-20
+    q_count: int = 0
+    micros: int = 0  # from the first offer to `accepted`
+
+    def __add__(self, other: LinkFigures) -> LinkFigures:
+        return LinkFigures(
+            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierFigures:
+    """The processes of one tier: sums, and the largest."""
+
+    nodes: int = 0
+    peak_rss_kib_sum: int = 0
+    peak_rss_kib_max: int = 0
+    cpu_ms_sum: int = 0
+    cpu_ms_max: int = 0
+
+    def __add__(self, other: TierFigures) -> TierFigures:
+        return TierFigures(
+            nodes=self.nodes + other.nodes,
+            peak_rss_kib_sum=self.peak_rss_kib_sum + other.peak_rss_kib_sum,
+            peak_rss_kib_max=max(self.peak_rss_kib_max, other.peak_rss_kib_max),
+            cpu_ms_sum=self.cpu_ms_sum + other.cpu_ms_sum,
+            cpu_ms_max=max(self.cpu_ms_max, other.cpu_ms_max),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """How well one model does on the hold-outs of many devices.
+
+    ``histogram`` counts devices by accuracy in whole hundredths, rounded down; the worst device
+    is the one with the lowest accuracy, by name where two are equal.
+    """
+
+    examples: int = 0
+    correct: int = 0
+    loss_units: int = 0  # summed cross entropy in 2^-20 nats
+    histogram: tuple[tuple[int, int], ...] = ()  # (hundredths, devices), ascending
+    worst: tuple[int, int, str] | None = None  # correct, examples, device
+
+    @classmethod
+    def of_device(cls, node: NodeId, *, examples: int, correct: int, loss_units: int) -> Scores:
+        """The score of one device on its own hold-out; nothing where it has none."""
+        if examples == 0:
+            return cls()
+        return cls(
+            examples=examples,
+            correct=correct,
+            loss_units=loss_units,
+            histogram=((100 * correct // examples, 1),),
+            worst=(correct, examples, node),
+        )
+
+    def __add__(self, other: Scores) -> Scores:
+        bins = dict(self.histogram)
+        for hundredths, devices in other.histogram:
+            bins[hundredths] = bins.get(hundredths, 0) + devices
+        return Scores(
+            examples=self.examples + other.examples,
+            correct=self.correct + other.correct,
+            loss_units=self.loss_units + other.loss_units,
+            histogram=tuple(sorted(bins.items())),
+            worst=min((w for w in (self.worst, other.worst) if w), key=_accuracy_key, default=None),
+        )
+
+    @property
+    def devices(self) -> int:
+        """How many devices had a hold-out to score on."""
+        return sum(count for _, count in self.histogram)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Correct over all examples of all hold-outs, or None where there were none."""
+        return self.correct / self.examples if self.examples else None
+
+    @property
+    def loss(self) -> float | None:
+        """Mean cross entropy in nats, or None where there were no examples."""
+        return self.loss_units / LOSS_UNITS_PER_NAT / self.examples if self.examples else None
+
+    def percentile(self, percent: float) -> float | None:
+        """Accuracy below which ``percent`` of the devices lie, read from the histogram's bins."""
+        rank = percent / 100 * self.devices
+        seen = 0
+        for hundredths, devices in self.histogram:
+            seen += devices
+            if seen >= rank:
+                return hundredths / 100
+        return None
+
+
+def _accuracy_key(worst: tuple[int, int, str]) -> tuple[float, str]:
+    correct, examples, node = worst
+    return (correct / examples, node)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    """All that a subtree reports: links up to the sender's own, tiers, training, scores."""
+
+    links: Mapping[int, LinkFigures] = field(default_factory=dict)
+    tiers: Mapping[int, TierFigures] = field(default_factory=dict)
+    scores: Scores = field(default_factory=Scores)
+    trained_steps: int = 0  # local steps done for this update
+    trained_loss_units: int = 0  # their losses, in 2^-20 nats
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(
+            links=_merge(self.links, other.links),
+            tiers=_merge(self.tiers, other.tiers),
+            scores=self.scores + other.scores,
+            trained_steps=self.trained_steps + other.trained_steps,
+            trained_loss_units=self.trained_loss_units + other.trained_loss_units,
+        )
+
+    def with_link(self, link: int, figures: LinkFigures) -> Figures:
+        """These figures with a link's counts added."""
+        return replace(self, links=_merge(self.links, {link: figures}))
+
+    def with_tier(self, tier: int, figures: TierFigures) -> Figures:
+        """These figures with a tier's counts added."""
+        return replace(self, tiers=_merge(self.tiers, {tier: figures}))
+
+    def to_json(self) -> dict[str, Any]:
+        """As they stand in a manifest; short keys, since a manifest holds 3 KiB."""
+        document: dict[str, Any] = {
+            "l": [[link, *_values(f)] for link, f in sorted(self.links.items())],
+            "t": [[tier, *_values(f)] for tier, f in sorted(self.tiers.items())],
+        }
+        if self.trained_steps:
+            document["s"] = [self.trained_steps, self.trained_loss_units]
+        if self.scores.examples:
+            scores = self.scores
+            document["e"] = [scores.examples, scores.correct, scores.loss_units]
+            document["h"] = [list(pair) for pair in scores.histogram]
+            document["w"] = list(scores.worst or ())
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Figures:
+        """Read the figures of a manifest.
+
+        Raises:
+            WireError: If anything in them is not a bounded integer where one belongs.
+        """
+        reader = Fields(document, what="figures")
+        links = {
+            row[0]: LinkFigures(**dict(zip(_names(LinkFigures), row[1:], strict=True)))
+            for row in _rows(reader, "l", width=1 + len(fields(LinkFigures)))
+        }
+        tiers = {
+            row[0]: TierFigures(**dict(zip(_names(TierFigures), row[1:], strict=True)))
+            for row in _rows(reader, "t", width=1 + len(fields(TierFigures)))
+        }
+        steps = reader.integers("s", -_MAX, _MAX, items_max=2) if "s" in document else (0, 0)
+        if len(steps) != 2 or any(not 0 <= key <= TIERS_MAX for key in (*links, *tiers)):
+            raise WireError("figures: a link or tier outside the tree")
+        return cls(
+            links=links,
+            tiers=tiers,
+            scores=_scores(reader) if "e" in document else Scores(),
+            trained_steps=steps[0],
+            trained_loss_units=steps[1],
+        )
+
+
+def fold(figures: Iterable[Figures]) -> Figures:
+    """The sum of several subtrees' figures."""
+    return sum(figures, start=Figures())
+
+
+def _scores(reader: Fields) -> Scores:
+    totals = reader.integers("e", 0, _MAX, items_max=3)
+    histogram = tuple((row[0], row[1]) for row in _rows(reader, "h", width=2, items_max=_BINS))
+    worst = reader.listing("w", items_max=3)
+    if len(totals) != 3 or any(not 0 <= hundredths < _BINS for hundredths, _ in histogram):
+        raise WireError("figures: scores out of range")
+    if len(worst) != 3 or not isinstance(worst[2], str) or not is_node_id(worst[2]):
+        raise WireError("figures: the worst device is not [correct, examples, node]")
+    pair = Fields({"pair": worst[:2]}, what="figures").integers("pair", 0, _MAX, items_max=2)
+    if not pair[0] <= pair[1] or pair[1] == 0:
+        raise WireError("figures: the worst device has more right than examples")
+    return Scores(
+        examples=totals[0], correct=totals[1], loss_units=totals[2],
+        histogram=histogram, worst=(pair[0], pair[1], worst[2]),
+    )  # fmt: skip
+
+
+def _rows(
+    reader: Fields, name: str, *, width: int, items_max: int = TIERS_MAX + 1
+) -> list[tuple[int, ...]]:
+    rows = []
+    for row in reader.listing(name, items_max=items_max):
+        if not isinstance(row, list) or len(row) != width:
+            raise WireError(f"figures: a row of {name!r} does not have {width} numbers")
+        rows.append(
+            Fields({name: row}, what="figures").integers(name, -_MAX, _MAX, items_max=width)
+        )
+    return rows
+
+
+def _names(kind: type[LinkFigures] | type[TierFigures]) -> list[str]:
+    return [f.name for f in fields(kind)]
+
+
+def _values(figures: LinkFigures | TierFigures) -> list[int]:
+    return [getattr(figures, f.name) for f in fields(figures)]
+
+
+def _merge(left: Mapping[int, _F], right: Mapping[int, _F]) -> dict[int, _F]:
+    merged = dict(left)
+    for key, value in right.items():
+        merged[key] = merged[key] + value if key in merged else value
+    return merged

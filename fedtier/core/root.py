@@ -1,0 +1,188 @@
+"""The cloud's machine: a cell without a parent. It opens rounds until the plan is fulfilled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal, assert_never
+
+from fedtier.core.aggregator import Spooled, hear_children
+from fedtier.core.cell import Cell, CellEffect, Collected, Looked
+from fedtier.core.effects import Aggregate, Effect, Finish, Job, Note
+from fedtier.core.events import (
+    Aggregated,
+    Connected,
+    Disconnected,
+    Event,
+    Received,
+    Tick,
+    WorkDone,
+    WorkFailed,
+)
+from fedtier.core.figures import Figures
+from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.wire.messages import Head, Member, Plan, Task
+
+RootState = Literal["looking", "gathering", "collecting", "closing", "finished"]
+"""gathering: waiting for the members to be ready for the next round."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """One run of a federation, at the point where this boot takes it up."""
+
+    run: RunId
+    epoch: int
+    plan: Plan
+    artefact: str
+    layout: str
+    dimension: int
+    next_round: int  # rounds already in the model
+    model: str
+    blob: bytes
+
+
+class RootMachine:
+    """One event in, the effects to perform out, in order."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        members: Iterable[NodeId],
+        members_min: int,
+        part_bytes: int,
+        nonce: BootNonce,
+        course: Course,
+        spooled: Spooled | None = None,
+    ) -> None:
+        """Begin before the first connection.
+
+        Args:
+            node: The cloud's id, which also names its cell.
+            members: Its children.
+            members_min: How many of them must be ready before a round opens.
+            part_bytes: How large a published part may be, header included.
+            nonce: 64 fresh random bits of this boot.
+            course: The run, and how far it has come.
+            spooled: The updates an earlier boot had accepted.
+        """
+        self.cell = Cell(node=node, members=members, part_bytes=part_bytes, nonce=nonce)
+        self._members_min = members_min
+        self._nonce = nonce
+        self._course = course
+        self._spooled = dict(spooled or {})
+        self._round = course.next_round
+        self._model = course.model
+        self._blob = course.blob
+        self._state: RootState = "looking"
+
+    @property
+    def state(self) -> RootState:
+        """What the cloud is doing."""
+        return self._state
+
+    @property
+    def round(self) -> int:
+        """The round that is open or will be next, from 0."""
+        return self._round
+
+    @property
+    def timer_s(self) -> float | None:
+        """When a ``Tick`` is due."""
+        return self.cell.timer_s
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """Take one event, return what the driver must now do, in order."""
+        match event:
+            case Connected():
+                return self._from_cell(self.cell.connected(now_s), now_s)
+            case Disconnected():
+                self.cell.disconnected()
+                return []
+            case Received():
+                effects = self._from_cell(hear_children(self.cell, event, now_s), now_s)
+                return [*effects, *self._open_if_ready(now_s)]
+            case Aggregated():
+                return self._aggregated(event, now_s)
+            case Tick():
+                return self._from_cell(self.cell.tick(now_s), now_s)
+            case WorkDone() | WorkFailed():
+                raise AssertionError("the cloud answers nobody")
+            case _:
+                assert_never(event)
+
+    def _from_cell(self, items: list[CellEffect], now_s: float) -> list[Effect]:
+        effects: list[Effect] = []
+        for item in items:
+            match item:
+                case Looked():
+                    self._state = "gathering"
+                    effects += self._open_if_ready(now_s)
+                case Collected():
+                    effects += self._collected(item, now_s)
+                case _:
+                    effects.append(item)
+        return effects
+
+    def _open_if_ready(self, now_s: float) -> list[Effect]:
+        members = self.cell.roster.present()
+        if self._state != "gathering" or len(members) < self._members_min:
+            return []
+        self._state = "collecting"
+        evaluate = self._round >= self._course.plan.rounds
+        head = self._head(members, task="evaluate" if evaluate else "train")
+        spooled = self._spooled.pop((head.run, head.path), {})
+        note = Note(
+            level="info",
+            event="round opened",
+            fields={"round": self._round, "task": head.task, "members": len(members)},
+        )
+        opened = self._from_cell(self.cell.open(head, self._blob, now_s, spooled=spooled), now_s)
+        return [note, *opened]
+
+    def _head(self, members: tuple[Member, ...], *, task: Task) -> Head:
+        course = self._course
+        rounds = course.plan.rounds
+        return Head(
+            nonce=self._nonce, seq=0, run=course.run, epoch=course.epoch,
+            path=IterationPath((self._round,)), state="open" if task == "train" else "draining",
+            task=task, model=self._model, layout=course.layout, dimension=course.dimension,
+            artefact=course.artefact, blobs=(), tier=course.plan.tiers, first_step=0,
+            p0=min(1.0, self._round / rounds), p1=min(1.0, (self._round + 1) / rounds),
+            plan=course.plan, members=members,
+        )  # fmt: skip
+
+    def _collected(self, collected: Collected, now_s: float) -> list[Effect]:
+        self._state = "closing"
+        figures = self.cell.figures() + collected.figures
+        if collected.head.task == "evaluate":
+            return self._finish(collected.head, figures, now_s)
+        if not collected.came:
+            note = Note(level="warning", event="empty round", fields={"round": self._round})
+            return [note, *self._next_round(now_s)]
+        return [
+            Aggregate(
+                job=collected.job, head=collected.head, came=collected.came,
+                admitted_weight=sum(m.weight for m in collected.head.members), above=None,
+                done=self._round + 1, figures=figures,
+            )
+        ]  # fmt: skip
+
+    def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
+        head = self.cell.head
+        assert head is not None
+        assert event.job == Job.of(head), "one sum at a time"
+        self._model, self._blob = event.model, event.blob
+        return self._next_round(now_s)
+
+    def _next_round(self, now_s: float) -> list[Effect]:
+        self._round += 1
+        self._state = "gathering"
+        return self._open_if_ready(now_s)
+
+    def _finish(self, head: Head, figures: Figures, now_s: float) -> list[Effect]:
+        self._state = "finished"
+        finished = replace(head, state="finished", members=())
+        said = self._from_cell(self.cell.say(finished, self._blob, now_s), now_s)
+        return [*said, Finish(head=head, figures=figures)]

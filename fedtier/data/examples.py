@@ -1,0 +1,83 @@
+"""Examples as a trainer and an evaluation take them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Inputs = npt.NDArray[np.float32]
+Labels = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Examples:
+    """Inputs with their labels, in a fixed order.
+
+    Attributes:
+        x: Inputs, float32, C-contiguous, shape ``(n, ...)``; of a window ``(n, channels, length)``.
+        y: Class numbers, int64, shape ``(n,)``.
+    """
+
+    x: Inputs
+    y: Labels
+
+    def __post_init__(self) -> None:
+        assert self.x.dtype == np.float32, self.x.dtype
+        assert self.y.dtype == np.int64, self.y.dtype
+        assert self.x.flags.c_contiguous
+        assert self.y.shape == self.x.shape[:1], (self.y.shape, self.x.shape)
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 over shapes, inputs and labels (little-endian), 64 hexadecimal digits."""
+        digest = hashlib.sha256()
+        hash_array(digest, self.x)
+        hash_array(digest, self.y)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceData:
+    """What one device trains on and what it keeps back.
+
+    Attributes:
+        train: Examples the device trains on.
+        holdout: The last part of each of its recordings in time; never trained on.
+        fitted: The preprocessing with the values fitted to this device's training part, as JSON;
+            given instead of the preprocessing, it treats new data as these were treated.
+        digest: SHA-256 over raw data, split and preprocessing, 64 hexadecimal digits.
+    """
+
+    train: Examples
+    holdout: Examples
+    fitted: tuple[Mapping[str, object], ...]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Examples of sources that no device trains on, by group; one group is one wrist, say.
+
+    Attributes:
+        groups: Name and examples of each group, in the order of the specification.
+    """
+
+    groups: tuple[tuple[str, Examples], ...]
+
+
+def hash_array(digest: hashlib._Hash, array: npt.NDArray[Any]) -> None:
+    """Feed dtype, shape and little-endian bytes of an array of numbers into a digest."""
+    little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
+    # "|u1" and "<f4" differ from machine to machine in nothing but a native mark; kind and size do.
+    header = f"{little.dtype.kind}{little.dtype.itemsize}{array.shape}"
+    digest.update(header.encode("ascii"))
+    digest.update(little.tobytes())

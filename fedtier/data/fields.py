@@ -1,0 +1,143 @@
+"""Reading named values that a person or an artefact wrote, with errors that say what to do."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+from fedtier.errors import ConfigError
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """A sentence that proposes the nearest known word and lists all of them."""
+    near = difflib.get_close_matches(word, known, n=1)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    return f"{guess}Known: {', '.join(sorted(known)) or 'nothing'}."
+
+
+class Fields:
+    """One table of named values; every read checks type and range, ``finish`` refuses the rest.
+
+    Args:
+        values: The table, as TOML or JSON gave it.
+        where: What to name in errors, such as ``agent-3.toml [data]``.
+    """
+
+    def __init__(self, values: Mapping[str, object], *, where: str) -> None:
+        self._values = values
+        self._asked: set[str] = set()
+        self.where = where
+
+    def error(self, key: str, message: str) -> ConfigError:
+        """An error about ``key``, for the caller to raise."""
+        return ConfigError(f"{self.where}: {key} {message}")
+
+    def has(self, key: str) -> bool:
+        """Whether ``key`` was written; it then counts as known."""
+        self._asked.add(key)
+        return key in self._values
+
+    def text(self, key: str, *, default: str | None = None) -> str:
+        """A non-empty text.
+
+        Raises:
+            ConfigError: If it is missing without a default, empty, or not text.
+        """
+        value = self._take(key, default, expected="a text")
+        if not isinstance(value, str) or not value:
+            raise self.error(key, f"is {value!r}; it must be a text that is not empty")
+        return value
+
+    def path(self, key: str, *, default: str | None = None) -> Path:
+        """A path, ``~`` expanded; not checked for existence."""
+        return Path(self.text(key, default=default)).expanduser()
+
+    def integer(self, key: str, *, low: int, high: int, default: int | None = None) -> int:
+        """A whole number in ``[low, high]``.
+
+        Raises:
+            ConfigError: If it is missing without a default, of another type, or out of range.
+        """
+        value = self._take(key, default, expected=f"a whole number from {low} to {high}")
+        return self._integer(key, value, low=low, high=high)
+
+    def number(self, key: str, *, low: float, high: float, default: float | None = None) -> float:
+        """A finite number in ``[low, high]``.
+
+        Raises:
+            ConfigError: If it is missing without a default, of another type, or out of range.
+        """
+        value = self._take(key, default, expected=f"a number from {low:g} to {high:g}")
+        return self._number(key, value, low=low, high=high)
+
+    def integers(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
+        """A list of one or more whole numbers, each in ``[low, high]``."""
+        values = self._list(key, expected=f"a list of whole numbers from {low} to {high}")
+        return tuple(self._integer(key, value, low=low, high=high) for value in values)
+
+    def numbers(self, key: str, *, low: float, high: float) -> tuple[float, ...]:
+        """A list of one or more finite numbers, each in ``[low, high]``."""
+        values = self._list(key, expected=f"a list of numbers from {low:g} to {high:g}")
+        return tuple(self._number(key, value, low=low, high=high) for value in values)
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of one or more different texts, none empty."""
+        values = self._list(key, expected="a list of texts")
+        texts = tuple(value for value in values if isinstance(value, str) and value)
+        if len(texts) != len(values) or len(set(texts)) != len(texts):
+            raise self.error(key, f"is {list(values)!r}; use different texts, none empty")
+        return texts
+
+    def triples(self, key: str, *, low: int, high: int) -> tuple[tuple[int, int, int], ...]:
+        """A list of lists of three whole numbers, each in ``[low, high]``, all different."""
+        expected = "a list of lists of three different whole numbers"
+        found: list[tuple[int, int, int]] = []
+        for value in self._list(key, expected=expected):
+            if not isinstance(value, Sequence) or isinstance(value, str) or len(value) != 3:
+                raise self.error(key, f"holds {value!r}; it must be {expected}")
+            x, y, z = (self._integer(key, number, low=low, high=high) for number in value)
+            found.append((x, y, z))
+        flat = [number for triple in found for number in triple]
+        if len(set(flat)) != len(flat):
+            raise self.error(key, f"is {[list(t) for t in found]!r}; no number may come twice")
+        return tuple(found)
+
+    def finish(self) -> None:
+        """Refuse what was written and never asked for.
+
+        Raises:
+            ConfigError: If a key is unknown; the message proposes the nearest known one.
+        """
+        for key in self._values:
+            if key not in self._asked:
+                raise self.error(repr(key), f"is unknown. {did_you_mean(key, self._asked)}")
+
+    def _take(self, key: str, default: object, *, expected: str) -> object:
+        self._asked.add(key)
+        value = self._values.get(key, default)
+        if value is None:
+            raise self.error(key, f"is missing; it must be {expected}")
+        return value
+
+    def _list(self, key: str, *, expected: str) -> Sequence[object]:
+        value = self._take(key, None, expected=expected)
+        if not isinstance(value, Sequence) or isinstance(value, str) or not value:
+            raise self.error(key, f"is {value!r}; it must be {expected}, not empty")
+        return value
+
+    def _integer(self, key: str, value: object, *, low: int, high: int) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise self.error(key, f"is {value!r}; it must be a whole number from {low} to {high}")
+        return value
+
+    def _number(self, key: str, value: object, *, low: float, high: float) -> float:
+        if (
+            not isinstance(value, int | float)
+            or isinstance(value, bool)
+            or not math.isfinite(value)
+            or not low <= value <= high
+        ):
+            raise self.error(key, f"is {value!r}; it must be a number from {low:g} to {high:g}")
+        return float(value)

@@ -1,0 +1,84 @@
+"""Raw data as a source gives them: rows in time, each with a label."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from fedtier.data.examples import Labels, hash_array
+from fedtier.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recording:
+    """Consecutive rows of one source: sensor readings in time, or images in order.
+
+    Attributes:
+        key: A name, unique within its device or group; for messages and the digest.
+        samples: Rows, shape ``(T, ...)``: ``(T, channels)`` of a sensor, ``(T, 1, height, width)``
+            of grey images; any real dtype.
+        labels: The class number of each row, int64, shape ``(T,)``, >= 0.
+        traits: Whole numbers that a transform may ask for, such as ``{"side": 1}``.
+    """
+
+    key: str
+    samples: npt.NDArray[Any]
+    labels: Labels
+    traits: Mapping[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        assert self.labels.dtype == np.int64, self.labels.dtype
+        assert self.labels.shape == self.samples.shape[:1], (self.labels.shape, self.samples.shape)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def rows(self, start: int, stop: int) -> Recording:
+        """The rows ``start`` to ``stop - 1`` as a recording of their own (views, no copies)."""
+        return Recording(
+            key=self.key,
+            samples=self.samples[start:stop],
+            labels=self.labels[start:stop],
+            traits=self.traits,
+        )
+
+
+def check_recordings(recordings: Sequence[Recording], *, where: str) -> None:
+    """Check what a source returned before anything is computed from it.
+
+    Raises:
+        ConfigError: If there is none, one is empty, rows differ in shape, a value is not finite,
+            or a label is negative.
+    """
+    if not recordings:
+        raise ConfigError(f"{where}: the source gave no recording. Name data that exist.")
+    shape = recordings[0].samples.shape[1:]
+    for recording in recordings:
+        here = f"{where}: recording {recording.key!r}"
+        if len(recording) == 0:
+            raise ConfigError(f"{here} has no rows. Remove it or fill it.")
+        if recording.samples.shape[1:] != shape:
+            raise ConfigError(
+                f"{here} has rows of shape {recording.samples.shape[1:]}, the first has {shape}. "
+                "All recordings of a device must agree."
+            )
+        if recording.samples.dtype.kind == "f" and not np.isfinite(recording.samples).all():
+            raise ConfigError(f"{here} holds NaN or infinity. Remove or repair those rows.")
+        if int(recording.labels.min()) < 0:
+            raise ConfigError(
+                f"{here} has the label {int(recording.labels.min())}. Labels count from 0."
+            )
+
+
+def hash_recordings(digest: hashlib._Hash, recordings: Sequence[Recording]) -> None:
+    """Feed keys, traits, samples and labels of recordings, in order, into a digest."""
+    for recording in recordings:
+        traits = ",".join(f"{name}={recording.traits[name]}" for name in sorted(recording.traits))
+        digest.update(f"{len(recording.key)}:{recording.key}{{{traits}}}".encode())
+        hash_array(digest, recording.samples)
+        hash_array(digest, recording.labels)

@@ -1,0 +1,62 @@
+"""Codecs by name, as federation files and heads write them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+
+from fedtier.errors import ConfigError
+from fedtier.limits import LEVELS_MAX
+from fedtier.quantize.codec import Codec
+from fedtier.quantize.identity import Identity
+from fedtier.quantize.qsgd import BUCKET_MAX, Qsgd
+
+_RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
+    "identity": {},
+    "qsgd": {"levels": (1, LEVELS_MAX), "bucket": (1, BUCKET_MAX)},
+}
+CODEC_NAMES = tuple(_RANGES)
+
+
+def make_codec(name: str, parameters: Mapping[str, int], *, where: str = "codec") -> Codec:
+    """Make a codec from what an operator or a parent wrote.
+
+    Args:
+        name: ``identity`` (no parameters) or ``qsgd`` (``levels`` 1..32767, and ``bucket``
+            1..2**20, absent for one norm over the whole vector).
+        parameters: By name.
+        where: What to name in the error: file and key, or the message it came from.
+
+    Raises:
+        ConfigError: If the name or a parameter is unknown, missing, of another type or out of
+            range; the message suggests what may have been meant.
+    """
+    if name not in _RANGES:
+        raise ConfigError(f"{where}: there is no codec {name!r}. {_suggest(name, CODEC_NAMES)}")
+    ranges = _RANGES[name]
+    for parameter, value in parameters.items():
+        if parameter not in ranges:
+            raise ConfigError(
+                f"{where}: codec {name!r} has no parameter {parameter!r}. "
+                f"{_suggest(parameter, ranges)}"
+            )
+        low, high = ranges[parameter]
+        if type(value) is not int or not low <= value <= high:
+            raise ConfigError(
+                f"{where}: {parameter} of codec {name!r} is {value!r}; "
+                f"use a whole number from {low} to {high}"
+            )
+    if name == "identity":
+        return Identity()
+    if "levels" not in parameters:
+        raise ConfigError(
+            f"{where}: codec 'qsgd' needs levels, a whole number from 1 to {LEVELS_MAX}; "
+            "7 takes 4 bits a coordinate, 127 takes 8"
+        )
+    return Qsgd(levels=parameters["levels"], bucket=parameters.get("bucket"))
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    names = ", ".join(known) or "none"
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {names}."

@@ -1,0 +1,47 @@
+"""Passwords and TLS contexts from the files that credentials name."""
+
+from __future__ import annotations
+
+import ssl
+
+from fedtier.errors import ConfigError
+from fedtier.transport.base import Credentials
+
+
+def read_password(credentials: Credentials, *, where: str) -> str | None:
+    """Read the password file, if one is named.
+
+    Raises:
+        ConfigError: If it cannot be read, is empty, or holds more than one line.
+    """
+    if credentials.password_file is None:
+        return None
+    try:
+        password = credentials.password_file.read_text(encoding="utf-8").strip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{where}: password_file {credentials.password_file}: {error}") from error
+    if not password or "\n" in password:
+        raise ConfigError(
+            f"{where}: password_file {credentials.password_file} must hold one line, the password"
+        )
+    return password
+
+
+def tls_context(credentials: Credentials, *, where: str) -> ssl.SSLContext:
+    """Make the context of a TLS connection, which always checks the broker's name.
+
+    Raises:
+        ConfigError: If a file cannot be used, or only one of certificate and key is named.
+    """
+    if (credentials.certificate_file is None) != (credentials.key_file is None):
+        raise ConfigError(f"{where}: certificate_file and key_file must be given together")
+    try:
+        context = ssl.create_default_context(cafile=credentials.ca_file)
+        if credentials.certificate_file is not None:
+            context.load_cert_chain(credentials.certificate_file, credentials.key_file)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            f"{where}: cannot use ca_file {credentials.ca_file}, certificate_file "
+            f"{credentials.certificate_file}, key_file {credentials.key_file}: {error}"
+        ) from error
+    return context

@@ -1,0 +1,323 @@
+"""A broker inside one thread, for tests of machines and drivers: deterministic and pumped by hand.
+
+Nothing arrives until ``deliver_next`` or ``run_until_idle``; deliveries happen in the order of
+their publishing, each client's own in order, unless a fault says otherwise. It keeps retained
+messages, wills, wildcards, takeovers and packet limits as a real broker does, and no sessions: a
+client that is away gets nothing but retained messages when it returns.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from fedtier.transport.base import Inbox, Traffic, Will
+from fedtier.transport.packet_size import (
+    PACKET_BYTES_MAX,
+    check_packet_bytes,
+    publish_packet_bytes,
+)
+
+_PUMP_MAX = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One copy of a message on its way to one client."""
+
+    number: int  # counts all deliveries of this broker, from 0
+    client_id: str
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+Fault = Callable[[Delivery], Sequence[int]]
+"""Says what becomes of a delivery: one entry per copy, each the number of deliveries it is held
+back by. ``()`` drops it, ``(0,)`` leaves it alone, ``(0, 0)`` duplicates it, ``(5,)`` lets the
+next five overtake it."""
+
+
+def drop_if(condition: Callable[[Delivery], bool]) -> Fault:
+    """A fault that loses what the condition picks."""
+    return lambda delivery: () if condition(delivery) else (0,)
+
+
+def duplicate_if(condition: Callable[[Delivery], bool]) -> Fault:
+    """A fault that delivers twice what the condition picks."""
+    return lambda delivery: (0, 0) if condition(delivery) else (0,)
+
+
+def delay_if(condition: Callable[[Delivery], bool], *, by: int) -> Fault:
+    """A fault that lets the next ``by`` deliveries overtake what the condition picks."""
+    return lambda delivery: (by,) if condition(delivery) else (0,)
+
+
+def topic_matches(topic: str, topic_filter: str) -> bool:
+    """Whether a filter with ``+`` and ``#`` takes in a topic (MQTT 5.0, 4.7)."""
+    wanted, levels = topic_filter.split("/"), topic.split("/")
+    if levels[0].startswith("$") and wanted[0] in ("+", "#"):
+        return False
+    for index, level in enumerate(wanted):
+        if level == "#":
+            return True
+        if index >= len(levels) or level not in ("+", levels[index]):
+            return False
+    return len(wanted) == len(levels)
+
+
+class MemoryBroker:
+    """Routes between the ``MemoryTransport`` of one test.
+
+    Args:
+        fault: Asked once for every delivery; None = a perfect network. May be replaced any time.
+        packet_bytes_max: What the broker announces as its largest packet.
+    """
+
+    def __init__(
+        self, *, fault: Fault | None = None, packet_bytes_max: int = PACKET_BYTES_MAX
+    ) -> None:
+        self.fault = fault
+        self.packet_bytes_max = packet_bytes_max
+        self.retained: dict[str, bytes] = {}
+        self.running = True
+        self._clients: dict[str, MemoryTransport] = {}
+        self._known: list[MemoryTransport] = []
+        self._queue: list[tuple[int, bool, int, Callable[[], None]]] = []
+        self._number = 0
+        self._deliveries = 0
+
+    @property
+    def pending(self) -> int:
+        """Deliveries and connection events that wait."""
+        return len(self._queue)
+
+    def deliver_next(self) -> bool:
+        """Hand over the next waiting event; False if there is none."""
+        if not self._queue:
+            return False
+        *_, event = heapq.heappop(self._queue)
+        event()
+        return True
+
+    def run_until_idle(self) -> int:
+        """Deliver until nothing waits; returns how many events there were."""
+        for count in range(_PUMP_MAX):
+            if not self.deliver_next():
+                return count
+        raise AssertionError(
+            f"still not idle after {_PUMP_MAX} events: two clients echo each other"
+        )
+
+    def cut(self, client_id: str) -> None:
+        """End a client's connection without a DISCONNECT: its will fires, and it stays away."""
+        client = self._clients.pop(client_id)
+        client._lose("connection lost", taken_over=False)
+        self._publish_will(client)
+
+    def reconnect(self, client_id: str) -> None:
+        """Let a client that was cut off connect again."""
+        client = next(known for known in self._known if known.client_id == client_id)
+        self._connect(client)
+
+    def stop(self) -> None:
+        """Stop: every client loses its connection, what was under way and retained is gone."""
+        self.running = False
+        self._queue.clear()
+        self.retained.clear()
+        clients, self._clients = list(self._clients.values()), {}
+        for client in clients:
+            client._lose("the broker stopped", taken_over=False)
+
+    def restart(self) -> None:
+        """Run again, empty; every client that was started and not closed connects."""
+        self.running = True
+        for client in list(self._known):
+            self._connect(client)
+
+    # For MemoryTransport
+
+    def _started(self, client: MemoryTransport) -> None:
+        self._known.append(client)
+        if self.running:
+            self._connect(client)
+
+    def _ended(self, client: MemoryTransport) -> None:
+        if client in self._known:
+            self._known.remove(client)
+        if self._clients.get(client.client_id) is client:
+            del self._clients[client.client_id]
+
+    def _connect(self, client: MemoryTransport) -> None:
+        former = self._clients.get(client.client_id)
+        if former is client:
+            return
+        if former is not None:
+            former._lose("session taken over", taken_over=True)
+        self._clients[client.client_id] = client
+        client._accept()
+        for topic, payload in list(self.retained.items()):
+            if client._wants(topic):
+                self._deliver(client, topic, payload, retained=True)
+
+    def _publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
+        assert not set(topic) & {"+", "#"}, topic
+        if not self.running:
+            return
+        if retain and payload:
+            self.retained[topic] = payload
+        elif retain:
+            self.retained.pop(topic, None)
+        for client in list(self._clients.values()):
+            if client._wants(topic):
+                self._deliver(client, topic, payload, retained=False)
+
+    def _publish_will(self, client: MemoryTransport) -> None:
+        if client.will is not None:
+            self._publish(client.will.topic, client.will.payload, retain=client.will.retain)
+
+    def _deliver(
+        self, client: MemoryTransport, topic: str, payload: bytes, *, retained: bool
+    ) -> None:
+        delivery = Delivery(
+            number=self._deliveries,
+            client_id=client.client_id,
+            topic=topic,
+            payload=payload,
+            retained=retained,
+        )
+        self._deliveries += 1
+        connection = client._connection
+        for held_back in (0,) if self.fault is None else self.fault(delivery):
+            self._enqueue(lambda: client._take(delivery, connection), held_back=held_back)
+
+    def _enqueue(self, event: Callable[[], None], *, held_back: int = 0) -> None:
+        place = (self._number + held_back, held_back > 0, self._number)
+        heapq.heappush(self._queue, (*place, event))
+        self._number += 1
+
+
+class MemoryTransport:
+    """One client of a ``MemoryBroker``; the arguments and promises are those of MQTT's.
+
+    A queued message of QoS 1 is held while not connected and published on the next connection.
+    """
+
+    def __init__(
+        self,
+        broker: MemoryBroker,
+        client_id: str,
+        subscriptions: Sequence[tuple[str, int]],
+        inbox: Inbox,
+        *,
+        will: Will | None = None,
+    ) -> None:
+        self.client_id = client_id
+        self.will = will
+        self._broker = broker
+        self._filters = tuple(topic_filter for topic_filter, _ in subscriptions)
+        self._inbox = inbox
+        self._held: list[tuple[str, bytes, bool]] = []
+        self._connected = False
+        self._connection = 0
+        self._dropped = 0
+        self._sent = self._received = 0
+        self._started = self._closed = False
+
+    def start(self) -> None:
+        """Connect, now or when the broker runs."""
+        assert not self._started, "started twice"
+        self._started = True
+        self._broker._started(self)
+
+    def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
+        """Hand one message over; see ``Transport.publish``.
+
+        Raises:
+            LinkError: If the packet is larger than the broker's ``packet_bytes_max``.
+        """
+        assert qos in (0, 1), qos
+        assert not self._closed, "publish after close"
+        limit_bytes = self._broker.packet_bytes_max
+        packet_bytes = check_packet_bytes(topic, len(payload), qos=qos, limit_bytes=limit_bytes)
+        if self._connected:
+            self._sent += packet_bytes
+            self._broker._publish(topic, payload, retain=retain)
+        elif qos == 0:
+            self._dropped += 1
+        else:
+            self._held.append((topic, payload, retain))
+
+    def close(self, *, farewell: tuple[str, bytes] | None = None) -> None:
+        """Publish the farewell, retained, and leave; the will does not fire."""
+        if self._closed:
+            return
+        if farewell is not None and self._connected:
+            self.publish(*farewell, qos=1, retain=True)
+        self._leave()
+
+    def abort(self) -> None:
+        """Vanish as a crash would: the will fires."""
+        connected = self._connected
+        self._leave()
+        if connected:
+            self._broker._publish_will(self)
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker runs and has accepted this client."""
+        return self._connected
+
+    @property
+    def queued_bytes(self) -> int:
+        """Payload bytes that wait for a connection."""
+        return sum(len(payload) for _, payload, _ in self._held)
+
+    @property
+    def dropped(self) -> int:
+        """Messages of QoS 0 dropped for want of a connection."""
+        return self._dropped
+
+    def traffic(self) -> Traffic:
+        """Sizes of the PUBLISH packets alone, as MQTT 5 would write them."""
+        return Traffic(bytes_sent=self._sent, bytes_received=self._received, estimated=True)
+
+    # For MemoryBroker
+
+    def _wants(self, topic: str) -> bool:
+        return any(topic_matches(topic, topic_filter) for topic_filter in self._filters)
+
+    def _accept(self) -> None:
+        self._connected = True
+        self._connection += 1
+        connection = self._connection
+        self._broker._enqueue(lambda: self._tell_connected(connection))
+        held, self._held = self._held, []
+        for topic, payload, retain in held:
+            self._sent += publish_packet_bytes(topic, len(payload), qos=1)
+            self._broker._publish(topic, payload, retain=retain)
+
+    def _lose(self, reason: str, *, taken_over: bool) -> None:
+        self._connected = False
+        connection = self._connection
+        self._broker._enqueue(lambda: self._tell_lost(connection, reason, taken_over))
+
+    def _tell_connected(self, connection: int) -> None:
+        if connection == self._connection and not self._closed:
+            self._inbox.connected()
+
+    def _tell_lost(self, connection: int, reason: str, taken_over: bool) -> None:
+        if connection == self._connection and not self._closed:
+            self._inbox.disconnected(reason, taken_over=taken_over)
+
+    def _take(self, delivery: Delivery, connection: int) -> None:
+        if connection != self._connection or not self._connected:
+            return  # it was on its way when the connection ended
+        self._received += publish_packet_bytes(delivery.topic, len(delivery.payload), qos=1)
+        self._inbox.message(delivery.topic, delivery.payload, delivery.retained)
+
+    def _leave(self) -> None:
+        self._closed = True
+        self._connected = False
+        self._broker._ended(self)

@@ -1,0 +1,68 @@
+"""Brokers, ports and patience for every test."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fedtier.broker import BrokerProcess, BrokerSettings
+from fedtier.broker import ports as broker_ports
+from fedtier.broker.process import find_mosquitto
+from fedtier.errors import ConfigError
+
+DEADLINE_S = 30.0
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    """Wait for a condition, with a deadline; the only place where a test may let time pass."""
+
+    def wait(condition: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S) -> None:
+        give_up_s = time.monotonic() + deadline_s
+        while not condition():
+            assert time.monotonic() < give_up_s, f"within {deadline_s:g} s: {what}"
+            time.sleep(0.01)
+
+    return wait
+
+
+@pytest.fixture
+def free_port() -> int:
+    return broker_ports.free_port()
+
+
+@pytest.fixture(scope="session")
+def mosquitto_binary() -> str:
+    try:
+        return find_mosquitto()
+    except ConfigError:
+        sentence = "this test needs mosquitto: apt-get install -y mosquitto"
+        if "mosquitto" in os.environ.get("FEDTIER_REQUIRE", ""):
+            pytest.fail(f"{sentence} (FEDTIER_REQUIRE names it)")
+        pytest.skip(sentence)
+
+
+@pytest.fixture
+def mosquitto(mosquitto_binary: str, tmp_path: Path) -> Iterator[BrokerProcess]:
+    settings = BrokerSettings(kind="mosquitto", sys_interval_s=1)
+    with BrokerProcess.start(settings, tmp_path / "mosquitto") as broker:
+        yield broker
+
+
+@pytest.fixture
+def embedded_broker(tmp_path: Path) -> Iterator[BrokerProcess]:
+    pytest.importorskip("iotcore", reason="this test needs the extra: pip install -e '.[embedded]'")
+    with BrokerProcess.start(BrokerSettings(kind="embedded"), tmp_path / "embedded") as broker:
+        yield broker
+
+
+@pytest.fixture(params=["embedded", "mosquitto"])
+def any_broker(request: pytest.FixtureRequest) -> BrokerProcess:
+    broker: BrokerProcess = request.getfixturevalue(
+        "mosquitto" if request.param == "mosquitto" else "embedded_broker"
+    )
+    return broker

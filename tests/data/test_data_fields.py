@@ -1,0 +1,48 @@
+import pytest
+
+from fedtier.data.fields import Fields, did_you_mean
+from fedtier.errors import ConfigError
+
+
+def fields(**values):
+    return Fields(values, where="agent.toml [data]")
+
+
+def test_a_missing_key_is_named_with_what_it_must_be():
+    with pytest.raises(ConfigError, match=r"agent.toml \[data\]: side is missing.* 0 to 1"):
+        fields().integer("side", low=0, high=1)
+
+
+@pytest.mark.parametrize("value", [2, -1, 1.0, True, "1", None])
+def test_a_number_out_of_range_or_of_another_type_is_refused(value):
+    with pytest.raises(ConfigError, match="from 0 to 1"):
+        fields(side=value).integer("side", low=0, high=1)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 3, "x", True])
+def test_a_real_number_must_be_finite_and_in_range(value):
+    with pytest.raises(ConfigError, match="must be a number from 0 to 2"):
+        fields(std=value).number("std", low=0, high=2)
+
+
+def test_lists_are_checked_item_by_item():
+    assert fields(subjects=[9, 10]).integers("subjects", low=0, high=99) == (9, 10)
+    with pytest.raises(ConfigError, match="'ten'"):
+        fields(subjects=[9, "ten"]).integers("subjects", low=0, high=99)
+    with pytest.raises(ConfigError, match="not empty"):
+        fields(subjects=[]).integers("subjects", low=0, high=99)
+    with pytest.raises(ConfigError, match="different texts"):
+        fields(features=["ax", "ax"]).texts("features")
+    with pytest.raises(ConfigError, match="no number may come twice"):
+        fields(triples=[[0, 1, 1]]).triples("triples", low=0, high=5)
+
+
+def test_an_unknown_key_is_refused_with_the_nearest_known_one():
+    table = fields(subjekt=3)
+    assert not table.has("subject")
+    with pytest.raises(ConfigError, match="'subjekt' is unknown. Did you mean 'subject'"):
+        table.finish()
+
+
+def test_without_a_near_word_all_known_ones_are_listed():
+    assert did_you_mean("xyz", ["noise", "gain"]) == "Known: gain, noise."

@@ -1,0 +1,217 @@
+"""The sources that read files: small files written here, real sets where they are installed."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fedtier.data import csv_directory, fashion, npz_directory
+from fedtier.data.load import load_device, load_held_out
+from fedtier.errors import ConfigError
+
+WHERE = "agent.toml [data]"
+
+
+def device(spec, preprocessing=(), node="d1"):
+    return load_device(spec, preprocessing, node=node, where=WHERE)
+
+
+# npz-directory
+
+
+def write_npz(path: Path, x, y):
+    np.savez(path, x=x, y=y)
+
+
+def test_npz_directory_takes_the_file_named_like_the_node(tmp_path):
+    x = np.arange(40, dtype=np.float64).reshape(20, 2)
+    write_npz(tmp_path / "d1.npz", x, np.arange(20) % 3)
+    data = device({"source": "npz-directory", "path": str(tmp_path)})
+    assert data.train.x.shape == (17, 2)
+    assert data.holdout.x.tolist() == x[17:].tolist()
+    assert data.train.y.tolist() == (np.arange(17) % 3).tolist()
+
+
+def test_npz_directory_holds_out_named_devices_as_groups(tmp_path):
+    for name in ("a", "b"):
+        write_npz(tmp_path / f"{name}.npz", np.ones((4, 2), dtype=np.float32), np.zeros(4, int))
+    spec = {"source": "npz-directory", "path": str(tmp_path), "devices": ["b", "a"]}
+    groups = load_held_out(spec, [], where=WHERE).groups
+    assert [(name, len(examples)) for name, examples in groups] == [("b", 4), ("a", 4)]
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": np.ones((4, 2))}, "cannot be read"),
+        ({"x": np.ones((4, 2)), "y": np.zeros(3, int)}, "one row of at least one value"),
+        ({"x": np.ones((4, 2)), "y": np.zeros(4)}, "whole number in y"),
+        ({"x": np.ones(4), "y": np.zeros(4, int)}, "one row"),
+        ({"x": np.full((4, 2), "a"), "y": np.zeros(4, int)}, "Give real numbers"),
+        ({"x": np.full((4, 2), np.nan), "y": np.zeros(4, int)}, "NaN or infinity"),
+        ({"x": np.ones((4, 2)), "y": np.full(4, -1)}, "Labels count from 0"),
+        ({"x": np.ones((0, 2)), "y": np.zeros(0, int)}, "has no rows"),
+    ],
+)
+def test_npz_directory_refuses_what_is_not_x_and_y(tmp_path, arrays, message):
+    np.savez(tmp_path / "d1.npz", **arrays)
+    with pytest.raises(ConfigError, match=message):
+        device({"source": "npz-directory", "path": str(tmp_path)})
+
+
+def test_npz_directory_never_unpickles(tmp_path):
+    np.savez(tmp_path / "d1.npz", x=np.array([{"a": 1}], dtype=object), y=np.zeros(1, int))
+    with pytest.raises(ConfigError, match="plain arrays"):
+        device({"source": "npz-directory", "path": str(tmp_path)})
+
+
+def test_npz_directory_says_how_to_write_a_missing_file(tmp_path):
+    with pytest.raises(ConfigError, match=r"d1.npz does not exist. Write it with numpy.savez"):
+        npz_directory.device_recordings({"path": str(tmp_path)}, node="d1", where=WHERE)
+
+
+# csv-directory
+
+CSV = {"source": "csv-directory", "features": ["ax", "ay"], "label": "state"}
+
+
+def write_csv(path: Path, rows: int, *, state="idle", header="time,ay,state,ax"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [header, *(f"{i},{i}.5,{state},{-i}" for i in range(rows))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_csv_directory_reads_a_folder_of_recordings_by_column_name(tmp_path):
+    write_csv(tmp_path / "d1" / "b.csv", 20, state="worn")
+    write_csv(tmp_path / "d1" / "a.csv", 20, state="idle")
+    spec = {**CSV, "path": str(tmp_path), "labels": ["idle", "worn"]}
+    data = device(spec, [{"name": "window", "length": 3, "stride": 3}])
+    assert data.train.x.shape == (10, 2, 3)
+    assert data.train.x[0].tolist() == [[0, -1, -2], [0.5, 1.5, 2.5]]
+    assert data.train.y.tolist() == [0] * 5 + [1] * 5
+    assert data.holdout.x[:, 1, 0].tolist() == [17.5, 17.5]
+
+
+def test_csv_directory_reads_one_file_for_each_device_and_groups_held_out(tmp_path):
+    write_csv(tmp_path / "d1.csv", 10, state="1")
+    write_csv(tmp_path / "d2.csv", 10, state="0")
+    assert device({**CSV, "path": str(tmp_path)}).train.y.tolist() == [1] * 9
+    spec = {**CSV, "path": str(tmp_path), "devices": ["d2", "d1"]}
+    groups = load_held_out(spec, [], where=WHERE).groups
+    assert [(name, examples.y[0]) for name, examples in groups] == [("d2", 0), ("d1", 1)]
+
+
+@pytest.mark.parametrize(
+    ("text", "more", "message"),
+    [
+        ("ax,az,state\n1,2,0\n", {}, "no column 'ay'. Did you mean"),
+        ("ax,ay,state\n1,x,0\n", {}, "line 2: could not convert"),
+        ("ax,ay,state\n1,2,-1\n", {}, "label '-1' is not a whole number from 0. Name the"),
+        ("ax,ay,state\n1,2,0\n1,2\n", {}, "line 3 has 2 values"),
+        ("ax,ay,state\n1,2,idel\n", {"labels": ["idle"]}, "Did you mean 'idle'"),
+        ("ax,ay,state\n1,nan,0\n", {}, "NaN or infinity"),
+        ("ax,ay,state\n", {}, "has no rows"),
+        ("", {}, "no column 'ax'"),
+        ("ax,ay,state\n1,2,0\n", {"delimiter": ";;"}, "one character"),
+        ("ax,ay,state\n1,2,0\n", {"label": "ax"}, "is a feature too"),
+        ("ax,ay,state\n1,2,0\n", {"label_column": "x"}, "'label_column' is unknown"),
+    ],
+)
+def test_csv_directory_names_the_line_and_the_remedy(tmp_path, text, more, message):
+    (tmp_path / "d1.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        device({**CSV, "path": str(tmp_path), **more})
+
+
+def test_csv_directory_says_where_the_files_belong(tmp_path):
+    spec = {"path": str(tmp_path), "features": ["a"], "label": "b"}
+    with pytest.raises(ConfigError, match=r"neither .*d1/\*.csv nor .*d1.csv exists"):
+        csv_directory.device_recordings(spec, node="d1", where=WHERE)
+
+
+# fashion-mnist
+
+
+def write_idx(path: Path, array: np.ndarray, *, cut: int | None = None):
+    magic = {1: 0x801, 3: 0x803}[array.ndim]
+    body = struct.pack(f">{1 + array.ndim}I", magic, *array.shape) + array.tobytes()
+    with gzip.open(path, "wb") as file:
+        file.write(body[:cut])
+
+
+@pytest.fixture
+def small_set(tmp_path):
+    rng = np.random.default_rng(7)
+    for name, count in (("train", 5000), ("t10k", 30)):
+        images = rng.integers(0, 256, size=(count, 2, 3), dtype=np.uint8)
+        images[:, 0, 0] = np.arange(count) % 251  # says which image it is
+        write_idx(tmp_path / f"{name}-images-idx3-ubyte.gz", images)
+        write_idx(tmp_path / f"{name}-labels-idx1-ubyte.gz", (np.arange(count) % 10).astype("u1"))
+    return tmp_path
+
+
+SCALE = [{"name": "scale", "divide_by": 255}]
+
+
+def test_fashion_mnist_gives_each_device_its_own_share(small_set):
+    spec = {
+        "source": "fashion-mnist",
+        "path": str(small_set),
+        "partition": "dirichlet",
+        "alpha": 0.5,
+        "devices": 4,
+        "seed": 1,
+    }
+    shares = [
+        fashion.device_recordings(
+            {k: v for k, v in spec.items() if k != "source"} | {"index": index},
+            node="d",
+            where=WHERE,
+        )[0]
+        for index in range(4)
+    ]
+    assert sum(len(share) for share in shares) == 5000
+    for share in shares:  # the image and its label are still of the same row
+        assert share.samples.shape[1:] == (1, 2, 3)
+        numbers = share.samples[:, 0, 0, 0].astype(int)
+        assert all(
+            any(n + 251 * k < 5000 and (n + 251 * k) % 10 == y for k in range(20))
+            for n, y in zip(numbers, share.labels, strict=True)
+        )
+    data = device({**spec, "index": 2}, SCALE)
+    assert len(data.train) + len(data.holdout) == len(shares[2])
+    assert data.train.x.max() <= 1.0
+
+
+def test_fashion_mnist_holds_out_the_test_images(small_set):
+    spec = {"source": "fashion-mnist", "path": str(small_set), "first": 20}
+    ((name, examples),) = load_held_out(spec, SCALE, where=WHERE).groups
+    assert (name, examples.x.shape) == ("test", (20, 1, 2, 3))
+
+
+def test_fashion_mnist_says_which_package_to_install(tmp_path):
+    with pytest.raises(ConfigError, match="sudo apt-get install dataset-fashion-mnist"):
+        load_held_out(
+            {"source": "fashion-mnist", "path": str(tmp_path / "none")}, SCALE, where=WHERE
+        )
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not gzip")
+    with pytest.raises(ConfigError, match="Install it again"):
+        load_held_out({"source": "fashion-mnist", "path": str(tmp_path)}, SCALE, where=WHERE)
+
+
+def test_fashion_mnist_refuses_a_file_that_ends_early(small_set):
+    images = np.zeros((30, 2, 3), dtype=np.uint8)
+    write_idx(small_set / "t10k-images-idx3-ubyte.gz", images, cut=100)
+    with pytest.raises(ConfigError, match="ends after 14 images of 30"):
+        load_held_out({"source": "fashion-mnist", "path": str(small_set)}, SCALE, where=WHERE)
+
+
+@pytest.mark.skipif(
+    not Path(fashion.DIRECTORY).is_dir(), reason=f"needs the images: {fashion.INSTALL}"
+)
+def test_the_installed_fashion_mnist_has_ten_thousand_balanced_test_images():
+    ((_, examples),) = load_held_out({"source": "fashion-mnist"}, SCALE, where=WHERE).groups
+    assert examples.x.shape == (10_000, 1, 28, 28)
+    assert np.bincount(examples.y).tolist() == [1000] * 10
