@@ -42,6 +42,7 @@ CONNECT_WARN_S = 5.0
 CONNECT_GIVE_UP_S = 10.0  # `cloud run`, `doctor` and a node's own broker; agents and gateways never
 
 # Arithmetic
+RANGE_BITS_MAX = 30
 RANGE_BITS_DEFAULT = 6  # R: a coordinate of an update lies in (-2**R, 2**R)
 FIXED_POINT_BITS_MIN = 30  # E: fewer fraction bits than this and the round is refused
 FIXED_POINT_BITS_TOTAL = 62

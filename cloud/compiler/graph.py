@@ -45,6 +45,7 @@ class GraphBuilder:
         self.inputs: list[Value] = []
         self._seen: dict[object, tuple[Value, ...]] = {}
         self._origin: dict[str, tuple[str, Value]] = {}
+        self._orders: dict[str, tuple[int, ...]] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: Dtype) -> Value:
         """Declare an input of the graph."""
@@ -118,13 +119,12 @@ class GraphBuilder:
         moved = [axis for axis in wanted if x.shape[axis] != 1]
         if moved == sorted(moved):  # only axes of size 1 move: the elements stay where they are
             return self.reshape(x, shape)
-        operation = self._producer(x)
-        if operation is not None and operation.op == "Transpose":
-            inner = dict(operation.attributes)["perm"]
-            assert isinstance(inner, tuple)
-            source = self._origin[x.name][1]
+        source = self._source(x, "Transpose")
+        if source is not x:
+            inner = self._orders[x.name]
             return self.transpose(source, [inner[axis] for axis in wanted])
         result = self.one("Transpose", [x], shape, x.dtype, perm=wanted)
+        self._orders[result.name] = wanted
         return self._remember("Transpose", x, result)
 
     def expand(self, x: Value, shape: Sequence[int]) -> Value:
@@ -223,6 +223,11 @@ class GraphBuilder:
             "Gemm", inputs, (rows, columns), transA=int(transpose_a), transB=int(transpose_b)
         )
 
+    def untransposed(self, x: Value) -> tuple[Value, bool]:
+        """A matrix before its transposition, and whether there was one."""
+        source = self._source(x, "Transpose")
+        return source, source is not x
+
     # What an earlier step did, so that this one can undo or join it
 
     def _remember(self, kind: str, source: Value, result: Value) -> Value:
@@ -232,11 +237,6 @@ class GraphBuilder:
     def _source(self, x: Value, kind: str) -> Value:
         found = self._origin.get(x.name)
         return found[1] if found is not None and found[0] == kind else x
-
-    def _producer(self, x: Value) -> Operation | None:
-        if x.name not in self._origin:
-            return None
-        return self.operations[int(x.name[1:])]
 
 
 def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:

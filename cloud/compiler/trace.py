@@ -13,6 +13,7 @@ from torch.func import functional_call
 from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from cloud.compiler.loss import cross_entropy_with_slope
 from fedtier.errors import ConfigError
 
 MODULE_KEY = "fedtier_module"
@@ -48,21 +49,26 @@ def trace_forward(
         return _record(module, forward, (x,), decompositions)
 
 
-def trace_gradient(
-    module: nn.Module, x: torch.Tensor, slope: torch.Tensor, *, decompositions: Decompositions
+def trace_training(
+    module: nn.Module,
+    x: torch.Tensor,
+    labels: torch.Tensor,
+    *,
+    smoothing: float,
+    decompositions: Decompositions,
 ) -> Trace:
-    """Record ``parameters, x, slope -> logits, gradients`` in training mode.
+    """Record ``parameters, x, labels -> loss, gradients`` in training mode.
 
-    ``slope`` is the derivative of the loss with respect to the logits, so the trace holds the
-    module alone and no loss; the gradients come in the order of the parameters.
+    The gradients come in the order of the parameters.
     """
 
-    def gradient(
-        parameters: Parameters, x: torch.Tensor, slope: torch.Tensor
+    def training(
+        parameters: Parameters, x: torch.Tensor, labels: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         with torch.enable_grad():
             logits: torch.Tensor = functional_call(module, leaves, (x,))
+        loss, slope = cross_entropy_with_slope(logits.detach(), labels, smoothing=smoothing)
         found = torch.autograd.grad(
             logits, list(leaves.values()), grad_outputs=slope, allow_unused=True
         )
@@ -72,10 +78,10 @@ def trace_gradient(
                 f"parameters {unused} of {type(module).__name__} do not influence its output. "
                 "Remove them from the module."
             )
-        return (logits, *found)
+        return (loss, *found)
 
     with _mode(module, training=True):
-        return _record(module, gradient, (x, slope), decompositions)
+        return _record(module, training, (x, labels), decompositions)
 
 
 def _record(
@@ -87,7 +93,7 @@ def _record(
     parameters = {name: p.detach() for name, p in module.named_parameters()}
     # oneDNN replaces operations by its own, which have no meaning outside torch.
     with (
-        torch.backends.mkldnn.flags(enabled=False),
+        _without_onednn(),
         _names_of_modules(module),
         fx_traceback.preserve_node_meta(),
     ):
@@ -96,6 +102,16 @@ def _record(
         )
     graph.graph.eliminate_dead_code()
     return Trace(module=graph, parameter_names=tuple(parameters))
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    before = torch.backends.mkldnn.enabled
+    torch.backends.mkldnn.enabled = False
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 @contextmanager

@@ -36,7 +36,7 @@ def _quorum_complaint(value: Any) -> str:  # noqa: ANN401 (what the schema let p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederationTable:
-    """Who we are."""
+    """The federation's name, and what its means weigh by."""
 
     id: str = key("The federation's name, part of every topic: a-z, 0-9 and '-'.")
     weights: Literal["devices", "examples"] = key(
@@ -47,7 +47,7 @@ class FederationTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelTable:
-    """What is trained."""
+    """The model that is trained."""
 
     artefact: str = key(
         "The compiled model: 'package:NAME' for one that is installed with fedtier, else a "
@@ -228,13 +228,13 @@ class NodeTable:
 class FederationFile:
     """A federation: tree, links, data, model, and the plan it trains by."""
 
-    federation: FederationTable = key("Who we are.")
+    federation: FederationTable = key("The federation's name, and what its means weigh by.")
     tree: dict[str, tuple[str, ...]] = key(
         "Who hangs where: parent = [its children]. The parent nobody lists is the cloud; who has "
         "no children is a device. Names in bulk: home-{1..4}; in a parent's children $1 stands "
         "for what stood in the parent's first brace."
     )
-    model: ModelTable = key("What is trained.")
+    model: ModelTable = key("The model that is trained.")
     plan: PlanTable = key("How the federation trains unless a command says otherwise.")
     link: tuple[LinkTable, ...] = key(
         "One table per link, link 1 (from the devices) first.", items_min=1, items_max=TIERS_MAX

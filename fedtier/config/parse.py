@@ -43,15 +43,15 @@ def parse_table(table: type[T], data: Mapping[str, object], place: Place) -> T:
     for name, value in data.items():
         if name in named:
             key = named[name]
-            values[key.field] = parse_value(value, key.hint, key.info, place, name)
+            values[key.name] = parse_value(value, key.hint, key.info, place, name)
         elif rest is not None:
             left[name] = value
         else:
             raise _unknown(name, tuple(named), place)
     if rest is not None:
-        values[rest.field] = parse_value(left, rest.hint, rest.info, place, rest.name)
+        values[rest.name] = parse_value(left, rest.hint, rest.info, place, rest.name)
     for key in named.values():
-        if key.required and key.field not in values:
+        if key.required and key.name not in values:
             raise _missing(key, place)
     return table(**values)
 

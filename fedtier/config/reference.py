@@ -139,7 +139,7 @@ def _inner(key: Key) -> type | None:
 
 
 def _row(key: Key) -> str:
-    value = in_words(key.hint)
+    value = in_words(values_of(key.hint) if key.info.rest else key.hint)
     if allowed := range_in_words(key.info):
         value += f"; {allowed}"
     name = "any other" if key.info.rest else f"`{key.name}`"

@@ -31,7 +31,6 @@ class KeyInfo:
     maximum: float | None = None  # greatest value allowed
     items_min: int = 0  # least length of an array
     items_max: int | None = None
-    known_as: str = ""  # the key in the file, where it is no Python name or reads better otherwise
     rest: bool = False  # takes every key that is not named: a plug-in's own parameters
     remedy: str = ""  # what to do about a wrong value, where the range does not say it
     complaint: Callable[[Any], str] | None = None  # names what is wrong with a value; "" = nothing
@@ -39,10 +38,9 @@ class KeyInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
-    """One key of a table: its name in the file, its Python field, its type and its default."""
+    """One key of a table: its name, its type and its default."""
 
     name: str
-    field: str
     hint: Any
     info: KeyInfo
     default: Any  # REQUIRED if the file must give it
@@ -80,8 +78,7 @@ def keys_of(table: type) -> tuple[Key, ...]:
             default = field.default_factory()
         found.append(
             Key(
-                name=info.known_as or field.name,
-                field=field.name,
+                name=field.name,
                 hint=hints[field.name],
                 info=info,
                 default=default,
@@ -133,7 +130,9 @@ def in_words(hint: object) -> str:
         if choices := choices_of(arm):
             names.extend(f'"{choice}"' for choice in choices)
         elif (item := item_of(arm)) is not None:
-            names.append("array of tables" if is_table(item) else f"array of {in_words(item)}")
+            inner = in_words(item)
+            same = inner == " or ".join(dict.fromkeys(names))
+            names.append("an array of these" if same else f"array of {_PLURALS.get(inner, inner)}")
         elif is_table(arm) or values_of(arm) is not None:
             names.append("table")
         else:
@@ -148,23 +147,29 @@ _SCALARS = {
     str: "text",
     object: "any value",
 }
+_PLURALS = {
+    "whole number": "whole numbers",
+    "number": "numbers",
+    "text": "texts",
+    "table": "tables",
+}
 
 
 def range_in_words(info: KeyInfo) -> str:
     """Name the range of a number; empty if there is none."""
     unit = f" {info.unit}" if info.unit else ""
-    if info.above is not None and info.maximum is not None:
-        return f"greater than {info.above:g}, at most {info.maximum:g}{unit}"
+    least, most = _plain(info.minimum), _plain(info.maximum)
     if info.above is not None:
-        return f"greater than {info.above:g}{unit}"
-    if info.minimum is not None and info.maximum is not None:
-        return f"{_plain(info.minimum)} to {_plain(info.maximum)}{unit}"
-    if info.minimum is not None:
-        return f"{_plain(info.minimum)} or more{unit}"
-    if info.maximum is not None:
-        return f"{_plain(info.maximum)} or less{unit}"
-    return ""
+        least = f"greater than {_plain(info.above)}"
+        return f"{least}, at most {most}{unit}" if most else f"{least}{unit}"
+    if least and most:
+        return f"{least} to {most}{unit}"
+    if least:
+        return f"{least} or more{unit}"
+    return f"{most} or less{unit}" if most else ""
 
 
-def _plain(number: float) -> str:
-    return str(number) if isinstance(number, int) else f"{number:g}"
+def _plain(number: float | None) -> str:
+    if number is None:
+        return ""
+    return str(number) if isinstance(number, int) else f"{number:.15g}"

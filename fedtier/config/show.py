@@ -35,7 +35,7 @@ def _walk(
 ) -> Iterator[Effective]:
     later: list[tuple[object, Mapping[str, Any], str, str]] = []
     for key in keys_of(type(tables)):
-        value = getattr(tables, key.field)
+        value = getattr(tables, key.name)
         inner = f"{path}.{key.name}" if path else key.name
         given = document.get(key.name)
         if key.info.rest:

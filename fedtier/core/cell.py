@@ -17,7 +17,7 @@ from fedtier.core.intake import Complete, Intake, accepted
 from fedtier.core.roster import Lookout, Roster
 from fedtier.errors import PeerError, UpdateError
 from fedtier.ids import BootNonce, NodeId
-from fedtier.limits import BEACON_S, GAP_S, GIVE_UP_S, RANGE_BITS_DEFAULT, WINDOW_PARTS
+from fedtier.limits import GAP_S, WINDOW_PARTS
 from fedtier.model.exact_sum import in_range
 from fedtier.quantize.registry import make_codec
 from fedtier.wire.blob import blob_digest
@@ -190,12 +190,12 @@ class Cell:
             effects += [self._lookout.presence(), Looked()]
         if self._beacon_at_s is not None and now_s >= self._beacon_at_s and self._connected:
             effects.append(self._beacon(now_s))
-        if self._collecting:
+        if self._collecting and self._head is not None:
             effects += self._taken(self._intake.tick(now_s))
             if self._deadline_at_s is not None and now_s >= self._deadline_at_s:
                 self._deadline_at_s = None
                 self._overdue = True
-                self._give_up_at_s = now_s + GIVE_UP_S
+                self._give_up_at_s = now_s + self._head.plan.give_up_s
             effects += self._close_if_ready(now_s)
         return effects
 
@@ -267,13 +267,13 @@ class Cell:
     def _publish(self, now_s: float) -> list[CellEffect]:
         if not self._connected or self._head is None:
             return []
-        self._beacon_at_s = now_s + BEACON_S
+        self._beacon_at_s = now_s + self._head.plan.beacon_s
         return [Send(side="down", message=self._head)]
 
     def _beacon(self, now_s: float) -> Send:
         head = self._head
         assert head is not None
-        self._beacon_at_s = now_s + BEACON_S
+        self._beacon_at_s = now_s + head.plan.beacon_s
         beacon = Beacon(
             nonce=head.nonce, seq=head.seq, run=head.run, epoch=head.epoch, path=head.path,
             state=head.state,
@@ -370,8 +370,8 @@ class Cell:
         spec = head.plan.codecs[head.tier - 1]
         codec = make_codec(spec.name, dict(spec.parameters), where="plan")
         delta = codec.decode(update.sections, head.dimension)
-        if not in_range(delta, RANGE_BITS_DEFAULT):
-            raise UpdateError(f"a coordinate is not within 2^{RANGE_BITS_DEFAULT}")
+        if not in_range(delta, head.plan.range_bits):
+            raise UpdateError(f"a coordinate is not within 2^{head.plan.range_bits}")
 
     def _update_bytes_max(self) -> int:
         head = self._head

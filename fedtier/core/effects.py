@@ -82,6 +82,7 @@ class Aggregate:
     admitted_weight: int  # of all members of the iteration, whoever came
     above: Job | None  # the parent's job this iteration serves; None at the cloud
     done: int  # iterations closed for it with this one; at the cloud, rounds
+    model: bytes  # the blob of the model before it
     figures: Figures
 
 
@@ -96,6 +97,8 @@ class Answer:
     head: Head
     weight: int
     reason: str
+    start: bytes  # the blob of the model from above
+    end: bytes  # and of what the cell made of it
     figures: Figures
 
 

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from fedtier.errors import ConfigError
+
 Inputs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
     """Inputs with their labels, in a fixed order.
 
@@ -45,7 +47,7 @@ class Examples:
         return digest.hexdigest()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DeviceData:
     """What one device trains on and what it keeps back.
 
@@ -63,7 +65,7 @@ class DeviceData:
     digest: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class HeldOut:
     """Examples of sources that no device trains on, by group; one group is one wrist, say.
 
@@ -74,10 +76,35 @@ class HeldOut:
     groups: tuple[tuple[str, Examples], ...]
 
 
+def require_fit(
+    examples: Examples, *, input_shape: tuple[int, ...], classes: int, where: str
+) -> None:
+    """Check that a model can take these examples.
+
+    Args:
+        examples: At least one.
+        input_shape: Of one example, as the artefact's manifest says.
+        classes: How many the model tells apart.
+        where: What to name in the error.
+
+    Raises:
+        ConfigError: If the shape differs, or a label is not below ``classes``.
+    """
+    if examples.x.shape[1:] != input_shape:
+        raise ConfigError(
+            f"{where}: an example has shape {examples.x.shape[1:]}, the model takes {input_shape}. "
+            "Change the data, or compile the model for them."
+        )
+    if int(examples.y.max()) >= classes:
+        raise ConfigError(
+            f"{where}: label {int(examples.y.max())} is in the data, the model tells {classes} "
+            f"classes apart. Labels must be 0 to {classes - 1}."
+        )
+
+
 def hash_array(digest: hashlib._Hash, array: npt.NDArray[Any]) -> None:
     """Feed dtype, shape and little-endian bytes of an array of numbers into a digest."""
     little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-    # "|u1" and "<f4" differ from machine to machine in nothing but a native mark; kind and size do.
     header = f"{little.dtype.kind}{little.dtype.itemsize}{array.shape}"
     digest.update(header.encode("ascii"))
     digest.update(little.tobytes())

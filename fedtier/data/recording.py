@@ -14,7 +14,7 @@ from fedtier.data.examples import Labels, hash_array
 from fedtier.errors import ConfigError
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
     """Consecutive rows of one source: sensor readings in time, or images in order.
 

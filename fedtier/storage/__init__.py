@@ -1,0 +1,1 @@
+"""What must survive a crash, and how it is written: durable records, and the spool."""

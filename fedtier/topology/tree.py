@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 
 from fedtier.ids import NodeId
@@ -135,16 +135,22 @@ class Topology:
         assert node.parent is not None, f"{node_id} is the cloud and serves nobody"
         return math.prod(tau[node.tier : self._nodes[node.parent].tier])
 
-    def draw(self) -> str:
-        """Draw the tree as text, one node a line, children indented below their parent."""
-        lines: list[str] = []
+    def draw(self, notes: Mapping[NodeId, str] | None = None) -> str:
+        """Draw the tree as text, one node a line, children indented below their parent.
+
+        Args:
+            notes: What to write behind a node's id; its tier by default.
+        """
+        lines: list[tuple[str, NodeId]] = []
         todo: list[tuple[NodeId, str, str]] = [(self._cloud, "", "")]
         while todo:
             current, lead, below = todo.pop()
-            lines.append(f"{lead}{current}  tier {self._nodes[current].tier}")
+            lines.append((lead + current, current))
             ids = self._children[current]
-            for position, child in reversed(list(enumerate(ids))):
-                last = position == len(ids) - 1
+            for child in reversed(ids):
+                last = child == ids[-1]
                 branch = "└─ " if last else "├─ "
                 todo.append((child, below + branch, below + ("   " if last else "│  ")))
-        return "\n".join(lines)
+        said = notes or {node.id: f"tier {node.tier}" for node in self.nodes}
+        width = max(len(text) for text, _ in lines)
+        return "\n".join(f"{text:{width}}  {said.get(id_, '')}".rstrip() for text, id_ in lines)

@@ -101,14 +101,12 @@ class MemoryBroker:
         event()
         return True
 
-    def run_until_idle(self) -> int:
+    def run_until_idle(self, *, limit: int = _PUMP_MAX) -> int:
         """Deliver until nothing waits; returns how many events there were."""
-        for count in range(_PUMP_MAX):
+        for count in range(limit):
             if not self.deliver_next():
                 return count
-        raise AssertionError(
-            f"still not idle after {_PUMP_MAX} events: two clients echo each other"
-        )
+        raise AssertionError(f"still not idle after {limit} events: two clients echo each other")
 
     def cut(self, client_id: str) -> None:
         """End a client's connection without a DISCONNECT: its will fires, and it stays away."""

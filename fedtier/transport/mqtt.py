@@ -44,6 +44,7 @@ from fedtier.transport.packet_size import (
     check_packet_bytes,
     publish_packet_bytes,
 )
+from fedtier.transport.takeover import TakeoverWatch
 from fedtier.transport.traffic import TrafficMeter
 
 log = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ _CONNACK_S = 10.0
 _TICK_S = 1.0  # how often paho looks at its keep-alive
 _INBOUND_BYTES_MAX = PART_BYTES_MAX + 64 * KIB
 _SESSION_TAKEN_OVER = 0x8E
+_KEEPALIVE_TIMEOUT = 0x8D
 _INFLIGHT = RECEIVE_MAXIMUM  # no more than this stands before a control message on a slow link
 
 
@@ -114,7 +116,10 @@ class MqttTransport:
         self._backoff = Backoff()
         self._trouble: str | None = None
         self._failure: BaseException | None = None
-        self._taken_over = False
+        self._takeover = TakeoverWatch()
+        self._taken_over = False  # the broker said so
+        self._silent = False  # the last connection ended without a DISCONNECT
+        self._accepted_s = 0.0
         self._refused = False
         self._closing = threading.Event()
         self._clean = True
@@ -278,11 +283,12 @@ class MqttTransport:
 
     def _connect_and_serve(self) -> None:
         began_s = time.monotonic()
-        self._trouble, self._taken_over, self._refused = None, False, False
+        self._taken_over = self._silent = self._refused = False
         try:
             self._client.reconnect()
         except OSError as error:
             self._trouble = f"cannot reach {self._address}: {_explain(error)}"
+            self._takeover.attempt_failed()
             log.debug("connect failed", extra={"broker": str(self._address), "reason": str(error)})
             return
         try:
@@ -336,7 +342,14 @@ class MqttTransport:
                 )
         reason = self._trouble or "connection lost"
         self._trouble = reason
-        if was_connected and not self._closing.is_set():
+        if not was_connected:
+            self._takeover.attempt_failed()
+        elif not self._closing.is_set():
+            taken_over = self._taken_over or self._takeover.lost(
+                silent=self._silent, lived_s=time.monotonic() - self._accepted_s
+            )
+            if taken_over:
+                reason = f"another client of {self._address} uses the client id {self._client_id}"
             log.info(
                 "disconnected",
                 extra={
@@ -345,7 +358,7 @@ class MqttTransport:
                     "reason": reason,
                 },
             )
-            self._inbox.disconnected(reason, taken_over=self._taken_over)
+            self._inbox.disconnected(reason, taken_over=taken_over)
 
     def _end_thread(self) -> None:
         self._closing.set()
@@ -392,7 +405,7 @@ class MqttTransport:
         self,
         client: paho.Client,
         _data: object,
-        _flags: paho.ConnectFlags,
+        flags: paho.ConnectFlags,
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
@@ -401,6 +414,8 @@ class MqttTransport:
             self._trouble = f"{self._address} refuses {self._client_id}: {reason}"
             log.warning("refused", extra={"broker": str(self._address), "reason": str(reason)})
             return
+        self._takeover.accepted(session_present=flags.session_present)
+        self._accepted_s = time.monotonic()
         announced = getattr(properties, "MaximumPacketSize", None)
         self._announced_bytes_max = announced if announced else PACKET_BYTES_MAX
         if self._subscriptions:
@@ -438,6 +453,8 @@ class MqttTransport:
         if flags.is_disconnect_packet_from_server:
             self._taken_over = reason.value == _SESSION_TAKEN_OVER
             self._trouble = f"the broker ended the connection: {reason}"
+        else:
+            self._silent = reason.value != _KEEPALIVE_TIMEOUT
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         try:

@@ -12,12 +12,16 @@ from typing import Any, Literal, get_args
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId, hex64, is_node_id
 from fedtier.limits import (
+    BEACON_S,
     BLOB_BYTES_MAX,
     CHILDREN_MAX,
     CONTROL_BYTES_MAX,
     DIMENSION_MAX,
+    GIVE_UP_S,
     HEAD_BYTES_BASE,
     HEAD_BYTES_PER_MEMBER,
+    RANGE_BITS_DEFAULT,
+    RANGE_BITS_MAX,
     REASON_CHARACTERS_MAX,
     TIERS_MAX,
     WINDOW_PARTS,
@@ -130,6 +134,9 @@ class Plan:
     floor: float  # share of mu left at the end
     quorum: tuple[float, ...] = ()  # share of the members on link n that may close; () = all
     deadline_s: tuple[float | None, ...] = ()  # per iteration on link n; () = none
+    give_up_s: float = GIVE_UP_S  # past its deadline an iteration waits so long for its quorum
+    beacon_s: float = BEACON_S  # a parent's sign of life
+    range_bits: int = RANGE_BITS_DEFAULT  # R: coordinates of updates lie in (-2**R, 2**R)
 
     @property
     def tiers(self) -> int:
@@ -143,6 +150,7 @@ class Plan:
             "codecs": [[codec.name, dict(codec.parameters)] for codec in self.codecs],
             "schedule": self.schedule, "mu": self.mu, "floor": self.floor,
             "quorum": list(self.quorum), "deadline_s": list(self.deadline_s),
+            "give_up_s": self.give_up_s, "beacon_s": self.beacon_s, "range_bits": self.range_bits,
         }  # fmt: skip
 
     @classmethod
@@ -172,6 +180,9 @@ class Plan:
             codecs=codecs, schedule=fields.choice("schedule", ("constant", "cosine")),
             mu=fields.number("mu", 0, 1e6), floor=fields.number("floor", 0, 1),
             quorum=quorum, deadline_s=deadlines,
+            give_up_s=fields.number("give_up_s", 0, 1e9),
+            beacon_s=fields.number("beacon_s", 1, 1e6),
+            range_bits=fields.integer("range_bits", 0, RANGE_BITS_MAX),
         )  # fmt: skip
 
 

@@ -103,14 +103,16 @@ def test_time_scale_stretches_about_the_centre_and_keeps_a_straight_line_straigh
 def test_time_scale_clamps_at_the_edges_and_invents_no_values():
     x = batch()
     found = augment([{"name": "time_scale", "std": 1.0}], x)
-    assert (found.max(axis=2) <= x.max(axis=2)).all()
-    assert (found.min(axis=2) >= x.min(axis=2)).all()
+    # Interpolated values may pass their neighbours by a rounding, of 2**-24 times about 4.
+    assert (found.max(axis=2) <= x.max(axis=2) + 1e-6).all()
+    assert (found.min(axis=2) >= x.min(axis=2) - 1e-6).all()
 
 
 def test_a_deviation_of_zero_changes_nothing():
     x = batch()
     none = [{**GAIN, "std": 0}, {**ROTATION, "std_rad": 0}, {**TIME_SCALE, "std": 0}]
-    assert np.array_equal(augment([*none, {**NOISE, "std": 0}], x), x)
+    # Interpolation ends on the last value by adding the last difference: one rounding.
+    assert np.abs(augment([*none, {**NOISE, "std": 0}], x) - x).max() < 1e-6
 
 
 def test_noise_is_normal():
@@ -171,5 +173,15 @@ def test_a_list_survives_json():
     assert Augmentation.from_json(ALL, where="x").to_json() == ALL
 
 
-GOLDEN: dict[str, object] = {}
-GOLDEN_NORMALS: list[float] = []
+GOLDEN: dict[str, object] = {
+    "gain": ([1.0617, 1.128, 1.1944], "3f85e53dc72fa2a4"),
+    "rotation": ([0.9344, 0.9827, 1.031], "5f756c05cec215fc"),
+    "time_scale": ([1.0, 1.0555, 1.1208], "e19e8183bfe246ed"),
+    "noise": ([1.1385, 1.0295, 1.0534], "69252c37ab9de201"),
+}
+GOLDEN_NORMALS: list[float] = [
+    1.4121956825256348,
+    0.005202600732445717,
+    -0.35790279507637024,
+    -0.6842342615127563,
+]

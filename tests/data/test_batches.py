@@ -54,4 +54,4 @@ def test_the_golden_batches():
     assert [b.tolist() for b in batches(10, 3)] == GOLDEN
 
 
-GOLDEN: list[list[int]] = []
+GOLDEN: list[list[int]] = [[5, 8, 2, 7], [3, 1, 4, 9], [8, 9, 7, 0]]

@@ -40,7 +40,7 @@ def test_lists_are_checked_item_by_item():
 def test_an_unknown_key_is_refused_with_the_nearest_known_one():
     table = fields(subjekt=3)
     assert not table.has("subject")
-    with pytest.raises(ConfigError, match="'subjekt' is unknown. Did you mean 'subject'"):
+    with pytest.raises(ConfigError, match=r"'subjekt' is unknown. Did you mean 'subject'"):
         table.finish()
 
 

@@ -106,7 +106,7 @@ def test_csv_directory_reads_one_file_for_each_device_and_groups_held_out(tmp_pa
 @pytest.mark.parametrize(
     ("text", "more", "message"),
     [
-        ("ax,az,state\n1,2,0\n", {}, "no column 'ay'. Did you mean"),
+        ("ax,ayy,state\n1,2,0\n", {}, "no column 'ay'. Did you mean 'ayy'"),
         ("ax,ay,state\n1,x,0\n", {}, "line 2: could not convert"),
         ("ax,ay,state\n1,2,-1\n", {}, "label '-1' is not a whole number from 0. Name the"),
         ("ax,ay,state\n1,2,0\n1,2\n", {}, "line 3 has 2 values"),

@@ -14,7 +14,7 @@ def numbered(rows: int, key: str = "a", first: int = 0) -> Recording:
 
 
 @given(
-    rows=st.lists(st.integers(8, 300), min_size=1, max_size=4),
+    rows=st.lists(st.integers(16, 300), min_size=1, max_size=4),
     percent=st.integers(1, 50),
     length=st.integers(1, 8),
     stride=st.integers(1, 8),

@@ -101,7 +101,7 @@ def test_a_damaged_file_or_another_format_says_to_prepare_it_again(small, tmp_pa
     spec = {"source": "imu", "path": str(small), "subject": 2, "side": 1}
     arrays = prepare_imu.plain_arrays(found_in_a_wheel())
     prepare_imu.write_npz({**arrays, "format": np.array(99)}, small)
-    with pytest.raises(ConfigError, match="has format 99.*Prepare it again"):
+    with pytest.raises(ConfigError, match=r"has format 99.*Prepare it again"):
         load_device(spec, PREPROCESSING, node="d1", where=WHERE)
     small.write_bytes(b"PK")
     with pytest.raises(ConfigError, match="Prepare it again"):

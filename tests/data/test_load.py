@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedtier.data import load as loading
-from fedtier.data.examples import Examples
+from fedtier.data.examples import Examples, require_fit
 from fedtier.data.load import load_device, load_held_out
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
@@ -82,7 +82,7 @@ def test_data_too_short_for_a_window_are_refused_with_both_numbers(tmp_path, row
 
 
 def test_an_unknown_source_is_refused_with_the_nearest_name():
-    with pytest.raises(ConfigError, match="source 'imus' is unknown. Did you mean 'imu'"):
+    with pytest.raises(ConfigError, match=r"source 'imus' is unknown. Did you mean 'imu'"):
         load_device({"source": "imus"}, [], node="d1", where=WHERE)
     with pytest.raises(ConfigError, match="source is missing"):
         load_device({}, [], node="d1", where=WHERE)
@@ -144,3 +144,12 @@ def test_a_digest_of_examples_depends_on_values_labels_and_shape():
     ]
     assert len({e.digest for e in (one, *others)}) == 4
     assert replace(one).digest == one.digest
+
+
+def test_examples_that_a_model_cannot_take_are_refused():
+    examples = Examples(x=ramp(4), y=np.arange(4))
+    require_fit(examples, input_shape=(2,), classes=4, where=WHERE)
+    with pytest.raises(ConfigError, match=r"shape \(2,\), the model takes \(3,\)"):
+        require_fit(examples, input_shape=(3,), classes=4, where=WHERE)
+    with pytest.raises(ConfigError, match=r"label 3 is in the data.*Labels must be 0 to 2"):
+        require_fit(examples, input_shape=(2,), classes=3, where=WHERE)

@@ -136,4 +136,8 @@ def test_the_golden_partition():
     assert [share.tolist() for share in shares] == GOLDEN
 
 
-GOLDEN: list[list[int]] = []
+GOLDEN: list[list[int]] = [
+    [7, 11],
+    [1, 8, 9, 10, 12, 13, 14, 23],
+    [0, 2, 3, 4, 5, 6, 15, 16, 17, 18, 19, 20, 21, 22],
+]

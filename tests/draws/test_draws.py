@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fedtier.draws import DrawKey, draw_key, normal, permutation, uniform01, uniform16, words
 
 GOLDEN = json.loads((Path(__file__).parent / "golden" / "draws.json").read_text())
-KEY = draw_key(seed=7, path="r3.1", node="d04", tensor="", purpose="round")
+KEY = draw_key(seed=7, path="r3.1", node="d04", tensor="delta", purpose="rounding")
 CHUNK = 2**15  # what the implementation works in; edges around it are worth a test
 
 halves = st.integers(0, 2**32 - 1)
@@ -123,6 +123,6 @@ def test_keys_and_indices_beyond_their_bits_are_bugs():
     with pytest.raises(AssertionError):
         DrawKey(k0=2**32, k1=0)
     with pytest.raises(AssertionError):
-        draw_key(seed=2**64, path="r0", node="a", purpose="round")
+        draw_key(seed=2**64, path="r0", node="a", purpose="rounding")
     with pytest.raises(AssertionError):
         words(KEY, 2, 2**32 - 1)

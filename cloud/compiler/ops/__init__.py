@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloud.compiler.ops import (
     activation,
     arithmetic,
+    classes,
     convolution,
     group_norm,
     matrix,
@@ -16,6 +17,7 @@ from cloud.compiler.ops import (
 __all__ = [
     "activation",
     "arithmetic",
+    "classes",
     "convolution",
     "group_norm",
     "matrix",

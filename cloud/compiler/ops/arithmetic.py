@@ -29,10 +29,12 @@ def multiply(graph: GraphBuilder, a: Value, b: Operand) -> Value:
 
 @lowers("div.Tensor", "div.Scalar")
 def divide(graph: GraphBuilder, a: Value, b: Operand) -> Value:
-    """``a / b`` of floats."""
+    """``a / b`` of floats; by a number, one product with its inverse."""
     if a.dtype != "float32":
         raise UnsupportedError(f"division of {a.dtype} is not compiled")
-    return graph.binary("Div", a, b)
+    if isinstance(b, Value):
+        return graph.binary("Div", a, b)
+    return graph.binary("Mul", a, 1.0 / b)
 
 
 @lowers("neg.default")

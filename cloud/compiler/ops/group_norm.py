@@ -13,6 +13,7 @@ Source: Wu and He, "Group Normalization", ECCV 2018, differentiated by hand.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from cloud.compiler.graph import GraphBuilder
 from cloud.compiler.registry import lowers
@@ -32,24 +33,25 @@ def group_norm(
     eps: float,
 ) -> tuple[Value, Value, Value]:
     """The normalised tensor, and the mean and inverse deviation of every group."""
-    size = channels // groups * inner
-    mean = graph.reduce("ReduceMean", _grouped(graph, x, groups), [2], keep=True)
-    centred = graph.binary("Sub", _grouped(graph, x, groups), mean)
-    squares = graph.reduce("ReduceSumSquare", centred, [2], keep=True)
-    variance = graph.binary("Mul", squares, 1.0 / size)
+    view = _View(batch=batch, groups=groups, members=channels // groups, inner=inner)
+    grouped = graph.reshape(x, view.of_groups)
+    mean = graph.reduce("ReduceMean", grouped, [2], keep=True)
+    centred = graph.binary("Sub", grouped, mean)
+    square = graph.binary("Mul", centred, centred)
+    variance = graph.reduce("ReduceMean", square, [2], keep=True)
     deviation = graph.unary("Sqrt", graph.binary("Add", variance, float(eps)))
     inverse = graph.unary("Reciprocal", deviation)
-    scale = _per_channel(graph, inverse, channels)
     if gamma is not None:
-        scale = graph.binary("Mul", scale, graph.reshape(gamma, (1, channels, 1)))
-    y = graph.binary("Mul", graph.reshape(centred, (batch, channels, inner)), scale)
+        scale = view.per_channel(graph, graph.reshape(inverse, view.group), gamma)
+        y = graph.binary("Mul", graph.reshape(centred, view.of_channels), scale)
+    else:
+        y = graph.reshape(graph.binary("Mul", centred, inverse), view.of_channels)
     if beta is not None:
         y = graph.binary("Add", y, graph.reshape(beta, (1, channels, 1)))
-    per_group = (batch, groups)
     return (
         graph.reshape(y, x.shape),
-        graph.reshape(mean, per_group),
-        graph.reshape(inverse, per_group),
+        graph.reshape(mean, (batch, groups)),
+        graph.reshape(inverse, (batch, groups)),
     )
 
 
@@ -68,63 +70,88 @@ def group_norm_backward(
     wanted: Sequence[bool],
 ) -> tuple[Value | None, Value | None, Value | None]:
     """Slopes of the input, of gamma and of beta, as far as they are wanted."""
-    shape = (batch, channels, inner)
-    dy = graph.reshape(slope, shape)
-    mean = graph.reshape(mean, (batch, groups, 1))
-    inverse = graph.reshape(inverse, (batch, groups, 1))
+    view = _View(batch=batch, groups=groups, members=channels // groups, inner=inner)
+    dy = graph.reshape(slope, view.of_channels)
+    inverse = graph.reshape(inverse, view.group)
     # The builder finds this one in the forward pass again.
-    centred = graph.binary("Sub", _grouped(graph, x, groups), mean)
-    centred = graph.reshape(centred, shape)
-    s1 = graph.reduce("ReduceSum", dy, [2], keep=True)
-    s2 = graph.reduce("ReduceSum", graph.binary("Mul", dy, centred), [2], keep=True)
-    scale = _per_channel(graph, inverse, channels)
+    centred = graph.binary(
+        "Sub", graph.reshape(x, view.of_groups), graph.reshape(mean, (batch, groups, 1))
+    )
+    product = graph.binary("Mul", dy, graph.reshape(centred, view.of_channels))
+    s1 = graph.reshape(graph.reduce("ReduceSum", dy, [2], keep=True), view.channel)
+    s2 = graph.reshape(graph.reduce("ReduceSum", product, [2], keep=True), view.channel)
     dx = None
     if wanted[0]:
-        rows = (s1, s2, scale)
-        if gamma is not None:
-            by_channel = graph.reshape(gamma, (1, channels, 1))
-            rows = tuple(graph.binary("Mul", row, by_channel) for row in rows)  # type: ignore[assignment]
-        dx = graph.reshape(
-            _input_slope(graph, dy, centred, rows, inverse=inverse), x.shape
-        )
-    dgamma = graph.reduce("ReduceSum", graph.binary("Mul", s2, scale), [0, 2], keep=False)
-    dbeta = graph.reduce("ReduceSum", s1, [0, 2], keep=False)
+        dx = _input_slope(graph, view, (dy, centred, s1, s2), inverse=inverse, gamma=gamma)
+        dx = graph.reshape(dx, x.shape)
+    scaled = graph.reshape(graph.binary("Mul", s2, inverse), (batch, channels))
+    dgamma = graph.reduce("ReduceSum", scaled, [0], keep=False)
+    dbeta = graph.reduce("ReduceSum", graph.reshape(s1, (batch, channels)), [0], keep=False)
     return dx, dgamma if wanted[1] else None, dbeta if wanted[2] else None
 
 
 def _input_slope(
     graph: GraphBuilder,
-    dy: Value,
-    centred: Value,
-    rows: tuple[Value, Value, Value],
+    view: _View,
+    terms: tuple[Value, Value, Value, Value],
     *,
     inverse: Value,
+    gamma: Value | None,
 ) -> Value:
-    batch, channels, inner = dy.shape
-    groups = inverse.shape[1]
-    size = channels // groups * inner
-    gathered = (batch, groups, channels // groups)
-    total1, total2 = (
-        graph.reduce("ReduceSum", graph.reshape(row, gathered), [2], keep=True) for row in rows[:2]
-    )
-    cube = graph.binary("Mul", graph.binary("Mul", inverse, inverse), inverse)
-    share1 = graph.binary("Mul", graph.binary("Mul", total1, inverse), 1.0 / size)
-    share2 = graph.binary("Mul", graph.binary("Mul", total2, cube), 1.0 / size)
-    direct = graph.binary("Mul", dy, rows[2])
-    along = graph.binary("Mul", centred, _per_channel(graph, share2, channels))
-    level = _per_channel(graph, share1, channels)
-    return graph.binary("Sub", graph.binary("Sub", direct, along), level)
+    dy, centred, s1, s2 = terms
+    if gamma is not None:
+        by_channel = graph.reshape(gamma, view.member)
+        s1, s2 = graph.binary("Mul", s1, by_channel), graph.binary("Mul", s2, by_channel)
+        scale = view.per_channel(graph, inverse, gamma)
+        direct = graph.reshape(graph.binary("Mul", dy, scale), view.of_groups)
+    else:
+        per_group = graph.reshape(inverse, (view.batch, view.groups, 1))
+        direct = graph.binary("Mul", graph.reshape(dy, view.of_groups), per_group)
+    total1 = graph.reduce("ReduceSum", s1, [2], keep=True)
+    total2 = graph.reduce("ReduceSum", s2, [2], keep=True)
+    ratio = graph.binary("Mul", inverse, 1.0 / (view.members * view.inner))
+    level = graph.binary("Mul", total1, ratio)
+    square = graph.binary("Mul", inverse, inverse)
+    along = graph.binary("Mul", graph.binary("Mul", total2, ratio), square)
+    per_group = (view.batch, view.groups, 1)
+    parallel = graph.binary("Mul", centred, graph.reshape(along, per_group))
+    rest = graph.binary("Sub", direct, parallel)
+    return graph.binary("Sub", rest, graph.reshape(level, per_group))
 
 
-def _grouped(graph: GraphBuilder, x: Value, groups: int) -> Value:
-    batch = x.shape[0]
-    return graph.reshape(x, (batch, groups, x.size // (batch * groups)))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _View:
+    """The shapes under which one tensor is seen, chosen so that rows are long and copies none."""
 
+    batch: int
+    groups: int
+    members: int  # channels in a group
+    inner: int  # places in a channel
 
-def _per_channel(graph: GraphBuilder, per_group: Value, channels: int) -> Value:
-    """``(batch, groups, 1)`` repeated to ``(batch, channels, 1)``."""
-    batch, groups, _ = per_group.shape
-    wide = graph.expand(
-        graph.reshape(per_group, (batch, groups, 1)), (batch, groups, channels // groups)
-    )
-    return graph.reshape(wide, (batch, channels, 1))
+    @property
+    def of_groups(self) -> tuple[int, int, int]:
+        return (self.batch, self.groups, self.members * self.inner)
+
+    @property
+    def of_channels(self) -> tuple[int, int, int]:
+        return (self.batch, self.groups * self.members, self.inner)
+
+    @property
+    def group(self) -> tuple[int, int, int, int]:
+        """A number for each group of each example."""
+        return (self.batch, self.groups, 1, 1)
+
+    @property
+    def channel(self) -> tuple[int, int, int, int]:
+        """A number for each channel of each example."""
+        return (self.batch, self.groups, self.members, 1)
+
+    @property
+    def member(self) -> tuple[int, int, int, int]:
+        """A number for each channel."""
+        return (1, self.groups, self.members, 1)
+
+    def per_channel(self, graph: GraphBuilder, inverse: Value, gamma: Value) -> Value:
+        """``inverse gamma`` of each channel of each example, ready for ``of_channels``."""
+        product = graph.binary("Mul", inverse, graph.reshape(gamma, self.member))
+        return graph.reshape(product, (self.batch, self.groups * self.members, 1))

@@ -1,0 +1,88 @@
+"""``fedtier agent run``: put a device together and run it until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from edge_agent.trainer_onnx import OnnxTrainer
+from edge_agent.worker import Device, Worker
+from fedtier import __version__
+from fedtier.artefact.find import find_artefact
+from fedtier.config.node_file import NodeFile, load_node_file
+from fedtier.core.device import DeviceMachine, Trainee
+from fedtier.data.load import load_device
+from fedtier.runtime import logs
+from fedtier.runtime.assembly import connection_up, farewells, fresh_nonce, step_back
+from fedtier.runtime.driver import Driver, Mailbox
+from fedtier.runtime.usage import LinkMeter
+from fedtier.wire.messages import Presence
+
+log = logging.getLogger(__name__)
+
+
+def main(config: Path) -> int:
+    """Run one device in the foreground.
+
+    Args:
+        config: Its node file.
+
+    Returns:
+        The process's exit code.
+
+    Raises:
+        FedtierError: What the operator must know; the command line prints it.
+    """
+    logs.set_up()
+    file = load_node_file(config, role="agent")
+    step_back(file.board.nice)
+    device = _device(file, where=str(config))
+    nonce = fresh_nonce()
+    mailbox = Mailbox()
+    up = connection_up(file, mailbox, nonce)
+    machine = DeviceMachine(
+        node=file.id,
+        part_bytes=file.node.part_bytes,
+        presence=Presence(
+            status="online", nonce=nonce, ready=True, weight=device.weight, devices=1,
+            version=__version__,
+        ),
+        trainee=Trainee(
+            artefact=device.artefact.digest,
+            layout=device.artefact.layout.digest,
+            dimension=device.artefact.layout.dimension,
+        ),
+    )  # fmt: skip
+    driver = Driver(
+        federation=file.federation, machine=machine, mailbox=mailbox, connections={"up": up}
+    )
+    worker = Worker(
+        device, driver=driver, meter=LinkMeter(up.transport), micros=lambda: machine.link.micros
+    )
+    return driver.run(worker.perform, farewells(file, nonce))
+
+
+def _device(file: NodeFile, *, where: str) -> Device:
+    section, data_section = file.node, file.data
+    assert section.artefact is not None, "an agent's node file names an artefact"
+    assert data_section is not None, "an agent's node file describes its data"
+    artefact = find_artefact(section.artefact)
+    data = load_device(
+        data_section.spec, artefact.manifest.preprocessing, node=file.id, where=f"{where} [data]"
+    )
+    weight = len(data.train) if section.weight == "examples" else section.weight
+    log.info(
+        "data loaded",
+        extra={
+            "examples": len(data.train), "holdout": len(data.holdout), "weight": weight,
+            "digest": data.digest[:12],
+        },
+    )  # fmt: skip
+    return Device(
+        node=file.id,
+        weight=weight,
+        artefact=artefact,
+        trainer=OnnxTrainer(artefact),
+        data=data,
+        state_dir=Path(section.state_dir),
+    )

@@ -1,0 +1,157 @@
+"""Does a device's jobs: train or evaluate, store the answer, report it to the machine."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.evaluate import score
+from fedtier.artefact.schedule import Schedule
+from fedtier.artefact.trainer import Trained, Trainer, TrainTask
+from fedtier.core.effects import Effect, Keep, Preempt, Work
+from fedtier.core.events import Event, WorkDone, WorkFailed
+from fedtier.core.figures import Figures, Scores
+from fedtier.data.examples import DeviceData
+from fedtier.errors import TrainingError
+from fedtier.ids import NodeId
+from fedtier.limits import LOSS_UNITS_PER_NAT
+from fedtier.model.layout import Vector
+from fedtier.runtime.driver import Driver
+from fedtier.runtime.updates import delta_update, figures_update
+from fedtier.runtime.usage import LinkMeter, process_figures
+from fedtier.storage.durable import write_durably
+from fedtier.storage.outbox import Outbox
+from fedtier.wire.manifest import decode_model
+from fedtier.wire.messages import Head
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Device:
+    """What a device has to work with."""
+
+    node: NodeId
+    weight: int
+    artefact: Artefact
+    trainer: Trainer
+    data: DeviceData
+    state_dir: Path
+
+
+class Worker:
+    """Performs the effects of a device's machine that are not messages."""
+
+    def __init__(
+        self, device: Device, *, driver: Driver, meter: LinkMeter, micros: Callable[[], int]
+    ) -> None:
+        """Prepare.
+
+        Args:
+            device: Data, model and trainer.
+            driver: Whose worker thread trains.
+            meter: The bytes of the link to the parent.
+            micros: Time this device's updates took from offer to `accepted`, in this run.
+        """
+        self._device = device
+        self._driver = driver
+        self._meter = meter
+        self._micros = micros
+        self._outbox = Outbox(device.state_dir)
+        self._evaluate = device.artefact.evaluate_session()
+        self._cancel = threading.Event()
+
+    def perform(self, effect: Effect) -> None:
+        """Do one effect; long work goes to the driver's worker thread."""
+        match effect:
+            case Work():
+                self._cancel = threading.Event()
+                cancel = self._cancel
+                self._driver.work(lambda: self._do(effect, cancel))
+            case Preempt():
+                self._cancel.set()
+            case Keep():
+                write_durably(self._device.state_dir / "model.blob", effect.model)
+                log.info("run finished", extra={"model": effect.head.model[:12]})
+            case _:
+                raise AssertionError(f"not a device's effect: {effect}")
+
+    def _do(self, work: Work, cancel: threading.Event) -> Event | None:
+        stored = self._outbox.get(work.job)
+        if stored is not None:
+            return WorkDone(job=work.job, blob=stored)
+        model, _, _ = decode_model(work.model)
+        try:
+            if work.head.task == "evaluate":
+                blob = self._evaluated(work.head, model)
+            else:
+                trained = self._train(
+                    work.head, model, lambda: cancel.is_set() or self._driver.cancelled.is_set()
+                )
+                if trained is None:
+                    return None
+                blob = self._delta(work.head, model, trained)
+        except TrainingError as error:
+            return WorkFailed(job=work.job, reason=str(error))
+        if cancel.is_set():
+            return None
+        self._outbox.put(work.job, blob)
+        return WorkDone(job=work.job, blob=blob)
+
+    def _train(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> Trained | None:
+        tau = head.plan.tau
+        kind: Literal["constant", "cosine"] = (
+            "cosine" if head.plan.schedule == "cosine" else "constant"
+        )
+        task = TrainTask(
+            model=model,
+            seed=head.plan.seed,
+            path=head.path,
+            node=self._device.node,
+            steps=int(np.prod(tau[: head.tier])),
+            first_step=head.first_step,
+            round_steps=int(np.prod(tau)),
+            schedule=Schedule(
+                kind=kind, mu=head.plan.mu, floor=head.plan.floor, p0=head.p0, p1=head.p1
+            ),
+        )
+        return self._device.trainer.train(task, self._device.data.train, cancelled=cancelled)
+
+    def _delta(self, head: Head, model: Vector, trained: Trained) -> bytes:
+        figures = self._figures(head)
+        figures = Figures(
+            links=figures.links,
+            tiers=figures.tiers,
+            trained_steps=trained.steps,
+            trained_loss_units=round(trained.loss_sum * LOSS_UNITS_PER_NAT),
+        )
+        return delta_update(
+            self._device.node,
+            head,
+            start=model,
+            end=trained.model,
+            weight=self._device.weight,
+            figures=figures,
+        )
+
+    def _evaluated(self, head: Head, model: Vector) -> bytes:
+        result = score(self._evaluate, model, self._device.data.holdout)
+        scores = Scores.of_device(
+            self._device.node,
+            examples=result.examples,
+            correct=result.correct,
+            loss_units=result.loss_units,
+        )
+        figures = self._figures(head) + Figures(scores=scores)
+        return figures_update(self._device.node, head, reason="", figures=figures)
+
+    def _figures(self, head: Head) -> Figures:
+        link = self._meter.figures(head.run, micros=self._micros())
+        return Figures(links={head.tier: link}, tiers={0: process_figures()})

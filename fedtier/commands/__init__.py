@@ -1,0 +1,3 @@
+"""Commands of the command line that belong to no single role."""
+
+from __future__ import annotations

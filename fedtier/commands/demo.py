@@ -1,0 +1,55 @@
+"""``fedtier demo``: the command's signature; what it does is loaded when it is called."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(add_completion=False)
+
+
+class Broker(StrEnum):
+    """Which brokers the demo starts."""
+
+    EMBEDDED = "embedded"
+    MOSQUITTO = "mosquitto"
+
+
+@app.command()
+def demo(
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory for the run; a new one by default.")
+    ] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds, if not those of the federation file.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed, if not that of the federation file.")
+    ] = None,
+    broker: Annotated[
+        Broker, typer.Option(help="Brokers to start, one beside every parent.")
+    ] = Broker.EMBEDDED,
+    federation: Annotated[
+        Path | None, typer.Option(help="Federation file; sixteen smartwatches by default.")
+    ] = None,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Also train by plain torch, and compare.")
+    ] = False,
+) -> None:
+    """Train a federation on this machine, every node a process of its own."""
+    from fedtier.demo.run import main
+
+    raise typer.Exit(
+        main(
+            out=out,
+            rounds=rounds,
+            seed=seed,
+            broker=broker.value,
+            federation=federation,
+            reference=reference,
+        )
+    )

@@ -1,0 +1,114 @@
+"""Look at a file of any kind: is it right, and what does it come to."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedtier.config.board import BoardFile, parse_board
+from fedtier.config.federation import Federation, parse_federation
+from fedtier.config.federation_tables import FederationFile
+from fedtier.config.files import read_text
+from fedtier.config.node_file import NodeFile, parse_node_file
+from fedtier.config.parse import parse_table
+from fedtier.config.place import Place
+from fedtier.config.show import Effective, effective
+from fedtier.config.toml_text import parse_document, write_key, write_value
+from fedtier.topology import Node
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Inspected:
+    """What was found in a file that is right."""
+
+    summary: str  # one line
+    shown: str  # the values in force as TOML, each with where it came from
+
+
+def inspect_file(path: Path) -> Inspected:
+    """Read and check a federation file, a node file or a board profile.
+
+    Raises:
+        ConfigError: If it cannot be read or cannot be.
+    """
+    where = str(path)
+    text = read_text(path)
+    directory = path.resolve().parent
+    document = parse_document(text, where=where)
+    if isinstance(document.get("node"), dict):
+        node = parse_node_file(text, where=where, directory=directory)
+        plain = parse_table(NodeFile, document, Place(where))
+        return Inspected(summary=_of_node(node), shown=_values(effective(plain, document)))
+    if "board" in document:
+        board = parse_board(text, where=where)
+        return Inspected(
+            summary=f"board profile {board.name}",
+            shown=_values(effective(parse_table(BoardFile, document, Place(where)), document)),
+        )
+    federation = parse_federation(text, where=where, directory=directory)
+    file = parse_table(FederationFile, document, Place(where))
+    return Inspected(
+        summary=_of_federation(federation),
+        shown=_values(effective(file, document)) + "\n" + _tree(federation),
+    )
+
+
+def _of_node(file: NodeFile) -> str:
+    above = f", below {file.parent.id}" if file.parent else ""
+    below = f", {len(file.members)} members" if file.members else ""
+    return f"{file.node.role} {file.id} of federation {file.federation}{above}{below}"
+
+
+def _of_federation(federation: Federation) -> str:
+    topology = federation.topology
+    return (
+        f"federation {federation.id}: {topology.tiers} tiers, {len(topology.devices())} devices, "
+        f"{len(topology.gateways())} gateways, tau {list(federation.plan.tau)}"
+    )
+
+
+def _values(rows: Iterable[Effective]) -> str:
+    blocks = []
+    for table, entries in itertools.groupby(rows, key=lambda row: row.table):
+        pairs = [(f"{write_key(e.key)} = {write_value(e.value)}", e.origin) for e in entries]
+        width = max(len(text) for text, _ in pairs)
+        lines = [f"{text:{width}}  # {origin}" for text, origin in pairs]
+        blocks.append("\n".join([_heading(table), *lines] if table else lines))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _heading(table: str) -> str:
+    name, _, number = table.partition("]] ")
+    return f"{name}]]  # {number}" if number else table
+
+
+def _tree(federation: Federation) -> str:
+    notes = {node.id: _note(federation, node) for node in federation.topology}
+    drawn = federation.topology.draw(notes)
+    return "\n".join(f"# {line}".rstrip() for line in drawn.splitlines()) + "\n"
+
+
+def _note(federation: Federation, node: Node) -> str:
+    extras = federation.nodes[node.id]
+    words = [f"tier {node.tier}"]
+    if node.parent is not None:
+        repeats = federation.topology.repeats(federation.plan.tau, node.id)
+        unit = "local steps" if node.is_device else "iterations"
+        link = federation.links[federation.topology.node(node.parent).tier - 1]
+        words.append(f"{repeats} {unit}, link {link.index} ({link.codec})")
+    if not node.is_device:
+        children = len(federation.topology.children(node.id))
+        words.append(f"{federation.members_needed(node.id)} of {children} must answer")
+    if extras.data:
+        words.append(_data(extras.data))
+    if extras.broker_url:
+        words.append(extras.broker_url)
+    if extras.board:
+        words.append(extras.board)
+    return "; ".join(words)
+
+
+def _data(spec: Mapping[str, object]) -> str:
+    return "data " + ", ".join(f"{name} {value}" for name, value in spec.items())

@@ -1,0 +1,107 @@
+"""From a node file to connections: the same for every role."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedtier.config.node_file import ConnectSection, NodeFile
+from fedtier.core.effects import Side
+from fedtier.ids import BootNonce, NodeId
+from fedtier.runtime.driver import Connection, Mailbox
+from fedtier.transport.base import Credentials, Will
+from fedtier.transport.mqtt import MqttTransport
+from fedtier.wire.messages import Presence, Status
+from fedtier.wire.packets import encode_packet
+from fedtier.wire.topics import ALL, child_filters, parent_filters
+
+
+def fresh_nonce() -> BootNonce:
+    """64 random bits for this boot."""
+    return BootNonce(secrets.randbits(64))
+
+
+def step_back(nice: int) -> None:
+    """Let other processes of the board go first."""
+    if nice > 0:
+        os.nice(nice)
+
+
+def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connection:
+    """The connection to the parent's broker.
+
+    Raises:
+        ConfigError: If the URL or a credential cannot be used.
+    """
+    parent = file.parent
+    assert parent is not None, "a node file with this role has a parent"
+    cell = NodeId(parent.id)
+    topic, payload = _presence(file, cell=cell, node=file.id, nonce=nonce, status="lost")
+    transport = MqttTransport(
+        parent.url,
+        file.id,
+        child_filters(file.federation, cell=cell, node=file.id),
+        mailbox.inbox("up"),
+        will=Will(topic=topic, payload=payload),
+        credentials=_credentials(parent),
+        where=f"[parent] of {file.id}",
+    )
+    return Connection(transport=transport, cell=cell, where=parent.url)
+
+
+def connection_down(
+    file: NodeFile, mailbox: Mailbox, nonce: BootNonce, *, give_up_s: float
+) -> Connection:
+    """The connection to one's own cell's broker.
+
+    Raises:
+        ConfigError: If the URL or a credential cannot be used.
+    """
+    section = file.cell
+    assert section is not None, "a node file with this role has a cell"
+    topic, payload = _presence(file, cell=file.id, node=ALL, nonce=nonce, status="lost")
+    transport = MqttTransport(
+        section.url,
+        f"{file.id}.cell",
+        parent_filters(file.federation, cell=file.id),
+        mailbox.inbox("down"),
+        will=Will(topic=topic, payload=payload),
+        credentials=_credentials(section),
+        where=f"[cell] of {file.id}",
+    )
+    return Connection(transport=transport, cell=file.id, where=section.url, give_up_s=give_up_s)
+
+
+def farewells(file: NodeFile, nonce: BootNonce) -> Mapping[Side, tuple[str, bytes]]:
+    """What to say last on each side when leaving in order."""
+    result: dict[Side, tuple[str, bytes]] = {}
+    if file.parent is not None:
+        cell = NodeId(file.parent.id)
+        result["up"] = _presence(file, cell=cell, node=file.id, nonce=nonce, status="leaving")
+    if file.cell is not None:
+        result["down"] = _presence(file, cell=file.id, node=ALL, nonce=nonce, status="leaving")
+    return result
+
+
+def _presence(
+    file: NodeFile, *, cell: NodeId, node: NodeId, nonce: BootNonce, status: Status
+) -> tuple[str, bytes]:
+    topic, payload, _, _ = encode_packet(
+        Presence(status=status, nonce=nonce), federation=file.federation, cell=cell, node=node
+    )
+    return topic, payload
+
+
+def _credentials(section: ConnectSection) -> Credentials:
+    def path(text: str | None) -> Path | None:
+        return None if text is None else Path(text)
+
+    return Credentials(
+        username=section.username,
+        password_file=path(section.password_file),
+        ca_file=path(section.cafile),
+        certificate_file=path(section.certfile),
+        key_file=path(section.keyfile),
+    )

@@ -1,0 +1,314 @@
+"""The one loop of a process: an event, the machine, its effects, performed in order.
+
+Callbacks of transports and results of work only enqueue; everything else happens on the thread
+that runs the loop. One worker thread does what takes long, so that the loop always answers.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from types import FrameType
+from typing import Protocol
+
+from fedtier.core.effects import Effect, Note, Send, Side, Stop
+from fedtier.core.events import Connected, Disconnected, Event, Received, Tick
+from fedtier.errors import EXIT_CONFIG, EXIT_DONE, EXIT_UNREACHABLE, LinkError, WireError
+from fedtier.ids import FederationId, NodeId
+from fedtier.limits import CONNECT_WARN_S
+from fedtier.runtime.repeats import Repeats
+from fedtier.transport.base import Transport
+from fedtier.wire.packets import decode_packet, encode_packet
+from fedtier.wire.topics import ALL, Topic
+
+log = logging.getLogger(__name__)
+
+_TAKEOVER_WINDOW_S = 60.0
+_EXIT_INTERRUPTED = 130
+
+
+class Machine(Protocol):
+    """What the loop drives."""
+
+    @property
+    def timer_s(self) -> float | None:
+        """When a ``Tick`` is due."""
+        ...
+
+    def handle(self, event: Event, now_s: float) -> list[Effect]:
+        """Take one event, return what to do."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Connection:
+    """One side of a node: its transport, and whose cell is spoken there."""
+
+    transport: Transport
+    cell: NodeId
+    where: str  # the broker, for people
+    give_up_s: float | None = None  # exit 69 when the first connection takes longer
+
+
+@dataclass(frozen=True, slots=True)
+class _Lost:
+    side: Side
+    reason: str
+    taken_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Arrived:
+    side: Side
+    topic: str
+    payload: bytes
+    retained: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    exit_code: int
+    reason: str
+
+
+_Item = Event | _Lost | _Arrived | _Ended | Future[Event | None]
+
+
+class Mailbox:
+    """What waits for the loop; safe to fill from any thread."""
+
+    def __init__(self) -> None:
+        self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
+
+    def put(self, item: _Item) -> None:
+        """Enqueue."""
+        self._items.put(item)
+
+    def get(self, timeout_s: float | None) -> _Item | None:
+        """The next item, or None when the time is over."""
+        try:
+            return self._items.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+
+    def inbox(self, side: Side) -> SideInbox:
+        """Where a transport of one side puts what it has to tell."""
+        return SideInbox(self, side)
+
+
+class SideInbox:
+    """One transport's way into the mailbox."""
+
+    def __init__(self, mailbox: Mailbox, side: Side) -> None:
+        self._mailbox = mailbox
+        self._side: Side = side
+
+    def connected(self) -> None:
+        """Enqueue."""
+        self._mailbox.put(Connected(side=self._side))
+
+    def disconnected(self, reason: str, *, taken_over: bool) -> None:
+        """Enqueue."""
+        self._mailbox.put(_Lost(self._side, reason, taken_over))
+
+    def message(self, topic: str, payload: bytes, retained: bool) -> None:
+        """Enqueue."""
+        self._mailbox.put(_Arrived(self._side, topic, payload, retained))
+
+
+class Driver:
+    """Runs one machine until it stops, is told to, or must not go on."""
+
+    def __init__(
+        self,
+        *,
+        federation: FederationId,
+        machine: Machine,
+        mailbox: Mailbox,
+        connections: Mapping[Side, Connection],
+    ) -> None:
+        """Prepare; nothing is started yet."""
+        self._federation = federation
+        self._machine = machine
+        self._mailbox = mailbox
+        self._connections = connections
+        self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
+        self._repeats = Repeats()
+        self._waiting_since_s: dict[Side, float] = {}
+        self._warned: set[Side] = set()
+        self._takeovers: list[float] = []
+        self._exit: _Ended | None = None
+        self.cancelled = threading.Event()
+
+    # For the role's performer
+
+    def work(self, task: Callable[[], Event | None]) -> None:
+        """Do something long on the worker thread; its event comes back into the loop."""
+        self._worker.submit(task).add_done_callback(self._mailbox.put)
+
+    def stop(self, exit_code: int = EXIT_DONE, reason: str = "") -> None:
+        """End the loop after what is being performed."""
+        if self._exit is None:
+            self._exit = _Ended(exit_code, reason)
+
+    # The loop
+
+    def run(
+        self, perform: Callable[[Effect], None], farewells: Mapping[Side, tuple[str, bytes]]
+    ) -> int:
+        """Run to the end.
+
+        Args:
+            perform: Does the effects that are the role's own.
+            farewells: What to publish last on each side, in place of the will.
+
+        Returns:
+            The exit code.
+        """
+        self._catch_signals()
+        now_s = time.monotonic()
+        for side, connection in self._connections.items():
+            self._waiting_since_s[side] = now_s
+            connection.transport.start()
+        try:
+            while self._exit is None:
+                item = self._mailbox.get(self._patience_s())
+                event = Tick() if item is None else self._event(item)
+                now_s = time.monotonic()
+                if event is not None:
+                    self._perform_all(self._machine.handle(event, now_s), perform)
+                due_s = self._machine.timer_s
+                if not isinstance(event, Tick) and due_s is not None and due_s <= now_s:
+                    self._perform_all(self._machine.handle(Tick(), now_s), perform)
+                self._watch_connections(now_s)
+        finally:
+            self.cancelled.set()
+            self._worker.shutdown(wait=True, cancel_futures=True)
+            for side, connection in self._connections.items():
+                connection.transport.close(farewell=farewells.get(side))
+        if self._exit.reason:
+            log.error("stopped", extra={"reason": self._exit.reason})
+        return self._exit.exit_code
+
+    def _patience_s(self) -> float | None:
+        """How long to wait: until the machine's timer, or the next look at a connection."""
+        now_s = time.monotonic()
+        waits = [1.0] if self._waiting_since_s else []
+        if self._machine.timer_s is not None:
+            waits.append(max(0.0, self._machine.timer_s - now_s))
+        return min(waits, default=None)
+
+    def _event(self, item: _Item) -> Event | None:
+        match item:
+            case _Lost():
+                return self._lost(item)
+            case _Arrived():
+                return self._arrived(item)
+            case _Ended():
+                self.stop(item.exit_code, item.reason)
+                return None
+            case Future():
+                return item.result()  # an error of the work is the process's own
+            case Connected():
+                log.info("connected", extra={"side": item.side, "broker": self._where(item.side)})
+                self._waiting_since_s.pop(item.side, None)
+                self._warned.discard(item.side)
+                return item
+            case _:
+                return item
+
+    def _where(self, side: Side) -> str:
+        return self._connections[side].where
+
+    def _lost(self, lost: _Lost) -> Event | None:
+        log.warning(
+            "disconnected",
+            extra={"side": lost.side, "broker": self._where(lost.side), "reason": lost.reason},
+        )
+        now_s = time.monotonic()
+        self._waiting_since_s.setdefault(lost.side, now_s)
+        if lost.taken_over:
+            recent = [t for t in self._takeovers if now_s - t < _TAKEOVER_WINDOW_S]
+            self._takeovers = [*recent, now_s]
+            if len(self._takeovers) >= 2:
+                self.stop(
+                    EXIT_CONFIG,
+                    f"another client took over this node's connection to {self._where(lost.side)} "
+                    "twice within a minute: two machines run under one id. Stop one of them.",
+                )
+        return Disconnected(side=lost.side)
+
+    def _arrived(self, arrived: _Arrived) -> Event | None:
+        connection = self._connections[arrived.side]
+        try:
+            topic = Topic.parse(arrived.topic)
+            if (topic.federation, topic.cell) != (self._federation, connection.cell):
+                raise WireError(f"topic {arrived.topic!r} is of another cell")
+            if not arrived.payload and topic.node != ALL:
+                return None  # a retained message was cleared
+            message = decode_packet(topic, arrived.payload)
+        except WireError as error:
+            self._note(Note(level="warning", event="garbage", fields={"reason": str(error)[:200]}))
+            return None
+        return Received(
+            side=arrived.side, node=topic.node, message=message, retained=arrived.retained
+        )
+
+    def _perform_all(self, effects: list[Effect], perform: Callable[[Effect], None]) -> None:
+        for effect in effects:
+            match effect:
+                case Send():
+                    self._send(effect)
+                case Note():
+                    self._note(effect)
+                case Stop():
+                    self.stop(effect.exit_code, effect.reason)
+                case _:
+                    perform(effect)
+
+    def _send(self, send: Send) -> None:
+        connection = self._connections[send.side]
+        topic, payload, qos, retain = encode_packet(
+            send.message, federation=self._federation, cell=connection.cell, node=send.node
+        )
+        try:
+            connection.transport.publish(topic, payload, qos=qos, retain=retain)
+        except LinkError as error:
+            self._note(Note(level="warning", event="not sent", fields={"reason": str(error)}))
+
+    def _note(self, note: Note) -> None:
+        count = self._repeats.count(note)
+        if count is not None:
+            extra = dict(note.fields) | ({"times": count} if count > 1 else {})
+            log.log(logging.getLevelName(note.level.upper()), note.event, extra=extra)
+
+    def _watch_connections(self, now_s: float) -> None:
+        for side, since_s in self._waiting_since_s.items():
+            connection = self._connections[side]
+            waited_s = now_s - since_s
+            if waited_s >= CONNECT_WARN_S and side not in self._warned:
+                self._warned.add(side)
+                log.warning("broker unreachable", extra={"broker": connection.where, "side": side})
+            if connection.give_up_s is not None and waited_s >= connection.give_up_s:
+                self.stop(
+                    EXIT_UNREACHABLE,
+                    f"no broker answers at {connection.where} for {connection.give_up_s:.0f} s. "
+                    "Start it, or correct the url in this node's file.",
+                )
+
+    def _catch_signals(self) -> None:
+        def interrupted(number: int, frame: FrameType | None) -> None:
+            del frame
+            code = EXIT_DONE if number == signal.SIGTERM else _EXIT_INTERRUPTED
+            self.cancelled.set()
+            self._mailbox.put(_Ended(code, ""))
+
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, interrupted)
+            signal.signal(signal.SIGINT, interrupted)

@@ -1,0 +1,39 @@
+"""One line per event, for people and for grep: time, level, event, then key=value."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class KeyValueFormatter(logging.Formatter):
+    """Writes the extra fields of a record behind its message."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(levelname)-7s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S")
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback if there is one."""
+        own = {key: value for key, value in vars(record).items() if key not in _STANDARD}
+        line = super().format(record)
+        if not own:
+            return line
+        first, newline, rest = line.partition("\n")
+        pairs = " ".join(f"{key}={_shown(value)}" for key, value in own.items())
+        return f"{first}  {pairs}{newline}{rest}"
+
+
+def _shown(value: object) -> str:
+    text = str(value)
+    return repr(text) if " " in text or not text else text
+
+
+def set_up(*, level: int = logging.INFO, file: Path | None = None) -> None:
+    """Send every log line to stderr, or to a file."""
+    handler: logging.Handler
+    handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file)
+    handler.setFormatter(KeyValueFormatter())
+    logging.basicConfig(level=level, handlers=[handler], force=True)

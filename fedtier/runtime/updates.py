@@ -1,0 +1,63 @@
+"""Make the update that answers a head: a quantized delta, or figures alone."""
+
+from __future__ import annotations
+
+from fedtier.core.figures import Figures
+from fedtier.draws import draw_key
+from fedtier.errors import TrainingError, UpdateError
+from fedtier.ids import NodeId
+from fedtier.model.exact_sum import in_range
+from fedtier.model.layout import Vector
+from fedtier.quantize.registry import make_codec
+from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update
+from fedtier.wire.messages import Head
+
+
+def delta_update(
+    node: NodeId, head: Head, *, start: Vector, end: Vector, weight: int, figures: Figures
+) -> bytes:
+    """The blob of a delta, quantized for the link that leads up to the head's parent.
+
+    Args:
+        node: The sender.
+        head: What it answers.
+        start: The model it began from, shape ``(d,)``.
+        end: The model it came to, shape ``(d,)``.
+        weight: As admitted.
+        figures: What rides along.
+
+    Raises:
+        TrainingError: If the delta is not finite, or a coordinate of it, before or after the
+            quantizer, is outside the range the sum takes.
+    """
+    spec = head.plan.codecs[head.tier - 1]
+    codec = make_codec(spec.name, dict(spec.parameters), where="plan")
+    delta = end - start
+    if not in_range(delta, head.plan.range_bits):
+        raise TrainingError(
+            f"diverged: a coordinate of the delta is beyond 2^{head.plan.range_bits}"
+        )
+    key = draw_key(
+        seed=head.plan.seed, path=str(head.path), node=node, tensor="delta", purpose="rounding"
+    )
+    try:
+        encoded = codec.encode(delta, key)
+    except UpdateError as error:
+        raise TrainingError(f"diverged: {error}") from error
+    if not in_range(codec.decode(encoded.sections, delta.size), head.plan.range_bits):
+        raise TrainingError(f"diverged: a quantized coordinate is beyond 2^{head.plan.range_bits}")
+    manifest = UpdateManifest(
+        run=head.run, path=head.path, node=node, task=head.task, base=head.model,
+        layout=head.layout, weight=weight, codec=codec.text, q=encoded.q,
+        figures=figures.to_json(),
+    )  # fmt: skip
+    return encode_update(manifest, encoded.sections)
+
+
+def figures_update(node: NodeId, head: Head, *, reason: str, figures: Figures) -> bytes:
+    """The blob of an answer without a delta: an evaluation, or an abstention and its reason."""
+    manifest = UpdateManifest(
+        run=head.run, path=head.path, node=node, task=head.task, base=head.model,
+        layout=head.layout, weight=0, reason=clip_reason(reason), figures=figures.to_json(),
+    )  # fmt: skip
+    return encode_update(manifest, ())

@@ -1,0 +1,92 @@
+"""A gateway's durable points: the last closed iteration, and what it announced to its parent."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedtier.core.aggregator import Resume
+from fedtier.core.effects import Job
+from fedtier.errors import StorageError
+from fedtier.ids import IterationPath, NodeId, RunId, hex64, parse_hex64
+from fedtier.storage.durable import read_record, write_durably, write_record
+from fedtier.wire.messages import Member
+
+Announced = Mapping[str, tuple[Member, ...]]
+
+_ANNOUNCEMENTS_MAX = 16
+
+
+class CellState:
+    """What a gateway's process needs to go on where the last one stopped."""
+
+    def __init__(self, directory: Path) -> None:
+        """Use ``iteration.record`` and ``announced.json`` in a directory."""
+        self._iteration = directory / "iteration.record"
+        self._announced = directory / "announced.json"
+
+    def close(self, *, above: Job, done: int, model: str, blob: bytes) -> None:
+        """Make a closed iteration durable.
+
+        Raises:
+            StorageError: If the disk does not take it.
+        """
+        document = {
+            "run": hex64(above.run), "path": str(above.path), "base": above.base,
+            "task": above.task, "done": done, "model": model,
+        }  # fmt: skip
+        write_record(self._iteration, document, {"blob": blob})
+
+    def resume(self) -> Resume | None:
+        """The last closed iteration, if there is one.
+
+        Raises:
+            StorageError: If the disk does not give it.
+        """
+        record = read_record(self._iteration)
+        if record is None:
+            return None
+        document, arrays = record
+        above = Job(
+            run=RunId(parse_hex64(document["run"], what=str(self._iteration))),
+            path=IterationPath.parse(document["path"]), task=document["task"],
+            base=document["base"],
+        )  # fmt: skip
+        return Resume(
+            above=above, done=document["done"], came=True, model=document["model"],
+            blob=arrays["blob"],
+        )  # fmt: skip
+
+    def remember(self, beneath: str, members: tuple[Member, ...]) -> None:
+        """Store what is about to be announced under a digest.
+
+        Raises:
+            StorageError: If the disk does not take it.
+        """
+        known = dict(self.announced())
+        known.pop(beneath, None)
+        known[beneath] = members
+        newest = list(known.items())[-_ANNOUNCEMENTS_MAX:]
+        rows = [[key, [[m.node, m.weight, m.beneath] for m in value]] for key, value in newest]
+        write_durably(self._announced, json.dumps(rows).encode())
+
+    def announced(self) -> Announced:
+        """All that was announced lately.
+
+        Raises:
+            StorageError: If the disk does not give it.
+        """
+        try:
+            rows = json.loads(self._announced.read_bytes())
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise StorageError(
+                f"{self._announced} cannot be read: {error}. Remove the file: this gateway then "
+                "joins again at the next round."
+            ) from error
+        return {
+            key: tuple(Member(node=NodeId(n), weight=w, beneath=b) for n, w, b in members)
+            for key, members in rows
+        }

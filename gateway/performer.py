@@ -1,0 +1,107 @@
+"""Does what a gateway's machine asks: spool, sum, make the model durable, answer upwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fedtier.core.effects import Aggregate, Answer, Effect, Keep, Preempt, Remember, Spool
+from fedtier.core.events import Aggregated, Event, WorkDone, WorkFailed
+from fedtier.core.figures import Figures
+from fedtier.errors import TrainingError
+from fedtier.ids import NodeId
+from fedtier.model.server_step import add
+from fedtier.runtime.driver import Driver
+from fedtier.runtime.mean import next_model
+from fedtier.runtime.updates import delta_update, figures_update
+from fedtier.runtime.usage import LinkMeter, process_figures
+from fedtier.storage.cell_state import CellState
+from fedtier.storage.outbox import Outbox
+from fedtier.storage.spool import Spool as SpoolFiles
+from fedtier.wire.manifest import decode_model
+
+
+class Performer:
+    """Performs the effects of a gateway's machine that are not messages."""
+
+    def __init__(
+        self,
+        *,
+        node: NodeId,
+        tier: int,
+        state_dir: Path,
+        driver: Driver,
+        meter: LinkMeter,
+        micros: Callable[[], int],
+    ) -> None:
+        """Prepare.
+
+        Args:
+            node: The gateway's id.
+            tier: Its tier.
+            state_dir: Where its spool and durable points are.
+            driver: Whose worker thread sums.
+            meter: The bytes of the link to the parent.
+            micros: Time its updates took from offer to `accepted`, in this run.
+        """
+        self._node = node
+        self._tier = tier
+        self._driver = driver
+        self._meter = meter
+        self._micros = micros
+        self._spool = SpoolFiles(state_dir / "spool")
+        self._state = CellState(state_dir)
+        self._outbox = Outbox(state_dir)
+
+    def perform(self, effect: Effect) -> None:
+        """Do one effect; long work goes to the driver's worker thread."""
+        match effect:
+            case Spool():
+                self._spool.put(effect.run, effect.path, effect.child, effect.blob)
+            case Aggregate():
+                self._driver.work(lambda: self._aggregate(effect))
+            case Answer():
+                self._driver.work(lambda: self._answer(effect))
+            case Remember():
+                self._state.remember(effect.beneath, effect.members)
+            case Preempt() | Keep():
+                pass  # a sum is short, and the finished model lies with the devices and the cloud
+            case _:
+                raise AssertionError(f"not a gateway's effect: {effect}")
+
+    def _aggregate(self, aggregate: Aggregate) -> Event:
+        before, _, _ = decode_model(aggregate.model)
+        new = next_model(before, self._spool, aggregate, step=add)
+        assert aggregate.above is not None, "a gateway works for its parent"
+        self._state.close(
+            above=aggregate.above, done=aggregate.done, model=new.model, blob=new.blob
+        )
+        self._spool.drop(aggregate.head.run, aggregate.head.path)
+        self._spool.clear_but(aggregate.head.run)
+        return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
+
+    def _answer(self, answer: Answer) -> Event:
+        stored = self._outbox.get(answer.job)
+        if stored is not None:
+            return WorkDone(job=answer.job, blob=stored)
+        head = answer.head
+        figures = answer.figures + Figures(
+            links={head.tier: self._meter.figures(head.run, micros=self._micros())},
+            tiers={self._tier: process_figures()},
+        )
+        try:
+            if answer.weight == 0:
+                blob = figures_update(self._node, head, reason=answer.reason, figures=figures)
+            else:
+                blob = delta_update(
+                    self._node,
+                    head,
+                    start=decode_model(answer.start)[0],
+                    end=decode_model(answer.end)[0],
+                    weight=answer.weight,
+                    figures=figures,
+                )
+        except TrainingError as error:
+            return WorkFailed(job=answer.job, reason=str(error))
+        self._outbox.put(answer.job, blob)
+        return WorkDone(job=answer.job, blob=blob)

@@ -1,0 +1,417 @@
+"""A federation file: what it says, what it defaults to, what it refuses and how."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedtier.config.federation import Federation, load_federation, parse_federation
+from fedtier.errors import ConfigError
+from fedtier.topology import Link
+
+DIRECTORY = Path("/srv/farm")
+
+TREE = """
+[tree]
+cloud = ["north", "south"]
+north = ["cow-{1..3}"]
+south = ["pig-{1,2}"]
+"""
+LINKS = """
+[[link]]
+codec = "qsgd"
+levels = 7
+bucket = 128
+
+[[link]]
+codec = "identity"
+"""
+
+
+def farm(
+    *,
+    federation: str = 'id = "farm"',
+    tree: str = TREE,
+    plan: str = "rounds = 10\ntau = [4, 2]",
+    links: str = LINKS,
+    data: str = 'source = "imu"',
+    rest: str = "",
+) -> str:
+    return f"""
+[federation]
+{federation}
+{tree}
+[model]
+artefact = "models/cow"
+
+[plan]
+{plan}
+{links}
+[data]
+{data}
+{rest}
+"""
+
+
+def read(text: str) -> Federation:
+    return parse_federation(text, where="farm.toml", directory=DIRECTORY)
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert caught.value.exit_code == 78
+    assert str(caught.value).startswith("farm.toml")
+    return str(caught.value)
+
+
+def test_the_least_file_takes_every_default():
+    federation = read(farm())
+    assert federation.id == "farm"
+    assert federation.weights == "devices"
+    assert federation.tiers == 2
+    assert federation.topology.devices() == ("cow-1", "cow-2", "cow-3", "pig-1", "pig-2")
+    assert federation.links == (
+        Link(index=1, codec="qsgd", parameters={"levels": 7, "bucket": 128}),
+        Link(index=2, codec="identity", parameters={}),
+    )
+    plan = federation.plan
+    assert (plan.rounds, plan.tau, plan.seed) == (10, (4, 2), 1)
+    assert plan.quorum == ("all", "all")
+    assert plan.deadline_s == (None, None)
+    assert plan.part_bytes == 65536
+    assert (plan.schedule.kind, plan.schedule.mu, plan.schedule.floor) == ("cosine", 0.1, 0.05)
+    assert federation.artefact == "/srv/farm/models/cow"
+    assert federation.evaluation is None
+    assert federation.broker_kind == "mosquitto"
+
+
+def test_what_tables_say_of_nodes_is_laid_over_what_holds_for_all():
+    federation = read(
+        farm(
+            data='source = "npz-directory"\npath = "all.npz"\nholdout_percent = 20',
+            rest="""
+[[node]]
+id = "cow-{1..3}"
+data = { path = "cow-$1.npz", number = "$1" }
+board = "pi-4"
+
+[[node]]
+id = "cow-2"
+data = { holdout_percent = 30 }
+board = "boards/mine.toml"
+
+[[node]]
+id = "{north,south}"
+broker_url = "mqtt://$1.local:1883"
+
+[evaluation]
+source = "npz-directory"
+path = "held-out.npz"
+""",
+        )
+    )
+    assert federation.nodes["cow-1"].data == {
+        "source": "npz-directory",
+        "path": "/srv/farm/cow-1.npz",
+        "holdout_percent": 20,
+        "number": 1,
+    }
+    assert federation.nodes["cow-2"].data["holdout_percent"] == 30
+    assert federation.nodes["cow-2"].data["number"] == 2
+    assert federation.nodes["pig-1"].data["path"] == "/srv/farm/all.npz"
+    assert federation.nodes["cow-1"].board == "pi-4"
+    assert federation.nodes["cow-2"].board == "/srv/farm/boards/mine.toml"
+    assert federation.nodes["pig-1"].board is None
+    assert federation.nodes["north"].broker_url == "mqtt://north.local:1883"
+    assert federation.nodes["north"].data == {}
+    assert federation.nodes["cloud"].broker_url is None
+    assert federation.evaluation == {"source": "npz-directory", "path": "/srv/farm/held-out.npz"}
+
+
+@pytest.mark.parametrize(
+    ("quorum", "north", "south"),
+    [
+        ('"all"', 3, 2),
+        ("2", 2, 2),
+        ("0.5", 2, 1),
+        ("0.01", 1, 1),
+        ("1.0", 3, 2),
+        ('[1, "all"]', 1, 1),
+    ],
+)
+def test_a_quorum_is_all_a_number_or_a_fraction_rounded_up(quorum, north, south):
+    federation = read(farm(plan=f"rounds = 1\ntau = [1, 1]\nquorum = {quorum}"))
+    assert federation.members_needed("north") == north
+    assert federation.members_needed("south") == south
+    assert federation.members_needed("cloud") == 2
+
+
+def test_an_explicit_tier_leaves_virtual_tiers_below_a_gateway():
+    text = farm(
+        tree='[tree]\ncloud = ["high", "low"]\nhigh = ["a"]\nlow = ["gw"]\ngw = ["b"]',
+        plan="rounds = 1\ntau = [4, 3, 2]",
+        links=LINKS + '[[link]]\ncodec = "identity"\n',
+        rest='[[node]]\nid = "high"\ntier = 2',
+    )
+    topology = read(text).topology
+    assert topology.node("high").tier == 2
+    assert topology.repeats((4, 3, 2), "a") == 12
+
+
+def test_a_tree_in_bulk_fills_each_parents_word_into_its_children():
+    topology = read(
+        farm(tree='[tree]\ncloud = ["gw-{01..12}"]\n"gw-{01..12}" = ["d-$1-{1..4}"]')
+    ).topology
+    assert len(topology.devices()) == 48
+    assert topology.children("gw-07") == ("d-07-1", "d-07-2", "d-07-3", "d-07-4")
+
+
+def test_deadlines_that_leave_time_for_the_tiers_below_are_taken():
+    plan = "rounds = 1\ntau = [1, 5]\ndeadline_s = [10, 52]\ntransfer_s = 2"
+    assert read(farm(plan=plan)).plan.deadline_s == (10.0, 52.0)
+    plan = 'rounds = 1\ntau = [1, 5]\ndeadline_s = [10, "none"]'
+    assert read(farm(plan=plan)).plan.deadline_s == (10.0, None)
+
+
+WRONG = {
+    "not TOML": (farm(federation="id ="), "this is not TOML", "line"),
+    "a table twice": (farm(rest="[data]"), "this is not TOML", "once only"),
+    "unknown table": (farm(rest="[evalution]"), "evalution", "Did you mean 'evaluation'?"),
+    "unknown key": (
+        farm(plan="ruonds = 10\ntau = [4, 2]"),
+        "[plan] ruonds is no key",
+        "Did you mean 'rounds'?",
+        "Known: rounds, tau",
+    ),
+    "missing key": (farm(plan="tau = [4, 2]"), "[plan] rounds is missing", "1 to 1000000"),
+    "missing table": ("[federation]\nid = 'farm'", "tree is missing", "Add it: a table"),
+    "wrong type": (
+        farm(plan='rounds = "10"\ntau = [4, 2]'),
+        '[plan] rounds = "10" has the wrong type',
+        "a whole number, 1 to 1000000",
+    ),
+    "true is no number": (
+        farm(plan="rounds = true\ntau = [4, 2]"),
+        "rounds = true",
+        "whole number",
+    ),
+    "a table where a value belongs": (farm(federation="id = {}"), "id = {}", "Write text"),
+    "out of range": (
+        farm(plan="rounds = 0\ntau = [4, 2]"),
+        "[plan] rounds = 0 is out of range",
+        "1 to 1000000",
+    ),
+    "infinite": (
+        farm(plan="rounds = 1\ntau = [4, 2]\nschedule = { mu = inf }"),
+        "[plan.schedule] mu = inf is out of range",
+        "greater than 0, at most 100",
+    ),
+    "unknown word": (
+        farm(federation='id = "farm"\nweights = "device"'),
+        '[federation] weights = "device"',
+        "Did you mean 'devices'?",
+        '"devices" or "examples"',
+    ),
+    "reserved federation id": (farm(federation='id = "all"'), "[federation] id", "reserved"),
+    "tau below 1": (farm(plan="rounds = 1\ntau = [4, 0]"), "tau[2] = 0", "1 to 1000000"),
+    "no tau": (farm(plan="rounds = 1\ntau = []"), "tau has 0 entries", "1 to 8"),
+    "tau of another length": (
+        farm(plan="rounds = 1\ntau = [4, 2, 2]"),
+        "[plan] tau has 3 entries",
+        "2 [[link]] tables",
+    ),
+    "a link too many": (
+        farm(links=LINKS + LINKS, plan="rounds = 1\ntau = [1, 1, 1, 1]"),
+        "[tree]: the tree has 2 tiers above its devices and the file 4 [[link]] tables",
+    ),
+    "quorum of another length": (
+        farm(plan='rounds = 1\ntau = [4, 2]\nquorum = ["all"]'),
+        "quorum has 1 entries",
+    ),
+    "quorum above a cell": (
+        farm(plan="rounds = 1\ntau = [4, 2]\nquorum = [3, 1]"),
+        "quorum = 3 on link 1",
+        "2 children of 'south'",
+        "1 to 2",
+    ),
+    "quorum zero": (farm(plan="rounds = 1\ntau = [4, 2]\nquorum = 0"), "quorum = 0", "(0, 1]"),
+    "quorum above one": (farm(plan="rounds = 1\ntau = [4, 2]\nquorum = 1.5"), "(0, 1]", "0.8"),
+    "deadline too short": (
+        farm(plan="rounds = 1\ntau = [4, 5]\ndeadline_s = [10, 51]\ntransfer_s = 2"),
+        "deadline_s = 51 on link 2 is too short",
+        "tau = 5 iterations of up to 10 s",
+        "Use 52 s or more",
+    ),
+    "deadline above none": (
+        farm(plan='rounds = 1\ntau = [4, 5]\ndeadline_s = ["none", 60]'),
+        "deadline_s = 60 on link 2, and link 1 has none",
+    ),
+    "part too large": (
+        farm(plan="rounds = 1\ntau = [4, 5]\npart_bytes = 2097152"),
+        "part_bytes = 2097152 is out of range",
+        "4096 to 1048576 bytes",
+    ),
+    "head larger than a part": (
+        farm(
+            tree='[tree]\ncloud = ["gw"]\ngw = ["d{1..30}"]',
+            plan="rounds = 1\ntau = [1, 1]\npart_bytes = 4096",
+        ),
+        "part_bytes = 4096 is too small: 'gw' has 30 children",
+        "Use 4448 to 1048576",
+    ),
+    "unknown codec": (
+        farm(links='[[link]]\ncodec = "qsdg"\n[[link]]\ncodec = "identity"'),
+        "[[link]] 1",
+        "qsgd",
+    ),
+    "codec parameter out of range": (
+        farm(links='[[link]]\ncodec = "identity"\n[[link]]\ncodec = "qsgd"\nlevels = 0'),
+        "[[link]] 2",
+        "levels",
+        "32767",
+    ),
+    "codec parameter unknown": (
+        farm(links='[[link]]\ncodec = "qsgd"\nlevel = 7\n[[link]]\ncodec = "identity"'),
+        "[[link]] 1",
+        "levels",
+    ),
+    "codec parameter of another type": (
+        farm(links='[[link]]\ncodec = "qsgd"\nlevels = 7.5\n[[link]]\ncodec = "identity"'),
+        "[[link]] 1 levels = 7.5",
+        "a whole number",
+    ),
+    "unknown source": (farm(data='source = "imus"'), 'source = "imus"', "Did you mean 'imu'?"),
+    "unknown source of one node": (
+        farm(rest='[[node]]\nid = "cow-1"\ndata = { source = "fashon-mnist" }'),
+        "Did you mean 'fashion-mnist'?",
+    ),
+    "url without url": (
+        farm(rest='[broker]\nkind = "url"'),
+        "[broker] url is missing",
+        "'cloud' has no broker",
+    ),
+    "bad url": (
+        farm(rest='[broker]\nkind = "url"\nurl = "http://x:1"'),
+        "[broker] url",
+        "mqtt and mqtts",
+    ),
+    "password in a url": (
+        farm(rest='[[node]]\nid = "north"\nbroker_url = "mqtt://me:secret@x:1"'),
+        "[[node]] 1 broker_url",
+        "password_file",
+    ),
+    "a node that is not there": (
+        farm(rest='[[node]]\nid = "cow-4"\nboard = "pi-4"'),
+        "[[node]] 1 id names 'cow-4'",
+        "Did you mean 'cow-",
+    ),
+    "data of a gateway": (
+        farm(rest='[[node]]\nid = "north"\ndata = { subject = 1 }'),
+        "[[node]] 1 data is given for 'north', on tier 1",
+        "only devices",
+    ),
+    "broker of a device": (
+        farm(rest='[[node]]\nid = "pig-1"\nbroker_url = "mqtt://x:1"'),
+        "'pig-1', a device",
+        "'south'",
+    ),
+    "more braces called for than there are": (
+        farm(rest='[[node]]\nid = "cow-{1..3}"\ndata = { subject = "$2" }'),
+        "[[node]] 1 data.subject",
+        "brace 2",
+    ),
+    # The tree as it is written
+    "empty tree": (farm(tree="[tree]"), "[tree]: is empty"),
+    "gateway without children": (
+        farm(tree='[tree]\ncloud = ["gw", "a"]\ngw = []'),
+        "[tree] gw = []: a gateway has children",
+    ),
+    "listed twice": (
+        farm(tree='[tree]\ncloud = ["n", "s"]\nn = ["a"]\ns = ["a"]'),
+        "lists 'a' also below 'n'",
+        "two nodes cannot have one id",
+    ),
+    "listed twice in one place": (farm(tree='[tree]\ncloud = ["a", "a"]'), "lists 'a' twice"),
+    "children given twice": (
+        farm(tree='[tree]\ncloud = ["gw-1"]\ngw-1 = ["a"]\n"gw-{1,2}" = ["b"]'),
+        "gives 'gw-1' children a second time",
+    ),
+    "reserved id": (farm(tree='[tree]\ncloud = ["operator"]'), "[tree] cloud", "reserved"),
+    "bad id": (farm(tree='[tree]\ncloud = ["Cow"]'), "'Cow' is not allowed"),
+    "orphan": (
+        farm(tree='[tree]\ncloud = ["gw-l", "gw-2"]\ngw-1 = ["a"]\ngw-2 = ["b"]'),
+        "2 nodes have children and no parent: 'cloud', 'gw-1'",
+        "Did you mean 'gw-l'?",
+    ),
+    "two clouds": (
+        farm(tree='[tree]\nsky = ["a", "b"]\nheaven = ["c"]'),
+        "Only the cloud, here 'sky', has no parent; list 'heaven'",
+    ),
+    "no cloud": (
+        farm(tree='[tree]\na = ["b"]\nb = ["a"]'),
+        "there is no cloud",
+        "a -> b -> a",
+    ),
+    "cycle beside a tree": (
+        farm(tree='[tree]\ncloud = ["d"]\na = ["b"]\nb = ["a"]'),
+        "in a circle",
+        "a -> b -> a",
+    ),
+    "a device with a tier": (
+        farm(rest='[[node]]\nid = "cow-1"\ntier = 1'),
+        "'cow-1' has no children, so it is a device, but its tier is stated as 1",
+        "A device is on tier 0",
+    ),
+    "a tier not above its children": (
+        farm(
+            tree='[tree]\ncloud = ["x", "y"]\nx = ["gw"]\ngw = ["a"]\ny = ["b"]',
+            links=LINKS + '[[link]]\ncodec = "identity"\n',
+            plan="rounds = 1\ntau = [1, 1, 1]",
+            rest='[[node]]\nid = "x"\ntier = 1',
+        ),
+        "'gw' is on tier 1 and its parent 'x' on tier 1",
+    ),
+    "a tier above eight": (
+        farm(rest='[[node]]\nid = "north"\ntier = 9'),
+        "[[node]] 1 tier = 9 is out of range: 0 to 8",
+    ),
+    "the cloud on another tier": (
+        farm(rest='[[node]]\nid = "cloud"\ntier = 3'),
+        "'cloud' is stated to be on tier 3",
+        "2 [[link]] tables",
+    ),
+    "nine links": (
+        farm(links='[[link]]\ncodec = "identity"\n' * 9),
+        "link has 9 entries",
+        "1 to 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_is_refused_with_place_value_and_remedy(case):
+    text, *wanted = WRONG[case]
+    message = refusal(text)
+    for piece in wanted:
+        assert piece in message
+
+
+def test_a_file_that_is_not_there_is_refused_by_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"none\.toml: cannot be read: No such file"):
+        load_federation(tmp_path / "none.toml")
+
+
+def test_a_file_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "model.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"model\.toml: is not UTF-8 text"):
+        load_federation(tmp_path / "model.toml")
+
+
+def test_a_file_that_is_far_too_large_is_not_read(tmp_path):
+    path = tmp_path / "large.toml"
+    with path.open("wb") as file:
+        file.truncate(5 * 1024 * 1024)
+    with pytest.raises(ConfigError, match="at most 4194304"):
+        load_federation(path)
