@@ -175,19 +175,28 @@ class GraphBuilder:
 
     # Arithmetic
 
-    def unary(self, op: str, x: Value, dtype: Dtype | None = None, **attributes: Attribute) -> Value:
+    def unary(
+        self, op: str, x: Value, dtype: Dtype | None = None, **attributes: Attribute
+    ) -> Value:
         """An operation on every element by itself."""
         source = self._source(x, "Expand")
         result = self.one(op, [source], source.shape, dtype or x.dtype, **attributes)
         return self.expand(result, x.shape)
 
     def binary(self, op: str, a: Value, b: Value | float, dtype: Dtype | None = None) -> Value:
-        """An operation on pairs of elements, with broadcasting."""
+        """An operation on pairs of elements, with broadcasting.
+
+        Axes of size 1 at the end of both are left out, for with them onnxruntime goes through the
+        elements one at a time.
+        """
         right = b if isinstance(b, Value) else self.constant(b, a.dtype)
         shape = broadcast_shape(a.shape, right.shape)
         left, right = self._source(a, "Expand"), self._source(right, "Expand")
         narrow = broadcast_shape(left.shape, right.shape)
-        result = self.one(op, [left, right], narrow, dtype or a.dtype)
+        ones = _trailing_ones(narrow)
+        pair = [self._without_last(operand, ones) for operand in (left, right)]
+        short = broadcast_shape(pair[0].shape, pair[1].shape)
+        result = self.one(op, pair, short, dtype or a.dtype)
         return self.expand(self.reshape(result, _aligned(narrow, shape)), shape)
 
     def reduce(self, op: str, x: Value, axes: Sequence[int], *, keep: bool) -> Value:
@@ -195,9 +204,11 @@ class GraphBuilder:
         which = sorted(normal_axis(axis, x.rank) for axis in axes)
         if not which:
             return x
-        shape = tuple(1 if axis in which else size for axis, size in enumerate(x.shape))
-        result = self.one(op, [x, self.constant(which, "int64")], shape, x.dtype, keepdims=1)
-        return result if keep else self.reshape(result, _without(x.shape, which))
+        kept = tuple(1 if axis in which else size for axis, size in enumerate(x.shape))
+        short = self._without_last(x, min(_trailing_ones(x.shape), x.rank - 1 - which[-1]))
+        shape = kept[: short.rank]
+        result = self.one(op, [short, self.constant(which, "int64")], shape, x.dtype, keepdims=1)
+        return self.reshape(result, kept if keep else _without(x.shape, which))
 
     def matmul(self, a: Value, b: Value) -> Value:
         """Matrix product over the last two axes, broadcast over the others; ranks >= 2."""
@@ -228,6 +239,9 @@ class GraphBuilder:
         source = self._source(x, "Transpose")
         return source, source is not x
 
+    def _without_last(self, x: Value, axes: int) -> Value:
+        return self.reshape(x, x.shape[: max(0, x.rank - axes)])
+
     # What an earlier step did, so that this one can undo or join it
 
     def _remember(self, kind: str, source: Value, result: Value) -> Value:
@@ -237,6 +251,10 @@ class GraphBuilder:
     def _source(self, x: Value, kind: str) -> Value:
         found = self._origin.get(x.name)
         return found[1] if found is not None and found[0] == kind else x
+
+
+def _trailing_ones(shape: tuple[int, ...]) -> int:
+    return next((n for n, size in enumerate(reversed(shape)) if size != 1), len(shape))
 
 
 def _with(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:

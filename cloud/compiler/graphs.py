@@ -64,9 +64,7 @@ def build_infer(source: Source) -> bytes:
     return serialize(graph, name="infer", outputs={"logits": logits}, external=source.layout)
 
 
-def _forward(
-    source: Source, graph: GraphBuilder, parameters: list[Value], *, batch: int
-) -> Value:
+def _forward(source: Source, graph: GraphBuilder, parameters: list[Value], *, batch: int) -> Value:
     x = graph.input("x", (batch, *source.input_shape), "float32")
     trace = trace_forward(
         source.module, torch.zeros(batch, *source.input_shape), decompositions=decompositions()

@@ -28,7 +28,7 @@ _DTYPES: dict[torch.dtype, Dtype] = {
 
 def decompositions() -> Mapping[Any, Callable[..., Any]]:
     """How torch itself splits operations, for those that have no lowering of their own."""
-    table = core_aten_decompositions()
+    table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())  # type: ignore[arg-type]
     return {op: split for op, split in table.items() if str(op) not in LOWERINGS}
 
 
@@ -80,7 +80,8 @@ def _call(graph: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Lowered])
 
 
 def _filled(argument: Any, values: Mapping[fx.Node, Lowered]) -> Any:  # noqa: ANN401
-    return fx.node.map_arg(argument, lambda node: values[node])
+    fill: Any = fx.node.map_arg
+    return fill(argument, lambda node: values[node])
 
 
 def _constant(graph: GraphBuilder, tensor: torch.Tensor) -> Value:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import onnx
 from onnx import helper, numpy_helper
@@ -78,9 +79,8 @@ def _needed(operations: Sequence[Operation], wanted: Sequence[str]) -> list[Oper
 
 def _node(operation: Operation) -> onnx.NodeProto:
     outputs = [value.name for value in operation.outputs]
-    return helper.make_node(
-        operation.op, operation.inputs, outputs, name=outputs[0], **dict(operation.attributes)
-    )
+    attributes: dict[str, Any] = dict(operation.attributes)
+    return helper.make_node(operation.op, operation.inputs, outputs, name=outputs[0], **attributes)
 
 
 def _info(name: str, value: Value) -> onnx.ValueInfoProto:

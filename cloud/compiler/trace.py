@@ -36,9 +36,7 @@ class Trace:
     parameter_names: tuple[str, ...]
 
 
-def trace_forward(
-    module: nn.Module, x: torch.Tensor, *, decompositions: Decompositions
-) -> Trace:
+def trace_forward(module: nn.Module, x: torch.Tensor, *, decompositions: Decompositions) -> Trace:
     """Record ``parameters, x -> logits`` in evaluation mode."""
 
     def forward(parameters: Parameters, x: torch.Tensor) -> torch.Tensor:
@@ -106,12 +104,14 @@ def _record(
 
 @contextmanager
 def _without_onednn() -> Iterator[None]:
-    before = torch.backends.mkldnn.enabled
-    torch.backends.mkldnn.enabled = False
+    # Not torch.backends.mkldnn.flags, which warns about graphics cards that are not there.
+    switch: Any = torch.backends.mkldnn
+    before = switch.enabled
+    switch.enabled = False
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        switch.enabled = before
 
 
 @contextmanager

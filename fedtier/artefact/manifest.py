@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedtier.errors import ConfigError
+from fedtier.errors import ConfigError, WireError
 from fedtier.model.layout import ParameterLayout
 
 FORMAT = 1
@@ -105,7 +105,7 @@ class ArtefactManifest:
             )
         try:
             manifest = _from_data(data)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, WireError) as error:
             raise ConfigError(
                 f"{where}: a key is missing or malformed ({type(error).__name__}: {error}). "
                 "Compile the artefact anew."

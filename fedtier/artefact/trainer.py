@@ -27,7 +27,7 @@ class TrainTask:
 
     def __post_init__(self) -> None:
         assert self.steps >= 1, self.steps
-        assert 0 <= self.first_step, self.first_step
+        assert self.first_step >= 0, self.first_step
         assert self.first_step + self.steps <= self.round_steps, (self.first_step, self.round_steps)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
 
@@ -38,7 +39,8 @@ def members_needed(quorum: Quorum, *, children: int) -> int:
     """How many of a cell's children a quorum asks for; a fraction is rounded up."""
     if isinstance(quorum, str):
         return children
-    return quorum if isinstance(quorum, int) else math.ceil(quorum * children)
+    # As the decimal it was written as: 0.7 of 10 is 7, though 0.7 * 10 > 7 in binary.
+    return quorum if isinstance(quorum, int) else math.ceil(Fraction(str(quorum)) * children)
 
 
 def check_federation(federation: Federation, *, place: Place) -> None:

@@ -86,6 +86,12 @@ class CellSection(ConnectSection):
     members: tuple[str, ...] = key(
         "The children this node admits.", items_min=1, items_max=CHILDREN_MAX
     )
+    members_min: int | None = key(
+        "How many members must be ready before this node takes part; absent: all.",
+        default=None,
+        minimum=1,
+        maximum=CHILDREN_MAX,
+    )
     kind: Literal["mosquitto", "embedded", "url"] = key(
         "What the broker is; url: one that runs already.", default="url"
     )
@@ -139,3 +145,9 @@ class NodeFile:
     def members(self) -> tuple[NodeId, ...]:
         """The children this node admits; none for an agent."""
         return () if self.cell is None else tuple(map(NodeId, self.cell.members))
+
+    @property
+    def members_min(self) -> int:
+        """How many of them must be ready before this node takes part."""
+        wanted = None if self.cell is None else self.cell.members_min
+        return len(self.members) if wanted is None else min(wanted, len(self.members))

@@ -103,6 +103,7 @@ def _cell(
         "kind": kind,
         "start": start and kind != "url",
         "members": federation.topology.children(node.id),
+        "members_min": federation.members_needed(node.id),
     }
 
 

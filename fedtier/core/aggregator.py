@@ -60,6 +60,7 @@ class _Assignment:
     repeats: int
     done: int
     came: bool
+    start: bytes  # the blob of the model from above
     model: str
     blob: bytes
     figures: Figures
@@ -202,7 +203,7 @@ class TierAggregator:
         repeats = math.prod(head.plan.tau[self._tier : head.tier]) if head.task == "train" else 1
         self._work = _Assignment(
             job=assigned.job, head=head, members=members, repeats=repeats, done=0, came=False,
-            model=head.model, blob=assigned.model, figures=Figures(),
+            start=assigned.model, model=head.model, blob=assigned.model, figures=Figures(),
         )  # fmt: skip
         self._answering = False
         resume, self._resume = self._resume, None
@@ -252,7 +253,7 @@ class TierAggregator:
                 Aggregate(
                     job=collected.job, head=collected.head, came=collected.came,
                     admitted_weight=sum(m.weight for m in work.members), above=work.job,
-                    done=work.done + 1, figures=Figures(),
+                    done=work.done + 1, model=work.blob, figures=Figures(),
                 )
             ]  # fmt: skip
         work.done += 1
@@ -277,7 +278,12 @@ class TierAggregator:
             weight = sum(m.weight for m in work.members) if work.came else 0
             reason = "" if work.came else "no member came"
         figures = self.cell.figures() + work.figures
-        return [Answer(job=work.job, head=work.head, weight=weight, reason=reason, figures=figures)]
+        return [
+            Answer(
+                job=work.job, head=work.head, weight=weight, reason=reason,
+                start=work.start, end=work.blob, figures=figures,
+            )
+        ]  # fmt: skip
 
     # Upwards
 

@@ -6,7 +6,6 @@ The gateway and the cloud run this same part; what an iteration is for is their 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -22,7 +21,16 @@ from fedtier.model.exact_sum import in_range
 from fedtier.quantize.registry import make_codec
 from fedtier.wire.blob import blob_digest
 from fedtier.wire.manifest import RAW_FORM, Update, UpdateManifest, decode_update
-from fedtier.wire.messages import Ack, Beacon, BlobRef, Head, Member, Presence, Want
+from fedtier.wire.messages import (
+    Ack,
+    Beacon,
+    BlobRef,
+    Head,
+    Member,
+    Presence,
+    Want,
+    members_needed,
+)
 from fedtier.wire.parts import Outgoing, Part
 
 CellState = Literal["looking", "idle", "collecting", "closing"]
@@ -217,9 +225,9 @@ class Cell:
             self._latest.clear()
             self._counts = LinkFigures()
         link = head.tier - 1
-        quorum = head.plan.quorum[link] if head.plan.quorum else 1.0
+        quorum = head.plan.quorum[link] if head.plan.quorum else "all"
         deadline_s = head.plan.deadline_s[link] if head.plan.deadline_s else None
-        self._quorum = max(1, math.ceil(quorum * len(head.members)))
+        self._quorum = members_needed(quorum, members=len(head.members))
         self._deadline_at_s = None if deadline_s is None else now_s + deadline_s
         self._overdue = False
         self._give_up_at_s = None

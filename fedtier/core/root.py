@@ -165,7 +165,7 @@ class RootMachine:
             Aggregate(
                 job=collected.job, head=collected.head, came=collected.came,
                 admitted_weight=sum(m.weight for m in collected.head.members), above=None,
-                done=self._round + 1, figures=figures,
+                done=self._round + 1, model=self._blob, figures=figures,
             )
         ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""The demo: its data, model, federations and their driver."""

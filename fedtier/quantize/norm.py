@@ -18,6 +18,7 @@ from fedtier.model.layout import Vector
 _BLOCK = 2**15  # a power of two, so that folding blocks onto blocks is folding halves
 
 _Doubles: TypeAlias = npt.NDArray[np.float64]
+_Block: TypeAlias = Callable[[int, int], _Doubles]
 
 
 def fold(values: _Doubles) -> float:
@@ -57,19 +58,19 @@ def bucket_sums_of_squares(vector: Vector, bucket: int) -> _Doubles:
     return sums
 
 
-def _fold_blocks(size: int, block: Callable[[int, int], _Doubles]) -> float:
+def _fold_blocks(size: int, block: _Block) -> float:
     """Fold ``size`` numbers that ``block(low, high)`` makes, one block per level in memory."""
+    return float(_fold_rows(_folded(size, block, 0, 1)[np.newaxis])[0])
 
-    def folded(first: int, stride: int) -> _Doubles:
-        """Fold the blocks first, first + stride, first + 2 stride, ... into one block."""
-        if (first + stride) * _BLOCK >= size:
-            return block(first * _BLOCK, min((first + 1) * _BLOCK, size))
-        lower = folded(first, 2 * stride)
-        upper = folded(first + stride, 2 * stride)
-        lower[: upper.size] += upper
-        return lower
 
-    return float(_fold_rows(folded(0, 1)[np.newaxis])[0])
+def _folded(size: int, block: _Block, first: int, stride: int) -> _Doubles:
+    """Fold the blocks first, first + stride, first + 2 stride, ... into one block."""
+    if (first + stride) * _BLOCK >= size:
+        return block(first * _BLOCK, min((first + 1) * _BLOCK, size))
+    lower = _folded(size, block, first, 2 * stride)
+    upper = _folded(size, block, first + stride, 2 * stride)
+    lower[: upper.size] += upper
+    return lower
 
 
 def _fold_rows(rows: _Doubles) -> _Doubles:

@@ -27,7 +27,7 @@ class LinkMeter:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._run: RunId | None = None
-        self._before = Traffic(bytes_sent=0, bytes_received=0)
+        self._before = self._last = Traffic(bytes_sent=0, bytes_received=0)
 
     def figures(self, run: RunId, *, micros: int) -> LinkFigures:
         """The link's bytes in this run; the first call of a later run begins to count anew.

@@ -5,6 +5,8 @@ A head is the commit record of a cell and the plan in one: whoever holds it know
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -41,6 +43,7 @@ VERDICTS: tuple[str, ...] = get_args(Verdict)
 
 WEIGHT_MAX = 2**31 - 1
 _COUNT_MAX = 2**31 - 1
+_QUORUM = re.compile(r"all|[0-9]{1,9}|[01]\.[0-9]{1,17}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +135,7 @@ class Plan:
     schedule: str  # "constant" | "cosine"
     mu: float  # step size at the beginning
     floor: float  # share of mu left at the end
-    quorum: tuple[float, ...] = ()  # share of the members on link n that may close; () = all
+    quorum: tuple[str, ...] = ()  # per link: "all", a number such as "3", a share such as "0.8"
     deadline_s: tuple[float | None, ...] = ()  # per iteration on link n; () = none
     give_up_s: float = GIVE_UP_S  # past its deadline an iteration waits so long for its quorum
     beacon_s: float = BEACON_S  # a parent's sign of life
@@ -162,9 +165,7 @@ class Plan:
         """
         tau = fields.integers("tau", 1, _COUNT_MAX, items_max=TIERS_MAX)
         codecs = tuple(_codec(item) for item in fields.listing("codecs", items_max=TIERS_MAX))
-        quorum = tuple(
-            _number(item, 0, 1) for item in fields.listing("quorum", items_max=TIERS_MAX)
-        )
+        quorum = tuple(_quorum(item) for item in fields.listing("quorum", items_max=TIERS_MAX))
         deadlines = tuple(
             None if item is None else _number(item, 0, 1e9)
             for item in fields.listing("deadline_s", items_max=TIERS_MAX)
@@ -413,3 +414,19 @@ def _codec(item: object) -> CodecSpec:
 
 def _number(item: object, low: float, high: float) -> float:
     return Fields({"value": item}, what="plan").number("value", low, high)
+
+
+def _quorum(item: object) -> str:
+    text = Fields({"quorum": item}, what="plan").text("quorum", characters_max=20)
+    if not _QUORUM.fullmatch(text) or (text != "all" and float(text) == 0):
+        raise WireError(f"plan: quorum {text!r} is neither 'all' nor a number nor a share")
+    return text
+
+
+def members_needed(quorum: str, *, members: int) -> int:
+    """How many of a cell's members a quorum asks for, at least 1; a share is rounded up."""
+    if quorum == "all":
+        return members
+    if "." in quorum:
+        return min(members, math.ceil(float(quorum) * members))
+    return min(members, int(quorum))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedtier.config.federation import Federation, load_federation, parse_federation
+from fedtier.config.federation_rules import members_needed
 from fedtier.errors import ConfigError
 from fedtier.topology import Link
 
@@ -131,21 +132,25 @@ path = "held-out.npz"
 
 
 @pytest.mark.parametrize(
-    ("quorum", "north", "south"),
+    ("quorum", "north", "south", "cloud"),
     [
-        ('"all"', 3, 2),
-        ("2", 2, 2),
-        ("0.5", 2, 1),
-        ("0.01", 1, 1),
-        ("1.0", 3, 2),
-        ('[1, "all"]', 1, 1),
+        ('"all"', 3, 2, 2),
+        ("2", 2, 2, 2),
+        ("0.5", 2, 1, 1),
+        ("0.01", 1, 1, 1),
+        ("1.0", 3, 2, 2),
+        ('[1, "all"]', 1, 1, 2),
     ],
 )
-def test_a_quorum_is_all_a_number_or_a_fraction_rounded_up(quorum, north, south):
+def test_a_quorum_is_all_a_number_or_a_fraction_rounded_up(quorum, north, south, cloud):
     federation = read(farm(plan=f"rounds = 1\ntau = [1, 1]\nquorum = {quorum}"))
     assert federation.members_needed("north") == north
     assert federation.members_needed("south") == south
-    assert federation.members_needed("cloud") == 2
+    assert federation.members_needed("cloud") == cloud
+
+
+def test_a_fraction_is_taken_as_the_decimal_it_was_written_as():
+    assert members_needed(0.7, children=10) == 7  # 0.7 * 10 is above 7 in binary
 
 
 def test_an_explicit_tier_leaves_virtual_tiers_below_a_gateway():
@@ -366,7 +371,7 @@ WRONG = {
     ),
     "a tier not above its children": (
         farm(
-            tree='[tree]\ncloud = ["x", "y"]\nx = ["gw"]\ngw = ["a"]\ny = ["b"]',
+            tree='[tree]\ncloud = ["x", "y"]\nx = ["gw"]\ngw = ["a"]\ny = ["z"]\nz = ["b"]',
             links=LINKS + '[[link]]\ncodec = "identity"\n',
             plan="rounds = 1\ntau = [1, 1, 1]",
             rest='[[node]]\nid = "x"\ntier = 1',

@@ -3,7 +3,8 @@ import hashlib
 import numpy as np
 import pytest
 
-from fedtier.data.augmentation import Augmentation, rotation_matrices, step_keys
+from fedtier.data.augmentation import Augmentation, step_keys
+from fedtier.data.batch_transforms import rotation_matrices
 from fedtier.data.normal_table import NORMAL_TABLE, table_normals
 from fedtier.draws import draw_key
 from fedtier.errors import ConfigError

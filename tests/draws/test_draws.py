@@ -39,12 +39,18 @@ def golden_key(entry):
     return DrawKey(k0=entry["k0"], k1=entry["k1"])
 
 
+@pytest.mark.covers("N-3")
 @pytest.mark.parametrize("entry", GOLDEN["keys"], ids=lambda e: e["path"] + " " + e["node"])
 def test_an_address_has_its_golden_key(entry):
     address = {k: entry[k] for k in ("seed", "path", "node", "tensor", "purpose")}
     assert draw_key(**address) == golden_key(entry)
 
 
+@pytest.mark.covers("N-4")
+@pytest.mark.covers("N-5")
+@pytest.mark.covers("N-6")
+@pytest.mark.covers("N-7")
+@pytest.mark.covers("N-8")
 @pytest.mark.parametrize("entry", GOLDEN["streams"], ids=lambda e: f"{e['k0']:08x}")
 def test_a_stream_has_its_golden_numbers(entry):
     key, start = golden_key(entry), entry["start"]

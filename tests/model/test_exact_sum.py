@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+import tracemalloc
 from fractions import Fraction
 from pathlib import Path
 
@@ -64,6 +65,8 @@ def test_a_child_counts_the_same_at_once_and_in_portions_between_the_others(memb
     assert same_bits(mean_of(data.draw(st.permutations(portions))), mean_of(members))
 
 
+@pytest.mark.covers("N-18")
+@pytest.mark.covers("N-19")
 @given(members=children)
 def test_the_mean_is_the_fraction_it_is_defined_as(members):
     exponent = fixed_point_exponent(sum(weight for _, weight in members))
@@ -165,6 +168,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.covers("N-18")
 @pytest.mark.parametrize("vector", REFUSED.values(), ids=REFUSED.keys())
 def test_a_vector_that_cannot_enter_is_refused_and_leaves_the_sum_as_it_was(vector):
     exact = ExactSum(2, total_weight=9)
@@ -193,6 +197,7 @@ def test_a_weight_below_one_or_beyond_what_was_admitted_is_refused(weight):
         exact.add(np.ones(1, np.float32), weight)
 
 
+@pytest.mark.covers("N-17")
 def test_weights_that_leave_too_few_bits_are_refused_with_the_remedy():
     assert fixed_point_exponent(WEIGHT_MAX) == 30
     with pytest.raises(ConfigError, match=f"at most {WEIGHT_MAX} is exact; set weight_unit"):
@@ -218,3 +223,15 @@ def test_three_children_in_all_orders_share_one_mean_where_float32_sums_do_not()
     orders = list(itertools.permutations(members))
     assert len({mean_of(order).tobytes() for order in orders}) == 1
     assert len({(a[0] + b[0] + c[0]).tobytes() for (a, _), (b, _), (c, _) in orders}) == 2
+
+
+def test_adding_a_child_needs_no_memory_that_grows_with_the_model():
+    peaks = []
+    for size in (2**17, 2**20):
+        exact, vector = ExactSum(size, total_weight=2), np.ones(size, np.float32)
+        tracemalloc.start()
+        exact.add(vector, 2)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert max(peaks) < 2**20
+    assert abs(peaks[1] - peaks[0]) < 2**14

@@ -29,6 +29,8 @@ layouts = st.dictionaries(
 ).map(lambda shapes: layout_of(**shapes))
 
 
+@pytest.mark.covers("N-1")
+@pytest.mark.covers("N-2")
 @pytest.mark.parametrize("entry", GOLDEN, ids=lambda e: f"d={e['dimension']}")
 def test_layout_and_model_have_their_golden_digests(entry):
     layout = ParameterLayout.from_json(entry["layout"])

@@ -25,6 +25,7 @@ def codes_of(width, **sizes):
 widths = pytest.mark.parametrize("width", range(1, 17))
 
 
+@pytest.mark.covers("N-11")
 @widths
 @given(data=st.data())
 def test_packing_is_its_definition_and_unpacking_undoes_it(width, data):

@@ -17,6 +17,7 @@ KEY = DrawKey(k0=1, k1=2)
 finite = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.covers("N-12")
 @given(delta=hnp.arrays(np.float32, st.integers(1, 20), elements=finite))
 def test_what_is_written_is_read_to_the_bit(delta):
     encoded = CODEC.encode(delta, KEY)

@@ -30,6 +30,7 @@ def heavy_tailed(size):
     return np.random.default_rng(size).standard_cauchy(size).astype(np.float32)
 
 
+@pytest.mark.covers("N-9")
 @pytest.mark.parametrize(
     "size",
     [1, 2, 3, 5, 8, 1000, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK, 3 * BLOCK - 7, 7 * BLOCK + 5],
@@ -59,6 +60,7 @@ def test_each_bucket_has_the_sum_it_would_have_alone(bucket, size):
         assert sums[first // bucket] == sum_of_squares(vector[first : first + bucket])
 
 
+@pytest.mark.covers("N-10")
 @given(vector=hnp.arrays(np.float32, st.integers(1, 20), elements=finite))
 def test_a_float32_norm_is_never_below_a_coordinate(vector):
     norm = np.float32(math.sqrt(min(sum_of_squares(vector), 1e77)))

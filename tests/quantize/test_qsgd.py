@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,7 @@ def plain_rounding(delta, norms, codec, draws):
 # What it writes
 
 
+@pytest.mark.covers("N-13")
 @pytest.mark.parametrize("entry", GOLDEN["cases"], ids=lambda e: e["name"])
 def test_a_delta_has_its_golden_bytes(entry):
     codec = Qsgd(levels=entry["levels"], bucket=entry["bucket"])
@@ -90,6 +92,7 @@ def test_a_long_delta_has_its_golden_digests(entry):
     assert encoded.q == pytest.approx(entry["q"], rel=2e-7)
 
 
+@pytest.mark.covers("N-14")
 @given(delta=deltas(), codec=codecs, key=keys)
 def test_encoding_is_its_plain_definition(delta, codec, key):
     encoded = codec.encode(delta, key)
@@ -212,6 +215,7 @@ CODECS = [
 ]
 
 
+@pytest.mark.covers("N-16")
 @pytest.mark.parametrize("codec", CODECS, ids=lambda codec: codec.text)
 @pytest.mark.parametrize("vector", VECTORS.values(), ids=VECTORS.keys())
 def test_rounding_is_unbiased_and_its_exact_q_is_what_is_sampled(codec, vector):
@@ -273,6 +277,18 @@ def test_fields_are_as_wide_as_the_codes_need():
     assert Qsgd(levels=7, bucket=2000).payload_bytes(1000) == 4 + 500
 
 
+@pytest.mark.parametrize("bucket", [None, 128])
+def test_encoding_needs_little_memory_beyond_what_it_returns(bucket):
+    codec = Qsgd(levels=7, bucket=bucket)
+    delta = np.ones(2**20, np.float32)
+    tracemalloc.start()
+    codec.encode(delta, KEY)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The payload, once in pieces and once joined, and some MiB of temporaries of one chunk.
+    assert peak_bytes < 2 * codec.payload_bytes(delta.size) + 3 * 2**20
+
+
 def test_its_name_and_text():
     codec: Codec = Qsgd(levels=7, bucket=128)
     assert (codec.name, codec.text) == ("qsgd", "qsgd(levels=7,bucket=128)")
@@ -329,6 +345,7 @@ def test_padding_that_is_not_zero_is_not_taken():
         Qsgd(levels=7).decode([norm, b"\x77\x17"], 3)
 
 
+@pytest.mark.covers("N-15")
 @given(delta=deltas(), codec=codecs, data=st.data())
 def test_truncated_or_mutated_sections_only_ever_raise_the_declared_errors(delta, codec, data):
     sections = [bytearray(section) for section in codec.encode(delta, KEY).sections]

@@ -1,4 +1,4 @@
-"""The broker in memory routes as MQTT does, in a fixed order, with the faults it is told to make."""
+"""The broker in memory routes as MQTT does, in a fixed order, with the faults asked for."""
 
 from __future__ import annotations
 

@@ -14,9 +14,7 @@ def relu(graph: GraphBuilder, x: Value) -> Value:
 
 
 @lowers("threshold_backward.default")
-def threshold_backward(
-    graph: GraphBuilder, slope: Value, result: Value, threshold: float
-) -> Value:
+def threshold_backward(graph: GraphBuilder, slope: Value, result: Value, threshold: float) -> Value:
     """The slope where the result exceeds the threshold, else 0.
 
     A product with a mask, since onnxruntime's ``Where`` takes five times as long.

@@ -23,9 +23,7 @@ def forward(
     )
 
 
-def input_slope(
-    graph: GraphBuilder, shape: ConvolutionShape, slope: Value, weight: Value
-) -> Value:
+def input_slope(graph: GraphBuilder, shape: ConvolutionShape, slope: Value, weight: Value) -> Value:
     """``ConvTranspose``; its output padding makes up for what the stride left over."""
     left_over = tuple(
         size - ((result - 1) * stride - 2 * padding + dilation * (kernel - 1) + 1)
@@ -66,9 +64,7 @@ def weight_slope(graph: GraphBuilder, shape: ConvolutionShape, slope: Value, x: 
             strict=True,
         )
     ]
-    swapped = graph.pad(
-        graph.transpose(x, (1, 0, *axes)), [0, 0, *shape.padding], [0, 0, *after]
-    )
+    swapped = graph.pad(graph.transpose(x, (1, 0, *axes)), [0, 0, *shape.padding], [0, 0, *after])
     found = graph.one(
         "Conv",
         [swapped, graph.transpose(slope, (1, 0, *axes))],

@@ -24,18 +24,12 @@ def forward(
 
 def weight_slope(graph: GraphBuilder, shape: ConvolutionShape, slope: Value, x: Value) -> Value:
     """Patches transposed times slopes; the patches are those of the forward pass."""
-    product = graph.gemm(
-        _patches(graph, shape, x), _rows(graph, shape, slope), transpose_a=True
-    )
+    product = graph.gemm(_patches(graph, shape, x), _rows(graph, shape, slope), transpose_a=True)
     taps = graph.reshape(product, (shape.kernel[0], shape.channels, shape.outputs))
-    columns = graph.reshape(graph.transpose(taps, (1, 0, 2)), product.shape)
-    weights = graph.transpose(columns, (1, 0))
-    return graph.reshape(weights, (shape.outputs, shape.channels, shape.kernel[0]))
+    return graph.transpose(taps, (2, 1, 0))
 
 
-def input_slope(
-    graph: GraphBuilder, shape: ConvolutionShape, slope: Value, weight: Value
-) -> Value:
+def input_slope(graph: GraphBuilder, shape: ConvolutionShape, slope: Value, weight: Value) -> Value:
     """Slopes times weights transposed gives the patches' slopes; add them where patches overlap."""
     stride, places = shape.stride[0], shape.result[0]
     product = graph.gemm(
@@ -84,15 +78,9 @@ def _patches(graph: GraphBuilder, shape: ConvolutionShape, x: Value) -> Value:
 
 
 def _matrix(graph: GraphBuilder, shape: ConvolutionShape, weight: Value) -> Value:
-    """Shape ``(kernel * channels, outputs)``.
-
-    In two steps, since onnxruntime is fast at a matrix and at moving whole rows, and six times
-    slower at the permutation (2, 1, 0).
-    """
-    length = shape.kernel[0] * shape.channels
-    columns = graph.transpose(graph.reshape(weight, (shape.outputs, length)), (1, 0))
-    taps = graph.reshape(columns, (shape.channels, shape.kernel[0], shape.outputs))
-    return graph.reshape(graph.transpose(taps, (1, 0, 2)), (length, shape.outputs))
+    """Shape ``(kernel * channels, outputs)``."""
+    taps = graph.transpose(weight, (2, 1, 0))
+    return graph.reshape(taps, (shape.kernel[0] * shape.channels, shape.outputs))
 
 
 def _rows(graph: GraphBuilder, shape: ConvolutionShape, slope: Value) -> Value:

@@ -99,21 +99,21 @@ def _input_slope(
     gamma: Value | None,
 ) -> Value:
     dy, centred, s1, s2 = terms
+    per_group = (view.batch, view.groups, 1)
     if gamma is not None:
         by_channel = graph.reshape(gamma, view.member)
         s1, s2 = graph.binary("Mul", s1, by_channel), graph.binary("Mul", s2, by_channel)
         scale = view.per_channel(graph, inverse, gamma)
         direct = graph.reshape(graph.binary("Mul", dy, scale), view.of_groups)
     else:
-        per_group = graph.reshape(inverse, (view.batch, view.groups, 1))
-        direct = graph.binary("Mul", graph.reshape(dy, view.of_groups), per_group)
+        scale = graph.reshape(inverse, per_group)
+        direct = graph.binary("Mul", graph.reshape(dy, view.of_groups), scale)
     total1 = graph.reduce("ReduceSum", s1, [2], keep=True)
     total2 = graph.reduce("ReduceSum", s2, [2], keep=True)
     ratio = graph.binary("Mul", inverse, 1.0 / (view.members * view.inner))
     level = graph.binary("Mul", total1, ratio)
     square = graph.binary("Mul", inverse, inverse)
     along = graph.binary("Mul", graph.binary("Mul", total2, ratio), square)
-    per_group = (view.batch, view.groups, 1)
     parallel = graph.binary("Mul", centred, graph.reshape(along, per_group))
     rest = graph.binary("Sub", direct, parallel)
     return graph.binary("Sub", rest, graph.reshape(level, per_group))

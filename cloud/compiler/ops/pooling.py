@@ -136,8 +136,6 @@ def _spread(graph: GraphBuilder, slots: Sequence[Value], x: Value, kernel: Seque
     for row in range(kernel[0]):
         line = graph.concat(stacked[row * kernel[1] : (row + 1) * kernel[1]], -1)
         rows.append(graph.reshape(line, (*lead, height, 1, width * kernel[1])))
-    full = graph.reshape(
-        graph.concat(rows, -2), (*lead, height * kernel[0], width * kernel[1])
-    )
+    full = graph.reshape(graph.concat(rows, -2), (*lead, height * kernel[0], width * kernel[1]))
     missing = [a - b for a, b in zip(x.shape[-2:], full.shape[-2:], strict=True)]
     return graph.pad(full, [0] * x.rank, [*[0] * len(lead), *missing])

@@ -1,0 +1,68 @@
+"""``python -m cloud.compiler MODULE:CLASS --out DIR``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cloud.compiler.command import compile_by_name
+from fedtier.errors import EXIT_DONE, FedtierError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse the options, compile, print the digest; returns the exit code."""
+    given = vars(_parser().parse_args(arguments))
+    target, out = given.pop("target"), given.pop("out")
+    overrides = {name: value for name, value in given.items() if value is not None}
+    try:
+        artefact = compile_by_name(target, out=out, overrides=overrides)
+    except FedtierError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    manifest = artefact.manifest
+    sys.stdout.write(
+        f"{out}: {manifest.name}, {manifest.dimension} parameters, digest {manifest.digest}\n"
+    )
+    return EXIT_DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m cloud.compiler",
+        description="Compile a torch module to an artefact. Options replace what a mapping "
+        "ARTEFACT beside the class says.",
+    )
+    parser.add_argument("target", metavar="MODULE:CLASS", help="a class without arguments")
+    parser.add_argument("--out", type=Path, required=True, help="directory to write")
+    parser.add_argument("--name")
+    parser.add_argument("--input-shape", type=_numbers, help="of one example, such as 6,128")
+    parser.add_argument("--labels", type=_words, help="names of the classes, with commas")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--evaluate-batch", type=int)
+    parser.add_argument("--smoothing", type=float)
+    parser.add_argument("--lowering", help="conv, taps or gemm")
+    parser.add_argument("--seed", type=int, help="of the initial parameters")
+    parser.add_argument("--preprocessing", type=_transforms, help="file with a JSON list")
+    parser.add_argument("--augmentation", type=_transforms, help="file with a JSON list")
+    return parser
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(",")]
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",")]
+
+
+def _transforms(path: str) -> list[dict[str, Any]]:
+    content: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return content
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""From a torch module to an artefact on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cloud.compiler.gate import check_gradient
+from cloud.compiler.graphs import Source, build_evaluate, build_infer, build_train
+from cloud.compiler.ops.convolution import LOWERING_NAMES
+from cloud.compiler.serialize import OPSET
+from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.manifest import (
+    EVALUATE_FILE,
+    INFER_FILE,
+    INITIAL_FILE,
+    TRAIN_FILE,
+    ArtefactManifest,
+)
+from fedtier.errors import ConfigError
+from fedtier.model.layout import ParameterLayout, TensorSpec
+
+EVALUATE_BATCH_DEFAULT = 128
+_PRODUCERS = ("torch", "onnx")
+
+
+def compile_module(
+    module: nn.Module,
+    *,
+    name: str,
+    input_shape: Sequence[int],
+    labels: Sequence[str],
+    batch: int,
+    out: Path | None,
+    evaluate_batch: int = EVALUATE_BATCH_DEFAULT,
+    smoothing: float = 0.0,
+    lowering: str = "conv",
+    preprocessing: Sequence[Mapping[str, Any]] = (),
+    augmentation: Sequence[Mapping[str, Any]] = (),
+) -> Artefact:
+    """Compile a classifier to graphs that train and predict without torch.
+
+    The same module, arguments and versions give the same bytes. The compiled gradient is compared
+    with float64 autograd before anything is written.
+
+    Args:
+        module: Maps ``(batch, *input_shape)`` float32 to ``(batch, classes)``; its parameters as
+            they are become the artefact's initial ones. It is left unchanged.
+        name: What to call the artefact.
+        input_shape: Shape of one example.
+        labels: Names of the classes.
+        batch: Rows of a training batch, fixed in the graph; ``>= 1``.
+        out: Directory to write, made if need be; ``None`` writes nothing.
+        evaluate_batch: Rows of an evaluation batch, ``>= 1``.
+        smoothing: Label smoothing of the training loss, in ``[0, 1)``.
+        lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
+        preprocessing: Named transforms from recordings to examples, as JSON data.
+        augmentation: Named transforms of a batch, as JSON data.
+
+    Raises:
+        ConfigError: If an argument is out of range, an operation cannot be compiled, or the
+            gradient is off.
+    """
+    _check_arguments(lowering=lowering, smoothing=smoothing, batch=batch, evaluated=evaluate_batch)
+    _check_module(module)
+    source = Source(
+        module=module,
+        layout=layout_of(module),
+        input_shape=tuple(input_shape),
+        classes=len(labels),
+        lowering=lowering,
+    )
+    _check_output(source, batch=batch)
+    files = {
+        TRAIN_FILE: build_train(source, batch=batch, smoothing=smoothing),
+        EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
+        INFER_FILE: build_infer(source),
+        INITIAL_FILE: _initial(source),
+    }
+    manifest = ArtefactManifest(
+        name=name,
+        layout=source.layout,
+        batch=batch,
+        evaluate_batch=evaluate_batch,
+        input_shape=source.input_shape,
+        labels=tuple(labels),
+        smoothing=smoothing,
+        lowering=lowering,
+        preprocessing=tuple(preprocessing),
+        augmentation=tuple(augmentation),
+        opset=OPSET,
+        producer={package: _version(package) for package in _PRODUCERS},
+        files={file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
+    )
+    artefact = Artefact.verify(manifest, files, where=name)
+    check_gradient(module, artefact)
+    if out is not None:
+        artefact.write(out)
+    return artefact
+
+
+def layout_of(module: nn.Module) -> ParameterLayout:
+    """Names and shapes of a module's parameters, in its own order; shared ones once."""
+    return ParameterLayout(
+        tensors=tuple(
+            TensorSpec(name=name, shape=tuple(parameter.shape))
+            for name, parameter in module.named_parameters()
+        )
+    )
+
+
+def _initial(source: Source) -> bytes:
+    parameters = dict(source.module.named_parameters())
+    arrays = {name: parameter.detach().numpy() for name, parameter in parameters.items()}
+    return source.layout.flatten(arrays).astype("<f4").tobytes()
+
+
+def _version(package: str) -> str:
+    # "2.13.0+cpu" and "2.13.0" compile alike: which wheel it was says something of this machine.
+    return importlib.metadata.version(package).split("+")[0]
+
+
+def _check_arguments(*, lowering: str, smoothing: float, batch: int, evaluated: int) -> None:
+    if lowering not in LOWERING_NAMES:
+        raise ConfigError(
+            f"lowering {lowering!r} is unknown. Use one of {', '.join(LOWERING_NAMES)}."
+        )
+    if not 0.0 <= smoothing < 1.0:
+        raise ConfigError(f"smoothing = {smoothing!r} is outside [0, 1). Try 0.1.")
+    if batch < 1 or evaluated < 1:
+        raise ConfigError(f"batch = {batch}, evaluate_batch = {evaluated}: both must be >= 1.")
+
+
+def _check_module(module: nn.Module) -> None:
+    for name, part in module.named_modules():
+        if isinstance(part, nn.modules.batchnorm._BatchNorm):
+            raise ConfigError(
+                f"module {name} ({type(part).__name__}) keeps running statistics, which belong to "
+                "no parameter and cannot be averaged. Use GroupNorm or LayerNorm."
+            )
+    for name, parameter in module.named_parameters():
+        if parameter.dtype != torch.float32:
+            raise ConfigError(f"parameter {name} is {parameter.dtype}. Use float32.")
+        if not parameter.requires_grad:
+            raise ConfigError(
+                f"parameter {name} is frozen (requires_grad=False). Make it a buffer, which is "
+                "compiled as a constant."
+            )
+
+
+def _check_output(source: Source, *, batch: int) -> None:
+    try:
+        with torch.no_grad():
+            logits = source.module(torch.zeros(batch, *source.input_shape))
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the module does not take inputs of shape {(batch, *source.input_shape)}: {error}"
+        ) from error
+    if tuple(logits.shape) != (batch, source.classes):
+        raise ConfigError(
+            f"the module's output has shape {tuple(logits.shape)}, the labels ask for "
+            f"{(batch, source.classes)}. Give as many labels as the module has classes."
+        )

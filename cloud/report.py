@@ -1,0 +1,167 @@
+"""The run directory: what a run leaves behind for people and programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import machine, python_version
+from typing import Any
+
+from safetensors.numpy import save
+
+from cloud.evaluation import HeldOutScore
+from cloud.report_html import report_page
+from fedtier import __version__
+from fedtier.artefact.artefact import Artefact
+from fedtier.core.figures import Q_UNITS_PER_ONE, Figures, LinkFigures
+from fedtier.ids import FederationId, RunId, hex64
+from fedtier.model.layout import Vector
+from fedtier.storage.durable import write_durably
+from fedtier.wire.messages import Plan
+
+_PACKAGES = ("numpy", "onnxruntime", "paho-mqtt")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class RunResult:
+    """All that is known when a run has ended."""
+
+    federation: FederationId
+    run: RunId
+    plan: Plan
+    devices: int
+    seconds: float
+    held_out: HeldOutScore | None
+    figures: Figures
+    model: Vector
+    model_digest: str
+    artefact: Artefact
+    rounds: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
+
+
+def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
+    """One row per link, as the report and the summary show it."""
+    rows = []
+    for link in range(1, plan.tiers + 1):
+        f = figures.links.get(link, LinkFigures())
+        rows.append(
+            {
+                "link": link,
+                "quantizer": plan.codecs[link - 1].text,
+                "updates": f.updates,
+                "duplicates": f.duplicates,
+                "late": f.late,
+                "lost": f.lost,
+                "bytes_up": f.bytes_up,
+                "bytes_down": f.bytes_down,
+                "q_mean": f.q_units / Q_UNITS_PER_ONE / f.q_count if f.q_count else None,
+                "seconds_mean": f.micros / 1e6 / f.updates if f.updates else None,
+            }
+        )
+    return rows
+
+
+def report_of(result: RunResult) -> dict[str, Any]:
+    """The document of ``report.json``."""
+    scores, held_out = result.figures.scores, result.held_out
+    worst = scores.worst
+    report: dict[str, Any] = {
+        "federation": result.federation,
+        "run": hex64(result.run),
+        "tiers": result.plan.tiers,
+        "devices": result.devices,
+        "rounds": result.plan.rounds,
+        "seed": result.plan.seed,
+        "seconds": round(result.seconds, 3),
+        "accuracy": held_out.total.accuracy if held_out else None,
+        "loss": held_out.total.loss if held_out else None,
+        "accuracy_held_out_worst": _named(held_out),
+        "accuracy_devices": {
+            "mean": scores.accuracy,
+            "p10": scores.percentile(10),
+            "worst": None
+            if worst is None
+            else {"node": worst[2], "accuracy": worst[0] / worst[1], "examples": worst[1]},
+        },
+        "model_digest": result.model_digest,
+        "artefact_digest": result.artefact.digest,
+        "tau": list(result.plan.tau),
+        "links": link_rows(result.plan, result.figures),
+        "tiers_usage": [
+            {
+                "tier": tier,
+                "count": f.nodes,
+                "peak_rss_bytes_max": 1024 * f.peak_rss_kib_max,
+                "peak_rss_bytes_mean": 1024 * f.peak_rss_kib_sum / f.nodes if f.nodes else None,
+                "cpu_seconds_max": f.cpu_ms_max / 1e3,
+                "cpu_seconds_mean": f.cpu_ms_sum / 1e3 / f.nodes if f.nodes else None,
+            }
+            for tier, f in sorted(result.figures.tiers.items())
+        ],
+        "nodes": [],
+        "versions": _versions(),
+    }
+    return report
+
+
+def _named(held_out: HeldOutScore | None) -> dict[str, Any] | None:
+    if held_out is None:
+        return None
+    name, score = held_out.worst
+    return {"group": name, "accuracy": score.accuracy, "examples": score.examples}
+
+
+def _versions() -> dict[str, str]:
+    found = {"fedtier": __version__, "python": python_version(), "machine": machine()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def write_run_directory(directory: Path, result: RunResult) -> None:
+    """Write everything but ``metrics.jsonl``, which grew while the run went on.
+
+    Raises:
+        StorageError: If the disk does not take it.
+    """
+    layout = result.artefact.layout
+    tensors = {name: array.copy() for name, array in layout.unflatten(result.model).items()}
+    metadata = {"model_digest": result.model_digest, "layout_digest": layout.digest}
+    write_durably(directory / "model.safetensors", save(tensors, metadata))
+    for name, content in result.artefact.inference_files(
+        result.model, graph_name="model.onnx"
+    ).items():
+        write_durably(directory / name, content)
+    write_durably(directory / "plan.toml", plan_text(result.plan).encode())
+    report = report_of(result)
+    write_durably(directory / "report.html", report_page(report, result.rounds).encode())
+    # Last: who finds a report finds all that it speaks of.
+    write_durably(directory / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+
+
+def plan_text(plan: Plan) -> str:
+    """The plan of a run as TOML, in the words of a federation file."""
+    lines = [
+        "# The plan this run was trained by.",
+        "[plan]",
+        f"rounds = {plan.rounds}",
+        f"tau = {list(plan.tau)}",
+        f"seed = {plan.seed}",
+        f"quorum = {json.dumps(list(plan.quorum) or 'all')}",
+        f"deadline_s = {json.dumps([d if d is not None else 'none' for d in plan.deadline_s])}",
+        "",
+        "[plan.schedule]",
+        f'kind = "{plan.schedule}"',
+        f"mu = {plan.mu!r}",
+        f"floor = {plan.floor!r}",
+    ]
+    for codec in plan.codecs:
+        lines += ["", "[[link]]", f'codec = "{codec.name}"']
+        lines += [f"{key} = {value}" for key, value in codec.parameters]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,133 @@
+"""The run's report as one page without scripts: figures, and two plots drawn as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; max-width: 60rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; }
+.sub { color: #5b6675; margin-top: .2rem; } code { font-size: 13px; overflow-wrap: anywhere; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #e3e8ef; }
+th { color: #5b6675; font-weight: 500; } th:first-child, td:first-child { text-align: left; }
+.cards { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1.5rem 0; }
+.card { border: 1px solid #e3e8ef; border-radius: 8px; padding: .7rem 1rem; min-width: 8rem; }
+.card b { display: block; font-size: 1.5rem; } .card span { color: #5b6675; font-size: 13px; }
+svg { width: 100%; height: auto; } text { font: 12px system-ui, sans-serif; fill: #5b6675; }
+"""
+_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 260, 52, 36, 14
+
+
+def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> str:
+    """The page.
+
+    Args:
+        report: The document of ``report.json``.
+        rounds: The lines of ``metrics.jsonl``.
+    """
+    devices = report["accuracy_devices"]
+    cards = [
+        ("held-out accuracy", _percent(report["accuracy"])),
+        ("held-out loss", _number(report["loss"], 3)),
+        ("devices' own, mean", _percent(devices["mean"])),
+        ("devices' own, 10th percentile", _percent(devices["p10"])),
+        ("seconds", _number(report["seconds"], 1)),
+    ]
+    curve = [(r["round"] + 1, r["accuracy"]) for r in rounds if r.get("accuracy") is not None]
+    loss = [(r["round"] + 1, r["loss"]) for r in rounds if r.get("loss") is not None]
+    parts = [
+        "<!doctype html><html lang=en><meta charset=utf-8>",
+        f"<title>{escape(report['federation'])}: run {report['run']}</title>",
+        f"<style>{_STYLE}</style><h1>{escape(report['federation'])}</h1>",
+        f"<p class=sub>run {report['run']} · {report['tiers']} tiers, {report['devices']} devices, "
+        f"{report['rounds']} rounds, tau = {report['tau']}, seed {report['seed']}</p>",
+        "<div class=cards>",
+        *(f"<div class=card><b>{value}</b><span>{name}</span></div>" for name, value in cards),
+        "</div>",
+        _plot("Held-out accuracy after each round", curve, top=1.0),
+        _plot("Held-out loss after each round, nats", loss, top=None),
+        _links(report["links"]),
+        _tiers(report["tiers_usage"]),
+        f"<h2>Model</h2><p><code>{report['model_digest']}</code></p></html>",
+    ]
+    return "\n".join(part for part in parts if part)
+
+
+def _plot(title: str, points: Sequence[tuple[int, float]], *, top: float | None) -> str:
+    if len(points) < 2:
+        return ""
+    x_max, y_max = max(x for x, _ in points), top or 1.05 * max(y for _, y in points)
+
+    def place(x: float, y: float) -> str:
+        across = _LEFT + (_WIDTH - _LEFT - 10) * x / x_max
+        down = _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - y / y_max)
+        return f"{across:.1f},{down:.1f}"
+
+    grid = []
+    for step in range(6):
+        y = y_max * step / 5
+        down = place(0, y).split(",")[1]
+        grid.append(
+            f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{down}" y2="{down}" stroke="#e3e8ef"/>'
+            f'<text x="{_LEFT - 6}" y="{float(down) + 4}" text-anchor="end">{y:.2f}</text>'
+        )
+    for step in range(6):
+        x = x_max * step / 5
+        across = place(x, 0).split(",")[0]
+        grid.append(f'<text x="{across}" y="{_HEIGHT - 16}" text-anchor="middle">{x:.0f}</text>')
+    line = " ".join(place(x, y) for x, y in points)
+    return (
+        f'<h2>{title}</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role=img aria-label="{title}">'
+        + "".join(grid)
+        + f'<polyline fill="none" stroke="#2563eb" stroke-width="2" points="{line}"/>'
+        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">round</text></svg>'
+    )
+
+
+def _links(links: Sequence[Mapping[str, Any]]) -> str:
+    head = "".join(
+        f"<th>{name}</th>"
+        for name in (
+            "link",
+            "quantizer",
+            "updates",
+            "MB up",
+            "MB down",
+            "mean q",
+            "seconds",
+            "late",
+        )
+    )
+    rows = "".join(
+        f"<tr><td>{r['link']}</td><td>{escape(r['quantizer'])}</td><td>{r['updates']}</td>"
+        f"<td>{r['bytes_up'] / 1e6:.2f}</td><td>{r['bytes_down'] / 1e6:.2f}</td>"
+        f"<td>{_number(r['q_mean'], 4)}</td><td>{_number(r['seconds_mean'], 3)}</td>"
+        f"<td>{r['late']}</td></tr>"
+        for r in links
+    )
+    return f"<h2>Links</h2><table><tr>{head}</tr>{rows}</table>"
+
+
+def _tiers(tiers: Sequence[Mapping[str, Any]]) -> str:
+    head = "".join(
+        f"<th>{name}</th>" for name in ("tier", "nodes", "peak MiB, largest", "CPU s, mean")
+    )
+    rows = "".join(
+        f"<tr><td>{t['tier']}</td><td>{t['count']}</td>"
+        f"<td>{t['peak_rss_bytes_max'] / 2**20:.0f}</td>"
+        f"<td>{_number(t['cpu_seconds_mean'], 1)}</td></tr>"
+        for t in tiers
+    )
+    return f"<h2>Processes</h2><table><tr>{head}</tr>{rows}</table>"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,165 @@
+"""``fedtier cloud run``: put the cloud together and run one training of the federation."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from contextlib import ExitStack
+from pathlib import Path
+
+from cloud.evaluation import Evaluator
+from cloud.performer import Performer, Places
+from cloud.plan import plan_of
+from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.find import find_artefact
+from fedtier.broker.own import own_broker
+from fedtier.config.federation import Federation, load_federation
+from fedtier.config.node_file import NodeFile, load_node_file
+from fedtier.core.root import Course, RootMachine
+from fedtier.data.load import load_held_out
+from fedtier.errors import ConfigError
+from fedtier.ids import RunId, hex64
+from fedtier.limits import CONNECT_GIVE_UP_S
+from fedtier.model.layout import model_digest
+from fedtier.runtime import logs
+from fedtier.runtime.assembly import connection_down, farewells, fresh_nonce, step_back
+from fedtier.runtime.driver import Driver, Mailbox
+from fedtier.storage.snapshots import Snapshots
+from fedtier.storage.spool import Spool
+from fedtier.wire.fields import to_json
+from fedtier.wire.manifest import encode_model
+from fedtier.wire.messages import Plan
+
+log = logging.getLogger(__name__)
+
+
+def main(
+    config: Path,
+    *,
+    federation: Path | None = None,
+    out: Path | None = None,
+    rounds: int | None = None,
+    seed: int | None = None,
+) -> int:
+    """Run the cloud in the foreground until the federation is trained.
+
+    Args:
+        config: Its node file.
+        federation: A federation file in place of the node file's, for another plan on the same
+            tree.
+        out: A run directory in place of the node file's.
+        rounds: In place of the federation file's.
+        seed: In place of the federation file's.
+
+    Returns:
+        The process's exit code.
+
+    Raises:
+        FedtierError: What the operator must know; the command line prints it.
+    """
+    logs.set_up()
+    file = load_node_file(config, role="cloud")
+    step_back(file.board.nice)
+    section = file.node
+    assert section.federation_file is not None, "a cloud's node file names its federation"
+    assert section.run_dir is not None, "a cloud's node file names a run directory"
+    assert section.artefact is not None, "a cloud's node file names an artefact"
+    described = load_federation(federation or Path(section.federation_file))
+    _check_same_tree(file, described)
+    artefact = find_artefact(section.artefact)
+    places = Places(state_dir=Path(section.state_dir), run_dir=out or Path(section.run_dir))
+    plan = plan_of(described, rounds=rounds, seed=seed)
+    course = _course(places, plan, artefact)
+    evaluator = _evaluator(described, artefact)
+    nonce = fresh_nonce()
+    mailbox = Mailbox()
+    machine = RootMachine(
+        node=file.id,
+        members=file.members,
+        members_min=described.members_needed(file.id),
+        part_bytes=section.part_bytes,
+        nonce=nonce,
+        course=course,
+        spooled=Spool(places.state_dir / "spool").found(),
+    )
+    with ExitStack() as stack:
+        own_broker(file, stack)
+        down = connection_down(file, mailbox, nonce, give_up_s=CONNECT_GIVE_UP_S)
+        driver = Driver(
+            federation=file.federation,
+            machine=machine,
+            mailbox=mailbox,
+            connections={"down": down},
+        )
+        performer = Performer(
+            federation=file.federation,
+            course=course,
+            artefact=artefact,
+            evaluator=evaluator,
+            places=places,
+            driver=driver,
+            devices=len(described.topology.devices()),
+        )
+        return driver.run(performer.perform, farewells(file, nonce))
+
+
+def _check_same_tree(file: NodeFile, federation: Federation) -> None:
+    """A run may have another plan than the standing fleet was started with, not another tree."""
+    if federation.id != file.federation:
+        raise ConfigError(
+            f"{federation.where}: federation {federation.id!r} is not the {file.federation!r} of "
+            "this cloud's node file. Give the federation file of the same fleet."
+        )
+    wanted = sorted(federation.topology.children(file.id))
+    if wanted != sorted(file.members):
+        raise ConfigError(
+            f"{federation.where}: the cloud's children are {', '.join(wanted)}, this node's "
+            f"members are {', '.join(sorted(file.members))}. A new tree needs new node files."
+        )
+
+
+def _evaluator(federation: Federation, artefact: Artefact) -> Evaluator | None:
+    if federation.evaluation is None:
+        return None
+    held_out = load_held_out(
+        federation.evaluation,
+        artefact.manifest.preprocessing,
+        where=f"{federation.where} [evaluation]",
+    )
+    return Evaluator(artefact, held_out)
+
+
+def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
+    """Go on with an unfinished run of this very plan, or begin a new one."""
+    snapshot = Snapshots(places.state_dir).read()
+    plan_text = to_json(plan.to_json()).decode()
+    layout = artefact.layout
+    if snapshot is not None and not snapshot.finished:
+        if (snapshot.plan, snapshot.artefact) != (plan_text, artefact.digest):
+            raise ConfigError(
+                f"{places.state_dir} holds run {hex64(snapshot.run)}, which is not finished "
+                f"({snapshot.rounds_done} of its rounds are done) and has another plan or "
+                "artefact. Start with its own plan to finish it, or remove that directory to give "
+                "it up."
+            )
+        log.info("run resumed", extra={"run": hex64(snapshot.run), "round": snapshot.rounds_done})
+        return Course(
+            run=snapshot.run, epoch=snapshot.epoch, plan=plan, artefact=artefact.digest,
+            layout=layout.digest, dimension=layout.dimension, next_round=snapshot.rounds_done,
+            model=snapshot.model, blob=snapshot.blob,
+        )  # fmt: skip
+    report = places.run_dir / "report.json"
+    if report.exists() or (places.run_dir / "metrics.jsonl").exists():
+        raise ConfigError(
+            f"{places.run_dir} already holds a run. Choose another directory with --out."
+        )
+    places.run_dir.mkdir(parents=True, exist_ok=True)
+    initial = artefact.initial()
+    digest = model_digest(layout.digest, initial)
+    run = RunId(secrets.randbits(64))
+    log.info("run created", extra={"run": hex64(run), "seed": plan.seed})
+    return Course(
+        run=run, epoch=0, plan=plan, artefact=artefact.digest, layout=layout.digest,
+        dimension=layout.dimension, next_round=0, model=digest,
+        blob=encode_model(initial, model=digest, layout=layout.digest),
+    )  # fmt: skip

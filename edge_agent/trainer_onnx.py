@@ -1,0 +1,60 @@
+"""Train with the artefact's compiled step and onnxruntime: the trainer of every device."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from edge_agent.train_steps import augmented_batches, check_examples, check_finite
+from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.trainer import Trained, TrainTask
+from fedtier.data.augmentation import Augmentation
+from fedtier.data.examples import Examples
+
+
+class OnnxTrainer:
+    """Runs local steps on an artefact's training graph; see ``fedtier.artefact.trainer.Trainer``.
+
+    It keeps the open session and nothing else, so tasks may come in any order and any number of
+    times.
+    """
+
+    def __init__(self, artefact: Artefact) -> None:
+        self._manifest = artefact.manifest
+        self._session = artefact.train_session()
+        self._augmentation = Augmentation.from_json(
+            artefact.manifest.augmentation, where=artefact.manifest.name
+        )
+
+    def train(
+        self, task: TrainTask, examples: Examples, *, cancelled: Callable[[], bool]
+    ) -> Trained | None:
+        """Run the task's steps; ``None`` when cancelled.
+
+        Raises:
+            ConfigError: If the examples do not suit the artefact.
+            TrainingError: If the loss or the model is not finite.
+        """
+        check_examples(examples, self._manifest)
+        batches = augmented_batches(
+            task, examples, batch=self._manifest.batch, augmentation=self._augmentation
+        )
+        w, loss_sum = task.model, 0.0
+        for step in range(task.steps):
+            if cancelled():
+                return None
+            x, y = next(batches)
+            mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
+            # The session copies w in and out: a tenth of a step at most, and no buffer is shared
+            # between steps, which onnxruntime would overwrite before backward has read it.
+            feed = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
+            loss, w = self._session.run(["loss", "w_next"], feed)
+            check_finite(float(loss), w, task=task, step=step)
+            loss_sum += float(loss)
+        return Trained(
+            model=w,
+            loss_sum=loss_sum,
+            examples_seen=task.steps * self._manifest.batch,
+            steps=task.steps,
+        )

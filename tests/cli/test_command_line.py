@@ -1,0 +1,181 @@
+"""The command line: quick to explain itself, exact in its exit codes."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+
+from fedtier import cli
+from fedtier.errors import ConfigError, LinkError, StorageError
+
+ROOT = Path(__file__).parents[2]
+FEDERATION = ROOT / "firmware_configs" / "federations" / "campus-4-tier.toml"
+HEAVY = {
+    *("numpy", "torch", "paho", "onnx", "onnxruntime", "iotcore", "safetensors"),
+    *("edge_agent", "gateway", "cloud", "fedtier.config", "fedtier.topology", "fedtier.commands"),
+    *("importlib.metadata", "tomllib"),
+}
+BARE = """
+import typer
+app = typer.Typer()
+@app.command()
+def one() -> None: "One."
+@app.command()
+def two() -> None: "Two."
+app(['--help'])
+"""
+
+
+def run(*arguments: str | Path) -> int:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([str(argument) for argument in arguments])
+    return int(caught.value.code or 0)
+
+
+def shown_and_loaded(code: str) -> tuple[str, set[str]]:
+    """What a fresh interpreter prints, and the modules it has loaded when it ends."""
+    ending = "import atexit, sys\natexit.register(lambda: print('LOADED', *sys.modules))\n"
+    command = [sys.executable, "-c", ending + code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    shown, _, modules = done.stdout.rpartition("LOADED ")
+    return shown, set(modules.split())
+
+
+def test_help_lists_every_command_and_loads_none_of_them():
+    shown, ours = shown_and_loaded("from fedtier.cli import main\nmain(['--help'])")
+    _, bare = shown_and_loaded(BARE)
+    for name, mount in cli.MOUNTS.items():
+        assert name in shown
+        assert mount.help.split()[0] in shown
+    extra = ours - bare
+    assert not extra & HEAVY
+    assert {name for name in extra if name.startswith("fedtier")} == {
+        "fedtier",
+        "fedtier.cli",
+        "fedtier.errors",
+    }
+    # No third-party package beyond those that Typer itself brings.
+    assert {name.split(".")[0] for name in extra} - set(sys.stdlib_module_names) == {"fedtier"}
+
+
+@pytest.mark.parametrize("name", cli.MOUNTS)
+def test_the_line_in_the_table_is_what_the_command_says_of_itself(name):
+    command = cli._load(name, cli.MOUNTS[name].target)
+    assert command.help == cli.MOUNTS[name].help
+
+
+@pytest.mark.parametrize("role", ["agent", "gateway", "cloud"])
+def test_a_roles_run_needs_a_config_file(role, capsys):
+    assert run(role, "run") == 2
+    assert "--config" in capsys.readouterr().err
+
+
+def test_a_misspelt_command_is_usage_with_a_proposal(capsys):
+    assert run("confg") == 2
+    assert "Did you mean 'config'?" in capsys.readouterr().err
+
+
+def test_no_command_at_all_shows_the_help(capsys):
+    assert run() == 2
+    assert "Commands" in "".join(capsys.readouterr())
+
+
+def test_version_is_shown(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == "fedtier 0.1.0\n"
+
+
+def test_check_says_what_a_right_file_comes_to(capsys):
+    assert run("config", "check", FEDERATION) == 0
+    out = capsys.readouterr().out
+    assert "ok: federation campus: 4 tiers, 14 devices, 10 gateways" in out
+
+
+def test_a_wrong_file_is_one_line_on_stderr_and_exit_78(tmp_path, capsys):
+    path = tmp_path / "campus.toml"
+    text = FEDERATION.read_text(encoding="utf-8")
+    path.write_text(text.replace("rounds = 20", "ronuds = 20"), encoding="utf-8")
+    assert run("config", "check", path) == 78
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"error: {path}: [plan] ronuds is no key of this table.")
+    assert "Did you mean 'rounds'?" in captured.err
+    assert captured.err.count("\n") == 1
+
+
+def test_a_file_that_is_not_there_is_exit_78(tmp_path, capsys):
+    assert run("config", "show", tmp_path / "none.toml") == 78
+    assert "none.toml: cannot be read" in capsys.readouterr().err
+
+
+def test_show_tells_where_each_value_came_from_and_draws_the_tree(capsys):
+    assert run("config", "show", FEDERATION) == 0
+    out = capsys.readouterr().out
+    lines = {" ".join(line.split()) for line in out.splitlines()}
+    assert "rounds = 20 # file" in lines
+    assert "part_bytes = 65536 # default" in lines
+    assert any("kiosk-7-0" in line and "16 local steps, link 3 (qsgd)" in line for line in lines)
+    assert tomllib.loads(out)["plan"]["tau"] == [4, 2, 2, 2]
+
+
+def test_show_explains_node_files_and_boards_too(capsys):
+    assert run("config", "show", ROOT / "firmware_configs" / "nodes" / "gateway.toml") == 0
+    out = capsys.readouterr().out
+    assert tomllib.loads(out)["cell"]["members"] == [
+        "watch-1-0",
+        "watch-1-1",
+        "watch-2-0",
+        "watch-2-1",
+    ]
+    assert run("config", "check", ROOT / "firmware_configs" / "boards" / "pi-5.toml") == 0
+    assert "board profile pi-5" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["federation", "node", "board"])
+def test_schema_is_json(kind, capsys):
+    assert run("config", "schema", kind) == 0
+    assert json.loads(capsys.readouterr().out)["type"] == "object"
+
+
+def test_the_reference_is_markdown(capsys):
+    assert run("config", "schema", "--markdown") == 0
+    assert capsys.readouterr().out.startswith("# Configuration reference\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (ConfigError("c"), 78),
+        (LinkError("l"), 69),
+        (StorageError("s"), 74),
+        (KeyboardInterrupt(), 130),
+        (AssertionError("a bug"), 70),
+    ],
+)
+def test_each_error_ends_in_its_exit_code(monkeypatch, capsys, error, code):
+    plug_in = typer.Typer()
+
+    @plug_in.command()
+    def fail() -> None:
+        raise error
+
+    # A plug-in is found by its entry point, so this one is offered there.
+    monkeypatch.setattr(sys.modules[__name__], "plug_in", plug_in, raising=False)
+    point = importlib.metadata.EntryPoint("fail", f"{__name__}:plug_in", cli.ENTRY_POINT_GROUP)
+
+    def offered(**wanted: str) -> tuple[importlib.metadata.EntryPoint, ...]:
+        return (point,) if point.matches(**wanted) else ()
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", offered)
+    assert run("fail") == code
+    err = capsys.readouterr().err
+    assert ("Traceback" in err) == (code == 70)
+    if code not in (70, 130):
+        assert err == f"error: {error}\n"
