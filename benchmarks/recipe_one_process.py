@@ -184,7 +184,7 @@ def parse_arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 DEFAULT_LINKS = (
-    "qsgd,levels=7,bucket=256",
+    "qsgd,levels=7,bucket=128",
     "qsgd,levels=31,bucket=512",
     "qsgd,levels=127,bucket=512",
 )

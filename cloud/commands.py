@@ -17,9 +17,20 @@ def cloud() -> None:
 
 @app.command()
 def run(
+    *,
     config: Annotated[Path, typer.Option(help="The cloud's node file.")],
+    federation: Annotated[
+        Path | None, typer.Option(help="Federation file, if not the node file's: another plan.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run directory, if not the node file's.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option(min=1, help="Rounds, if not those of the federation file.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed, if not that of the federation file.")
+    ] = None,
 ) -> None:
     """Run one training of the federation in the foreground, and write its run directory."""
     from cloud.run import main
 
-    raise typer.Exit(main(config))
+    raise typer.Exit(main(config, federation=federation, out=out, rounds=rounds, seed=seed))

@@ -13,7 +13,7 @@ from torch._decomp import core_aten_decompositions
 from cloud.compiler import ops
 from cloud.compiler.graph import GraphBuilder
 from cloud.compiler.registry import LOWERINGS, Lowered, UnsupportedError
-from cloud.compiler.trace import MODULE_KEY, Trace
+from cloud.compiler.trace import Trace, module_of
 from cloud.compiler.value import Dtype, Value
 from fedtier.errors import ConfigError
 
@@ -28,7 +28,7 @@ _DTYPES: dict[torch.dtype, Dtype] = {
 
 def decompositions() -> Mapping[Any, Callable[..., Any]]:
     """How torch itself splits operations, for those that have no lowering of their own."""
-    table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())  # type: ignore[arg-type]
+    table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
     return {op: split for op, split in table.items() if str(op) not in LOWERINGS}
 
 
@@ -94,14 +94,14 @@ def _constant(graph: GraphBuilder, tensor: torch.Tensor) -> Value:
 
 def _place(node: fx.Node) -> str:
     """The module an operation came from; for a backward one, that of its latest named input."""
-    if node.meta.get(MODULE_KEY):
-        return f"module {node.meta[MODULE_KEY]}"
+    if module_of(node):
+        return f"module {module_of(node)}"
     pending = list(node.all_input_nodes)
     seen: set[fx.Node] = set()
     while pending:
         candidate = pending.pop()
-        if candidate.meta.get(MODULE_KEY):
-            return f"module {candidate.meta[MODULE_KEY]}, backward"
+        if module_of(candidate):
+            return f"module {module_of(candidate)}, backward"
         if candidate not in seen:
             seen.add(candidate)
             pending.extend(candidate.all_input_nodes)

@@ -16,8 +16,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from cloud.compiler.loss import cross_entropy_with_slope
 from fedtier.errors import ConfigError
 
-MODULE_KEY = "fedtier_module"
-"""Key of a node's ``meta`` under which the name of the module that computed it is kept."""
+_META = "custom"  # the field of a node's ``meta`` that torch copies and leaves to its users
+_MODULE = "fedtier_module"
 
 Parameters = Mapping[str, torch.Tensor]
 Decompositions = Mapping[Any, Callable[..., Any]]
@@ -34,6 +34,11 @@ class Trace:
 
     module: fx.GraphModule
     parameter_names: tuple[str, ...]
+
+
+def module_of(node: fx.Node) -> str:
+    """Which submodule was running when an operation was recorded; ``""`` outside of any."""
+    return str(node.meta.get(_META, {}).get(_MODULE, ""))
 
 
 def trace_forward(module: nn.Module, x: torch.Tensor, *, decompositions: Decompositions) -> Trace:
@@ -133,13 +138,13 @@ def _names_of_modules(root: nn.Module) -> Iterator[None]:
     def entering(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: Any) -> None:  # noqa: ANN401 - torch's signature
             running.append(f"{name} ({type(module).__name__})" if name else type(module).__name__)
-            fx_traceback.current_meta[MODULE_KEY] = running[-1]
+            fx_traceback.current_meta[_META] = {_MODULE: running[-1]}
 
         return hook
 
     def leaving(module: nn.Module, inputs: Any, output: Any) -> None:  # noqa: ANN401
         running.pop()
-        fx_traceback.current_meta[MODULE_KEY] = running[-1]
+        fx_traceback.current_meta[_META] = {_MODULE: running[-1]}
 
     hooks = []
     for name, part in root.named_modules():
@@ -150,4 +155,4 @@ def _names_of_modules(root: nn.Module) -> Iterator[None]:
     finally:
         for hook in hooks:
             hook.remove()
-        fx_traceback.current_meta.pop(MODULE_KEY, None)
+        fx_traceback.current_meta.pop(_META, None)

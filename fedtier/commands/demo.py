@@ -31,13 +31,14 @@ def demo(
         int | None, typer.Option(min=0, help="Seed, if not that of the federation file.")
     ] = None,
     broker: Annotated[
-        Broker, typer.Option(help="Brokers to start, one beside every parent.")
-    ] = Broker.EMBEDDED,
+        Broker | None,
+        typer.Option(help="Brokers to start; mosquitto where it is installed by default."),
+    ] = None,
     federation: Annotated[
         Path | None, typer.Option(help="Federation file; sixteen smartwatches by default.")
     ] = None,
     reference: Annotated[
-        bool, typer.Option("--reference", help="Also train by plain torch, and compare.")
+        bool, typer.Option("--reference", help="Also train in one process, and each device alone.")
     ] = False,
 ) -> None:
     """Train a federation on this machine, every node a process of its own."""
@@ -48,7 +49,7 @@ def demo(
             out=out,
             rounds=rounds,
             seed=seed,
-            broker=broker.value,
+            broker=broker.value if broker is not None else None,
             federation=federation,
             reference=reference,
         )

@@ -115,6 +115,12 @@ def _check_ids(file: NodeFile, top: Place) -> None:
                     "cannot have one id: rename or remove it.",
                 )
             seen.add(member)
+        if file.members_min > len(file.members):
+            raise place.refuse(
+                "members_min",
+                f"= {file.members_min} is more than the {len(file.members)} members; allowed are "
+                f"1 to {len(file.members)}. Lower it, or leave it out to wait for all.",
+            )
 
 
 def _check_role(file: NodeFile, top: Place) -> None:

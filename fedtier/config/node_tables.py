@@ -150,4 +150,4 @@ class NodeFile:
     def members_min(self) -> int:
         """How many of them must be ready before this node takes part."""
         wanted = None if self.cell is None else self.cell.members_min
-        return len(self.members) if wanted is None else min(wanted, len(self.members))
+        return len(self.members) if wanted is None else wanted

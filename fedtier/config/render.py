@@ -98,12 +98,14 @@ def _cell(
 ) -> dict[str, object]:
     if node.is_device:
         return {}
+    # Where all are wanted the key is left out, so that a member added by hand is waited for too.
+    partial = federation.plan.quorum[node.tier - 1] != "all"
     return {
         "url": urls[node.id],
         "kind": kind,
         "start": start and kind != "url",
         "members": federation.topology.children(node.id),
-        "members_min": federation.members_needed(node.id),
+        "members_min": federation.members_needed(node.id) if partial else None,
     }
 
 

@@ -1,1 +1,1 @@
-"""The demo: its data, model, federations and their driver."""
+"""The demo: a whole federation on this machine, started by the commands a testbed uses."""

@@ -15,7 +15,15 @@ from torch import nn
 ARTEFACT: dict[str, object] = {
     "name": "imu-net",
     "input_shape": [6, 128],
-    "labels": ["0", "1", "2", "3", "4", "5", "6"],
+    "labels": [  # PEN, ABD, FEL, IR, ER, TRAP, ROW in the data
+        "pendulum",
+        "abduction",
+        "forward elevation",
+        "internal rotation",
+        "external rotation",
+        "trapezius extension",
+        "upright row",
+    ],
     "batch": 32,
     "evaluate_batch": 128,
     "smoothing": 0.1,

@@ -125,6 +125,17 @@ def test_show_tells_where_each_value_came_from_and_draws_the_tree(capsys):
     assert tomllib.loads(out)["plan"]["tau"] == [4, 2, 2, 2]
 
 
+def test_show_names_the_brokers_and_boards_of_nodes(tmp_path, capsys):
+    path = tmp_path / "factory.toml"
+    text = (FEDERATION.parent / "factory-2-tier.toml").read_text(encoding="utf-8")
+    path.write_text(
+        text + '[[node]]\nid = "cell-1"\nbroker_url = "mqtt://hall:1883"\n', encoding="utf-8"
+    )
+    assert run("config", "show", path) == 0
+    line = next(ln for ln in capsys.readouterr().out.splitlines() if ln.startswith("# ├─ cell-1"))
+    assert line.endswith("4 of 4 must answer; mqtt://hall:1883; pi-4")
+
+
 def test_show_explains_node_files_and_boards_too(capsys):
     assert run("config", "show", ROOT / "firmware_configs" / "nodes" / "gateway.toml") == 0
     out = capsys.readouterr().out

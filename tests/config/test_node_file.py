@@ -99,6 +99,8 @@ def test_a_gateways_file_gives_both_its_sides():
     assert file.cell is not None
     assert file.members == ("cow-1", "cow-2")
     assert (file.cell.kind, file.cell.start) == ("url", False)
+    assert file.members_min == 2  # all, unless the file says otherwise
+    assert read(GATEWAY.replace("members =", "members_min = 1\nmembers =")).members_min == 1
 
 
 def test_a_password_goes_with_the_nodes_id_unless_a_name_is_given():
@@ -179,6 +181,12 @@ WRONG = {
         "keyfile needs certfile",
     ),
     "certificates without TLS": (GATEWAY.replace("mqtts", "mqtt"), "cafile is for TLS", "mqtts://"),
+    "more members wanted than there are": (
+        GATEWAY.replace("members =", "members_min = 3\nmembers ="),
+        "[cell] members_min = 3 is more than the 2 members",
+        "1 to 2",
+    ),
+    "url is a number": (AGENT.replace('"mqtt://north.local:1883"', "1883"), "Write text"),
     "starting a foreign broker": (
         GATEWAY.replace("members =", "start = true\nmembers ="),
         "start = true",

@@ -113,6 +113,17 @@ def test_the_cloud_alone_is_told_where_the_plan_is():
     assert [f.id for f in files.values() if f.node.federation_file] == ["cloud"]
 
 
+def test_a_quorum_of_the_plan_becomes_the_members_a_gateway_waits_for():
+    text = (SHIPPED / "factory-2-tier.toml").read_text(encoding="utf-8")
+    plan = '[plan]\nquorum = [0.5, "all"]'
+    federation = parse_federation(text.replace("[plan]", plan), where="f.toml", directory=DIRECTORY)
+    files = render(federation)
+    assert files[NodeId("cell-1")].members_min == 2
+    cloud = files[NodeId("cloud")].cell
+    assert cloud is not None
+    assert cloud.members_min is None  # all, also those added by hand later
+
+
 def test_a_boards_profile_is_written_into_the_node_file():
     board = render(load_federation(SHIPPED / "factory-2-tier.toml"))[NodeId("wrist-1-0")].board
     assert (board.threads, board.memory_budget_mib, board.nice) == (1, 160, 10)

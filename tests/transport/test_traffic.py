@@ -52,7 +52,6 @@ def test_counters_are_the_kernels_byte_for_byte():
         b, _ = listener.accept()
         with a, b:
             a.sendall(bytes(1234))
-            assert len(b.recv(5000, socket.MSG_WAITALL | socket.MSG_PEEK)[:1]) == 1
             b.sendall(bytes(77))
             a.recv(77, socket.MSG_WAITALL)
             received = b""

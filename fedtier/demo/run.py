@@ -1,0 +1,220 @@
+"""``fedtier demo``: start a federation on this machine, watch it train, show what came of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from fedtier.artefact.find import find_artefact
+from fedtier.broker.settings import BrokerKind
+from fedtier.config.federation import Federation, load_federation
+from fedtier.config.render import render_node_files
+from fedtier.data.load import load_held_out
+from fedtier.demo.fleet import Fleet
+from fedtier.demo.progress import Progress
+from fedtier.demo.screen import Screen
+from fedtier.demo.summary import print_summary
+from fedtier.errors import EXIT_BUG, EXIT_DONE, ConfigError
+from fedtier.storage.durable import write_durably
+
+EXIT_INTERRUPTED = 130
+_DEFAULT_FEDERATION = "wearables-3-tier.toml"
+_POLL_S = 0.1
+_RUNS = Path("runs")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Request:
+    federation: Federation
+    file: Path
+    out: Path
+    rounds: int
+    options: tuple[str, ...]  # for the cloud
+    broker: BrokerKind
+
+
+def main(
+    *,
+    out: Path | None,
+    rounds: int | None,
+    seed: int | None,
+    broker: str | None,
+    federation: Path | None,
+    reference: bool,
+) -> int:
+    """Run the demo.
+
+    Args:
+        out: The run directory; a new one below ``runs/`` by default.
+        rounds: In place of the federation file's.
+        seed: In place of the federation file's.
+        broker: ``embedded`` or ``mosquitto``; mosquitto where it is installed by default.
+        federation: A federation file; sixteen smartwatches by default.
+        reference: Also train in one process, and each device alone, and compare.
+
+    Returns:
+        The exit code: 0, 130 after Ctrl-C, or that of the node that died.
+    """
+    console = Console()
+    request = _prepare(out=out, rounds=rounds, seed=seed, broker=broker, federation=federation)
+    began_s = time.monotonic()
+    try:
+        code = _train(request, console)
+    except KeyboardInterrupt:
+        console.print(f"\nstopped; the logs are in {request.out / 'logs'}")
+        return EXIT_INTERRUPTED
+    if code != EXIT_DONE:
+        return code
+    report = json.loads((request.out / "report.json").read_bytes())
+    dimension = find_artefact(request.federation.artefact).layout.dimension
+    print_summary(console, report, dimension=dimension)
+    if reference:
+        from fedtier.demo.reference import compare
+
+        compare(console, request.federation, report, seed=seed, rounds=request.rounds)
+    seconds = time.monotonic() - began_s
+    console.print(f"\n{seconds:.0f} s. Everything about this run is in [bold]{request.out}[/bold]")
+    return EXIT_DONE
+
+
+def _prepare(
+    *,
+    out: Path | None,
+    rounds: int | None,
+    seed: int | None,
+    broker: str | None,
+    federation: Path | None,
+) -> _Request:
+    kind = _broker_kind(broker)
+    directory = (out or _fresh_directory()).absolute()
+    if directory.exists() and any(directory.iterdir()):
+        raise ConfigError(f"--out {directory} is not empty. Choose a new directory.")
+    directory.mkdir(parents=True, exist_ok=True)
+    file = directory / "federation.toml"
+    if federation is not None:
+        loaded = load_federation(federation)
+        shutil.copyfile(federation, file)
+    else:
+        with as_file(files("firmware_configs") / "federations" / _DEFAULT_FEDERATION) as shipped:
+            loaded = load_federation(shipped)
+            shutil.copyfile(shipped, file)
+    options: list[str] = []
+    if rounds is not None:
+        options += ["--rounds", str(rounds)]
+    if seed is not None:
+        options += ["--seed", str(seed)]
+    if loaded.evaluation is not None:  # before any process starts: are the data there?
+        preprocessing = find_artefact(loaded.artefact).manifest.preprocessing
+        load_held_out(loaded.evaluation, preprocessing, where=f"{loaded.where} [evaluation]")
+    return _Request(
+        federation=loaded,
+        file=federation.absolute() if federation is not None else file,
+        out=directory,
+        rounds=rounds or loaded.plan.rounds,
+        options=tuple(options),
+        broker=kind,
+    )
+
+
+def _broker_kind(wanted: str | None) -> BrokerKind:
+    if wanted == "embedded":
+        return "embedded"
+    if wanted == "mosquitto":
+        return "mosquitto"
+    return (
+        "mosquitto"
+        if shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+        else "embedded"
+    )
+
+
+def _fresh_directory() -> Path:
+    number = 1
+    while (_RUNS / f"demo-{number}").exists():
+        number += 1
+    return _RUNS / f"demo-{number}"
+
+
+def _train(request: _Request, console: Console) -> int:
+    federation = request.federation
+    title = (
+        f"{len(federation.topology.devices())} devices, "
+        f"{len(federation.topology.parents())} {request.broker} brokers, "
+        f"every node a process of its own"
+    )
+    with Fleet(federation.topology, request.out) as fleet:
+        urls = fleet.start_brokers(request.broker, part_bytes=federation.plan.part_bytes)
+        texts = render_node_files(
+            federation,
+            directory=request.out,
+            federation_file=request.file,
+            broker_urls=urls,
+            broker_kind="url",
+            run_dir=request.out,
+        )
+        for node, text in texts.items():
+            write_durably(request.out / "nodes" / f"{node}.toml", text.encode())
+        cloud = federation.topology.cloud
+        with Screen(console, federation.topology, rounds=request.rounds, title=title) as screen:
+            for node in texts:
+                fleet.start_node(node, *(request.options if node == cloud else ()))
+            code = _watch(fleet, request, screen, console)
+        fleet.stop()
+        if code == EXIT_DONE:
+            _add_nodes(request, fleet)
+        return code
+
+
+def _watch(fleet: Fleet, request: _Request, screen: Screen, console: Console) -> int:
+    """Until the cloud is done, or something has died."""
+    cloud = request.federation.topology.cloud
+    progress = Progress(request.out / "metrics.jsonl")
+    while True:
+        fresh = progress.look()
+        if not progress.rows:
+            screen.show_up({n for n, p in fleet.nodes.items() if p.is_connected()})
+        screen.show_rounds(fresh)
+        for node, process in fleet.nodes.items():
+            ended = process.poll()
+            if ended is None:
+                continue
+            if node == cloud and ended.exit_code == EXIT_DONE:
+                screen.show_rounds(progress.look())
+                return EXIT_DONE
+            console.print(
+                f"\n[red]{node} ended with code {ended.exit_code}.[/red] The last lines of "
+                f"{process.log_path}:\n"
+            )
+            console.print(process.log_tail(), markup=False, highlight=False)
+            return ended.exit_code if ended.exit_code > 0 else EXIT_BUG
+        dead = fleet.dead_broker()
+        if dead is not None:
+            name, broker = dead
+            console.print(f"\n[red]the broker of {name} ended.[/red] Its log: {broker.log_path}")
+            console.print(broker.log_tail(), markup=False, highlight=False)
+            return EXIT_BUG
+        time.sleep(_POLL_S)
+
+
+def _add_nodes(request: _Request, fleet: Fleet) -> None:
+    """Write into the report what the kernel says of every process."""
+    path = request.out / "report.json"
+    report: dict[str, Any] = json.loads(path.read_bytes())
+    topology = request.federation.topology
+    report["nodes"] = [
+        {
+            "id": node,
+            "tier": topology.node(node).tier,
+            "peak_rss_bytes": process.peak_rss_bytes,
+            "cpu_seconds": round(process.ended.cpu_seconds, 3) if process.ended else None,
+        }
+        for node, process in sorted(fleet.nodes.items())
+    ]
+    write_durably(path, (json.dumps(report, indent=2) + "\n").encode())

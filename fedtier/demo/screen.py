@@ -1,0 +1,111 @@
+"""What a person sees while the demo runs: the tree coming up, then the round's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
+from rich.tree import Tree
+
+from fedtier.ids import NodeId
+from fedtier.topology import Topology
+
+_DEVICES_PER_LINE = 8
+
+
+class Screen:
+    """A live picture on a terminal; plain lines where the output goes to a file."""
+
+    def __init__(self, console: Console, topology: Topology, *, rounds: int, title: str) -> None:
+        self._console = console
+        self._topology = topology
+        self._title = title
+        self._up: set[NodeId] = set()
+        self._row: Mapping[str, Any] | None = None
+        self._bar = Progress(
+            TextColumn("round"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+        )
+        self._task = self._bar.add_task("rounds", total=rounds)
+        self._live = Live(self._picture(), console=console, refresh_per_second=5, transient=False)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        else:
+            self._console.print(self._tree(), highlight=False)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._console.is_terminal:
+            self._live.stop()
+
+    def show_up(self, up: set[NodeId]) -> None:
+        """Show which nodes have reached their brokers."""
+        if up == self._up:
+            return
+        self._up = set(up)
+        self._draw(f"{len(up)} of {len(list(self._topology))} nodes are up")
+
+    def show_rounds(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Show the rounds that have closed."""
+        for row in rows:
+            self._row = row
+            self._bar.update(self._task, completed=row["round"] + 1)
+            self._draw(_figures(row))
+
+    def _draw(self, line: str) -> None:
+        if self._console.is_terminal:
+            self._live.update(self._picture(), refresh=True)
+        else:
+            self._console.print(line, highlight=False)
+
+    def _picture(self) -> Group:
+        figures = Text(_figures(self._row)) if self._row else Text("waiting for the first round")
+        return Group(self._tree(), Text(), self._bar, figures)
+
+    def _tree(self) -> Tree:
+        def label(node: NodeId) -> Text:
+            style = "green" if node in self._up else "dim"
+            return Text(node, style=style)
+
+        def grow(branch: Tree, parent: NodeId) -> None:
+            children = self._topology.children(parent)
+            devices = [c for c in children if self._topology.node(c).is_device]
+            for child in children:
+                if child not in devices:
+                    grow(branch.add(label(child)), child)
+            for start in range(0, len(devices), _DEVICES_PER_LINE):
+                line = devices[start : start + _DEVICES_PER_LINE]
+                branch.add(Text("  ").join(label(device) for device in line))
+
+        cloud = self._topology.cloud
+        root = Tree(Text.assemble(label(cloud), ("   " + self._title, "dim")))
+        grow(root, cloud)
+        return root
+
+
+def _figures(row: Mapping[str, Any]) -> str:
+    held_out = (
+        f"held-out accuracy {100 * row['accuracy']:5.1f} %  loss {row['loss']:.3f}  "
+        if row.get("accuracy") is not None
+        else ""
+    )
+    links = "  ".join(
+        f"link {r['link']}: {r['bytes_up'] / 1e6:.2f} MB up {r['bytes_down'] / 1e6:.2f} down"
+        for r in row["links"]
+    )
+    return f"round {row['round'] + 1:3d}  {held_out}{links}"

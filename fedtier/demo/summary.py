@@ -1,0 +1,86 @@
+"""The tables at the end: links, processes, accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+
+def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int) -> None:
+    """Print what a person wants to know of a finished run.
+
+    Args:
+        console: Where to.
+        report: The document of ``report.json``.
+        dimension: d, for the float32 yardstick of 4 d bytes per update.
+    """
+    console.print()
+    console.print(_links(report["links"], dimension=dimension))
+    console.print(_processes(report["nodes"]))
+    console.print(_accuracy(report))
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    return table
+
+
+def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
+    table = _table(
+        "Links", "link", "quantizer", "updates", "MB up", "MB down", "float32 / up", "mean exact q"
+    )
+    for row in links:
+        float32 = 4 * dimension * row["updates"]
+        ratio = f"{float32 / row['bytes_up']:.1f} x" if row["bytes_up"] else "–"
+        q = f"{row['q_mean']:.4f}" if row["q_mean"] is not None else "–"
+        table.add_row(
+            str(row["link"]), row["quantizer"], str(row["updates"]),
+            f"{row['bytes_up'] / 1e6:.2f}", f"{row['bytes_down'] / 1e6:.2f}", ratio, q,
+        )  # fmt: skip
+    return table
+
+
+def _processes(nodes: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("Processes", "node", "tier", "peak MiB", "CPU s")
+    for tier in sorted({node["tier"] for node in nodes}, reverse=True):
+        here = [node for node in nodes if node["tier"] == tier]
+        shown = here if len(here) <= 4 else here[:3]
+        for node in shown:
+            table.add_row(
+                node["id"], str(tier), f"{node['peak_rss_bytes'] / 2**20:.0f}",
+                f"{node['cpu_seconds']:.1f}",
+            )  # fmt: skip
+        if len(shown) < len(here):
+            rest = here[len(shown) :]
+            table.add_row(
+                f"{len(rest)} more, largest", str(tier),
+                f"{max(n['peak_rss_bytes'] for n in rest) / 2**20:.0f}",
+                f"{max(n['cpu_seconds'] for n in rest):.1f}",
+            )  # fmt: skip
+    total = sum(node["cpu_seconds"] for node in nodes)
+    table.add_section()
+    table.add_row("all nodes", "", "", f"{total:.1f}")
+    return table
+
+
+def _accuracy(report: Mapping[str, Any]) -> Table:
+    table = _table("Accuracy of the last round's model", "on", "accuracy")
+    devices, worst = report["accuracy_devices"], report["accuracy_held_out_worst"]
+    if report["accuracy"] is not None:
+        table.add_row("people who never took part", _percent(report["accuracy"]))
+        table.add_row(f"  the worst of them ({worst['group']})", _percent(worst["accuracy"]))
+    table.add_row("the devices' own hold-outs", _percent(devices["mean"]))
+    table.add_row("  10th percentile of the devices", _percent(devices["p10"]))
+    if devices["worst"] is not None:
+        name = f"  the worst device ({devices['worst']['node']})"
+        table.add_row(name, _percent(devices["worst"]["accuracy"]))
+    return table
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
