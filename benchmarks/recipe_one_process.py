@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from edge_agent.trainer_onnx import OnnxTrainer
 
+from edge_agent.trainer_onnx import OnnxTrainer
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import Score, score
 from fedtier.artefact.schedule import Schedule

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from onnxruntime import InferenceSession
 from torch import nn
 from torch.func import functional_call
 
@@ -45,7 +46,9 @@ def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
     Raises:
         ConfigError: If a median exceeds its bound.
     """
-    probes = [_probe(module, artefact, seed) for seed in range(_PROBES)]
+    double = copy.deepcopy(module).double()
+    train, evaluate = artefact.train_session(), artefact.evaluate_session()
+    probes = [_probe(double, artefact, train, evaluate, seed) for seed in range(_PROBES)]
     result = GateResult(
         gradient=float(np.median([probe.gradient for probe in probes])),
         tensors=float(np.median([probe.tensors for probe in probes])),
@@ -65,7 +68,13 @@ def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
     return result
 
 
-def _probe(module: nn.Module, artefact: Artefact, seed: int) -> GateResult:
+def _probe(
+    double: nn.Module,
+    artefact: Artefact,
+    train: InferenceSession,
+    evaluate: InferenceSession,
+    seed: int,
+) -> GateResult:
     manifest = artefact.manifest
     rng = np.random.default_rng(seed)
     w = artefact.initial()
@@ -74,11 +83,11 @@ def _probe(module: nn.Module, artefact: Artefact, seed: int) -> GateResult:
     x = rng.standard_normal((manifest.batch, *manifest.input_shape)).astype(np.float32)
     y = rng.integers(0, manifest.classes, manifest.batch)
     feed = {"w": w, "x": x, "y": y, "mu": _MU}
-    (w_next,) = artefact.train_session().run(["w_next"], feed)
+    (w_next,) = train.run(["w_next"], feed)
     found = (w.astype(np.float64) - w_next) / float(_MU)
-    logits, gradient = _exact(module, artefact, w, x, y)
+    logits, gradient = _exact(double, artefact, w, x, y)
     rows = np.resize(x, (manifest.evaluate_batch, *manifest.input_shape))
-    (evaluated,) = artefact.evaluate_session().run(["logits"], {"w": w, "x": rows})
+    (evaluated,) = evaluate.run(["logits"], {"w": w, "x": rows})
     known = min(len(logits), len(evaluated))
     tensors = [
         _relative(found[start : start + spec.size], gradient[start : start + spec.size])
@@ -92,7 +101,7 @@ def _probe(module: nn.Module, artefact: Artefact, seed: int) -> GateResult:
 
 
 def _exact(
-    module: nn.Module,
+    double: nn.Module,
     artefact: Artefact,
     w: Vector,
     x: npt.NDArray[np.float32],
@@ -102,7 +111,6 @@ def _exact(
         name: torch.from_numpy(array.astype(np.float64)).requires_grad_()
         for name, array in artefact.layout.unflatten(w).items()
     }
-    double = copy.deepcopy(module).double()
     logits = functional_call(double, parameters, (torch.from_numpy(x).double(),))
     loss = nn.functional.cross_entropy(
         logits, torch.from_numpy(y), label_smoothing=artefact.manifest.smoothing

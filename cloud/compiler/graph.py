@@ -183,20 +183,24 @@ class GraphBuilder:
         result = self.one(op, [source], source.shape, dtype or x.dtype, **attributes)
         return self.expand(result, x.shape)
 
-    def binary(self, op: str, a: Value, b: Value | float, dtype: Dtype | None = None) -> Value:
-        """An operation on pairs of elements, with broadcasting.
+    def binary(
+        self, op: str, a: Value | float, b: Value | float, dtype: Dtype | None = None
+    ) -> Value:
+        """An operation on pairs of elements, with broadcasting; one of them may be a number.
 
         Axes of size 1 at the end of both are left out, for with them onnxruntime goes through the
         elements one at a time.
         """
-        right = b if isinstance(b, Value) else self.constant(b, a.dtype)
-        shape = broadcast_shape(a.shape, right.shape)
-        left, right = self._source(a, "Expand"), self._source(right, "Expand")
+        kind = next(operand.dtype for operand in (a, b) if isinstance(operand, Value))
+        left = a if isinstance(a, Value) else self.constant(a, kind)
+        right = b if isinstance(b, Value) else self.constant(b, kind)
+        shape = broadcast_shape(left.shape, right.shape)
+        left, right = self._source(left, "Expand"), self._source(right, "Expand")
         narrow = broadcast_shape(left.shape, right.shape)
         ones = _trailing_ones(narrow)
         pair = [self._without_last(operand, ones) for operand in (left, right)]
         short = broadcast_shape(pair[0].shape, pair[1].shape)
-        result = self.one(op, pair, short, dtype or a.dtype)
+        result = self.one(op, pair, short, dtype or kind)
         return self.expand(self.reshape(result, _aligned(narrow, shape)), shape)
 
     def reduce(self, op: str, x: Value, axes: Sequence[int], *, keep: bool) -> Value:

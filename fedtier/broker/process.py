@@ -131,7 +131,7 @@ class BrokerProcess:
     def log_tail(self) -> str:
         """The last lines of its log, on one line."""
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        return " | ".join(lines[-3:]) or "it said nothing"
+        return " | ".join(lines[-8:]) or "it said nothing"
 
     def __enter__(self) -> Self:
         return self

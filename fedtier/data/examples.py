@@ -11,8 +11,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedtier.errors import ConfigError
-
 Inputs = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 
@@ -74,32 +72,6 @@ class HeldOut:
     """
 
     groups: tuple[tuple[str, Examples], ...]
-
-
-def require_fit(
-    examples: Examples, *, input_shape: tuple[int, ...], classes: int, where: str
-) -> None:
-    """Check that a model can take these examples.
-
-    Args:
-        examples: At least one.
-        input_shape: Of one example, as the artefact's manifest says.
-        classes: How many the model tells apart.
-        where: What to name in the error.
-
-    Raises:
-        ConfigError: If the shape differs, or a label is not below ``classes``.
-    """
-    if examples.x.shape[1:] != input_shape:
-        raise ConfigError(
-            f"{where}: an example has shape {examples.x.shape[1:]}, the model takes {input_shape}. "
-            "Change the data, or compile the model for them."
-        )
-    if int(examples.y.max()) >= classes:
-        raise ConfigError(
-            f"{where}: label {int(examples.y.max())} is in the data, the model tells {classes} "
-            f"classes apart. Labels must be 0 to {classes - 1}."
-        )
 
 
 def hash_array(digest: hashlib._Hash, array: npt.NDArray[Any]) -> None:

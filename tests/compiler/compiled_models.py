@@ -35,11 +35,11 @@ class LeNet(nn.Sequential):
         )
 
 
-class Gelu(nn.Sequential):
-    """Operations that only torch's own decompositions reduce to what the compiler knows."""
+class Silu(nn.Sequential):
+    """An operation that only torch's own decompositions reduce to what the compiler knows."""
 
     def __init__(self) -> None:
-        super().__init__(nn.Linear(12, 16), nn.LayerNorm(16), nn.GELU(), nn.Linear(16, 4))
+        super().__init__(nn.Linear(12, 16), nn.SiLU(), nn.Linear(16, 4))
 
 
 class Strided(nn.Module):
@@ -67,8 +67,8 @@ def model(name: str) -> tuple[nn.Module, tuple[int, ...], int]:
             return LeNet(nn.Tanh, nn.AvgPool2d), (1, 28, 28), 10
         case "lenet-relu-max":
             return LeNet(nn.ReLU, nn.MaxPool2d), (1, 28, 28), 10
-        case "gelu":
-            return Gelu(), (12,), 4
+        case "silu":
+            return Silu(), (12,), 4
         case "strided":
             return Strided(), (3, 33), 3
     raise AssertionError(name)

@@ -43,7 +43,7 @@ def compiled(name, *, lowering="conv", out=None, batch=8, **options):
         ("mlp", "conv"),
         ("lenet-tanh-average", "conv"),
         ("lenet-relu-max", "taps"),
-        ("gelu", "conv"),
+        ("silu", "conv"),
     ],
 )
 def test_the_compiled_gradient_is_that_of_float64_autograd(name, lowering):

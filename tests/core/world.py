@@ -325,9 +325,7 @@ class World:
         self.now_s = 0.0
         self.model = np.asarray(start, np.float32)
         self.layout = ParameterLayout(tensors=(TensorSpec(name="w", shape=self.model.shape),))
-        self.blob = encode_model(
-            self.model, model=self.digest, layout=self.layout.digest
-        )
+        self.blob = encode_model(self.model, model=self.digest, layout=self.layout.digest)
         self.run_id = RunId(run)
         self.rounds_done = 0
         self.trained: list[tuple[str, str]] = []

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedtier.data import load as loading
-from fedtier.data.examples import Examples, require_fit
+from fedtier.data.examples import Examples
 from fedtier.data.load import load_device, load_held_out
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
@@ -144,12 +144,3 @@ def test_a_digest_of_examples_depends_on_values_labels_and_shape():
     ]
     assert len({e.digest for e in (one, *others)}) == 4
     assert replace(one).digest == one.digest
-
-
-def test_examples_that_a_model_cannot_take_are_refused():
-    examples = Examples(x=ramp(4), y=np.arange(4))
-    require_fit(examples, input_shape=(2,), classes=4, where=WHERE)
-    with pytest.raises(ConfigError, match=r"shape \(2,\), the model takes \(3,\)"):
-        require_fit(examples, input_shape=(3,), classes=4, where=WHERE)
-    with pytest.raises(ConfigError, match=r"label 3 is in the data.*Labels must be 0 to 2"):
-        require_fit(examples, input_shape=(2,), classes=3, where=WHERE)

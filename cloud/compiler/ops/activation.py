@@ -33,7 +33,7 @@ def tanh(graph: GraphBuilder, x: Value) -> Value:
 def tanh_backward(graph: GraphBuilder, slope: Value, result: Value) -> Value:
     """``slope (1 - tanh^2)``."""
     square = graph.binary("Mul", result, result)
-    return graph.binary("Mul", slope, graph.binary("Sub", graph.constant(1.0, "float32"), square))
+    return graph.binary("Mul", slope, graph.binary("Sub", 1.0, square))
 
 
 @lowers("sigmoid.default")
@@ -45,5 +45,5 @@ def sigmoid(graph: GraphBuilder, x: Value) -> Value:
 @lowers("sigmoid_backward.default")
 def sigmoid_backward(graph: GraphBuilder, slope: Value, result: Value) -> Value:
     """``slope s (1 - s)`` with ``s`` the sigmoid."""
-    rest = graph.binary("Sub", graph.constant(1.0, "float32"), result)
+    rest = graph.binary("Sub", 1.0, result)
     return graph.binary("Mul", slope, graph.binary("Mul", result, rest))

@@ -10,28 +10,35 @@ Operand = Value | float | int
 
 
 @lowers("add.Tensor", "add.Scalar", "add_.Tensor")
-def add(graph: GraphBuilder, a: Value, b: Operand, alpha: float = 1) -> Value:
+def add(graph: GraphBuilder, a: Operand, b: Operand, alpha: float = 1) -> Value:
     """``a + alpha b``."""
     return graph.binary("Add", a, _scaled(graph, b, alpha))
 
 
+@lowers("rsub.Scalar")
+def subtract_from(graph: GraphBuilder, a: Value, b: float, alpha: float = 1) -> Value:
+    """``b - alpha a``."""
+    return subtract(graph, b, a, alpha)
+
+
 @lowers("sub.Tensor", "sub.Scalar")
-def subtract(graph: GraphBuilder, a: Value, b: Operand, alpha: float = 1) -> Value:
+def subtract(graph: GraphBuilder, a: Operand, b: Operand, alpha: float = 1) -> Value:
     """``a - alpha b``."""
     return graph.binary("Sub", a, _scaled(graph, b, alpha))
 
 
 @lowers("mul.Tensor", "mul.Scalar")
-def multiply(graph: GraphBuilder, a: Value, b: Operand) -> Value:
+def multiply(graph: GraphBuilder, a: Operand, b: Operand) -> Value:
     """``a b``."""
     return graph.binary("Mul", a, b)
 
 
 @lowers("div.Tensor", "div.Scalar")
-def divide(graph: GraphBuilder, a: Value, b: Operand) -> Value:
+def divide(graph: GraphBuilder, a: Operand, b: Operand) -> Value:
     """``a / b`` of floats; by a number, one product with its inverse."""
-    if a.dtype != "float32":
-        raise UnsupportedError(f"division of {a.dtype} is not compiled")
+    for operand in (a, b):
+        if isinstance(operand, Value) and operand.dtype != "float32":
+            raise UnsupportedError(f"division of {operand.dtype} is not compiled")
     if isinstance(b, Value):
         return graph.binary("Div", a, b)
     return graph.binary("Mul", a, 1.0 / b)

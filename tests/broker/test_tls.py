@@ -1,0 +1,89 @@
+"""TLS with client certificates: the certificate's name is the user name."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fedtier.broker import BrokerProcess, BrokerSettings
+from fedtier.ids import FederationId, NodeId
+from fedtier.topology.broker_files import ListenerTls, acl_file
+from fedtier.transport.base import Credentials
+
+
+@pytest.fixture(scope="module")
+def certify(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path, Path]]:
+    """An authority in a directory; a call makes the certificate and key of one name."""
+    if shutil.which("openssl") is None:
+        pytest.skip("this test needs openssl: apt-get install -y openssl")
+    home = tmp_path_factory.mktemp("pki")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=home, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca")
+
+    def make(name: str) -> tuple[Path, Path, Path]:
+        (home / f"{name}.ext").write_text("subjectAltName = IP:127.0.0.1\n")
+        openssl(
+            "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
+        )
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+            "-CAcreateserial", "-out", f"{name}.crt", "-extfile", f"{name}.ext",
+        )  # fmt: skip
+        return home / "ca.crt", home / f"{name}.crt", home / f"{name}.key"
+
+    return make
+
+
+@pytest.fixture
+def broker(certify, mosquitto_binary, tmp_path):
+    ca, certificate, key = certify("broker")
+    settings = BrokerSettings(
+        kind="mosquitto",
+        acl=acl_file(federation=FederationId("f"), cells=[NodeId("gw1")]),
+        tls=ListenerTls(ca_file=str(ca), certificate_file=str(certificate), key_file=str(key)),
+    )
+    with BrokerProcess.start(settings, tmp_path / "tls") as process:
+        yield process
+
+
+def _credentials(certify, name: str) -> Credentials:
+    ca, certificate, key = certify(name)
+    return Credentials(ca_file=ca, certificate_file=certificate, key_file=key)
+
+
+def test_name_of_the_certificate_is_the_user_name(broker, certify, connect, eventually):
+    assert broker.url.startswith("mqtts://")
+    _, inbox = connect(
+        broker.url, "gw1", "fedtier/v1/f/gw1/+/update/+", credentials=_credentials(certify, "gw1")
+    )
+    device, _ = connect(broker.url, "d1", credentials=_credentials(certify, "d1"))
+    device.publish("fedtier/v1/f/gw1/d2/update/0", b"forged", qos=1, retain=False)
+    device.publish("fedtier/v1/f/gw1/d1/update/0", bytes(60_000), qos=1, retain=False)
+    eventually(lambda: inbox.messages, "the honest update arrives")
+    assert inbox.payloads("fedtier/v1/f/gw1/d2/update/0") == []
+    assert device.traffic().bytes_sent > 60_000
+
+
+def test_client_without_a_certificate_is_kept_out(broker, certify, connect, eventually):
+    ca, _, _ = certify("nobody")
+    stranger, inbox = connect(broker.url, "d1", wait=False, credentials=Credentials(ca_file=ca))
+    eventually(lambda: stranger.trouble is not None, "it is refused")
+    assert inbox.events == []
+
+
+# paho leaves the socket of a failed handshake to the garbage collector, which says so.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_broker_whose_authority_is_unknown_is_not_trusted(broker, connect, eventually):
+    suspicious, inbox = connect(broker.url, "d1", wait=False)
+    eventually(lambda: suspicious.trouble is not None, "the handshake fails")
+    assert "certificate" in suspicious.trouble
+    suspicious.close()
+    assert inbox.events == []
