@@ -66,4 +66,4 @@ class TorchTrainer:
         logits = functional_call(self._module, parameters, (x,))
         loss = nn.functional.cross_entropy(logits, y, label_smoothing=self._manifest.smoothing)
         (gradient,) = torch.autograd.grad(loss, leaf)
-        return float(loss), gradient
+        return float(loss.detach()), gradient

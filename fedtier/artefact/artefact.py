@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,8 @@ class Artefact:
     """Verified bytes of one artefact; sessions are made from them, never from the disk again."""
 
     manifest: ArtefactManifest
-    files: Mapping[str, bytes]  # the manifest's files, each matching its digest
+    # The manifest's files, each matching its digest.
+    files: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
     def load(cls, directory: Path) -> Artefact:

@@ -5,8 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import onnxruntime
+from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from fedtier.errors import ConfigError
+
+# onnxruntime's errors share no base but Exception.
+_REFUSALS = (
+    native.EPFail,
+    native.Fail,
+    native.InvalidArgument,
+    native.InvalidGraph,
+    native.InvalidProtobuf,
+    native.NoModel,
+    native.NoSuchFile,
+    native.NotImplemented,
+    native.RuntimeException,
+)
 
 
 def make_session(model: bytes | Path) -> onnxruntime.InferenceSession:
@@ -38,7 +52,7 @@ def make_session(model: bytes | Path) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(
             source, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except (OSError, RuntimeError, ValueError) as error:
+    except _REFUSALS as error:
         what = "a compiled graph" if isinstance(model, bytes) else str(model)
         raise ConfigError(
             f"onnxruntime {onnxruntime.__version__} cannot open {what}: {error}. "

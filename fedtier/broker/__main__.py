@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 
 from fedtier.broker.ports import check_port
-from fedtier.broker.process import _LAUNCH, service_command
+from fedtier.broker.process import LAUNCH, service_command
 from fedtier.broker.settings import KINDS, BrokerSettings
-from fedtier.errors import FedtierError
+from fedtier.errors import ConfigError, FedtierError
 from fedtier.limits import PART_BYTES_DEFAULT
 
 
@@ -44,12 +44,14 @@ def main() -> int:
             acl=None if arguments.acl is None else arguments.acl.read_text(encoding="utf-8"),
             password_file=arguments.password_file,
         )
+        if settings.port == 0:
+            raise ConfigError("a service needs a port that its clients know: --port 1 to 65535")
         check_port(settings.host, settings.port)
         command = service_command(settings, port=settings.port, directory=arguments.dir)
     except FedtierError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
-    os.execv(sys.executable, [sys.executable, "-P", str(_LAUNCH), "0", *command])
+    os.execv(sys.executable, [sys.executable, "-P", str(LAUNCH), "0", *command])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ STOP_S = 5.0
 LOG_NAME = "broker.log"
 _POLL_S = 0.02
 _ATTEMPTS = 5  # with a port of our own choosing
-_LAUNCH = Path(__file__).with_name("launch.py")
+LAUNCH = Path(__file__).with_name("launch.py")
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # not on every user's PATH
 _PORT_TAKEN = ("Address already in use", "AddrInUse", "in use")
 
@@ -74,7 +74,7 @@ class BrokerProcess:
             log_path = directory / LOG_NAME
             with log_path.open("wb") as log_file:
                 process = _Popen(
-                    [sys.executable, "-P", str(_LAUNCH), str(os.getpid()), *command],
+                    [sys.executable, "-P", str(LAUNCH), str(os.getpid()), *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log_file,
                     stderr=subprocess.STDOUT,

@@ -26,7 +26,7 @@ _CHILD_WRITES = ("presence", "update/+", "want", "metrics")
 _CHILD_READS = ("ack", "model/+", "artefact/+")
 _PARENT_SAYS = ("head", "presence", "model/+", "artefact/+")
 _CONTROL_MESSAGES = 64  # presences, heads and beacons that may wait beside the parts
-_EMBEDDED_SEGMENTS = 5
+_EMBEDDED_SEGMENTS = 3  # the oldest is dropped whole: two are what a reader may lag behind
 _EMBEDDED_SEGMENT_BYTES_MIN = 8 * MIB
 _PASSWORD_ITERATIONS = 101  # mosquitto_passwd's own; the file is readable by the broker alone
 
@@ -209,11 +209,11 @@ def iotcore_toml(*, host: str, port: int, part_bytes: int, children: int) -> str
     """Render the TOML of the embedded broker (iotcore 0.4, rumqttd 0.20): one MQTT 5 listener.
 
     It keeps a log of segments per subscribed filter and drops the oldest, acknowledged or not, so
-    a segment holds twice what may wait for one client; that log is also why its memory grows with
-    traffic, up to ``_EMBEDDED_SEGMENTS`` segments per filter.
+    all segments but one hold what may wait for a client. That log is also why its memory grows
+    with traffic, up to ``_EMBEDDED_SEGMENTS`` segments per filter.
     """
     limits = queue_limits(part_bytes=part_bytes, children=children)
-    segment_bytes = max(_EMBEDDED_SEGMENT_BYTES_MIN, limits.bytes)
+    segment_bytes = max(_EMBEDDED_SEGMENT_BYTES_MIN, -(-limits.bytes // (_EMBEDDED_SEGMENTS - 1)))
     return f"""\
 id = 0
 

@@ -38,7 +38,7 @@ from fedtier.transport.address import parse_url
 from fedtier.transport.backoff import Backoff
 from fedtier.transport.base import ANONYMOUS, Credentials, Inbox, Traffic, Will
 from fedtier.transport.credentials import read_password, tls_context
-from fedtier.transport.holding import QUEUE_BYTES_MAX, HoldingQueue, Outgoing
+from fedtier.transport.holding import QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, HoldingQueue, Outgoing
 from fedtier.transport.packet_size import (
     PACKET_BYTES_MAX,
     check_packet_bytes,
@@ -251,8 +251,11 @@ class MqttTransport:
 
     def _send(self, message: Outgoing) -> None:
         self._forget_acknowledged()
-        room = self._queue_bytes_max - self._unacknowledged_bytes
-        if len(message.payload) > room and not message.retain:
+        full = (
+            len(self._unacknowledged) >= QUEUE_MESSAGES_MAX
+            or self._unacknowledged_bytes + len(message.payload) > self._queue_bytes_max
+        )
+        if full and not message.retain:
             self._dropped += 1
             return
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)

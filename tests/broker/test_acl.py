@@ -127,7 +127,7 @@ def test_operator_reads_the_federation_and_commands_the_cloud_alone(join, eventu
         "gw1/d1/presence", "gw1/d1/update/0", "gw1/d1/want",  # in another's name
         "gw1/all/head", "gw1/all/presence", "gw1/all/model/0",  # as the parent
         "gw1/d1/ack", "gw1/d1/model/0", "gw1/d2/ack",  # an answer, even to itself
-        "cloud/gw1/update/0",  # another cell, in the gateway's name
+        "cloud/gw1/update/0", "gw9/d2/presence",  # another cell, in the gateway's name or its own
         "gw1/d2/garbage", "gw1/d2/update/0/deep", "gw1/d2", "other",  # planted, retained
     ],
 )  # fmt: skip

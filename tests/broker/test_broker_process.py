@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -162,7 +163,11 @@ def test_broker_dies_with_a_starter_that_is_killed(kind, tmp_path, eventually):
         pid, port = (int(word) for word in starter.stdout.readline().split())
         assert _listens(port)
         starter.kill()
-    eventually(lambda: not _alive(pid), f"the {kind} broker {pid} ends with its starter")
+    try:
+        eventually(lambda: not _alive(pid), f"the {kind} broker {pid} ends with its starter")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

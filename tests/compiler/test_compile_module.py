@@ -35,7 +35,6 @@ def compiled(name, *, lowering="conv", out=None, batch=8, **options):
     ("name", "lowering"),
     [
         ("imu", "gemm"),
-        ("imu", "taps"),
         ("imu", "conv"),
         ("strided", "gemm"),
         ("strided", "taps"),
@@ -90,10 +89,10 @@ def test_the_evaluation_graph_gives_the_modules_logits():
 
 
 def test_a_step_of_size_zero_leaves_every_bit_of_the_model():
-    _, artefact = compiled("imu", lowering="gemm")
+    _, artefact = compiled("strided", lowering="gemm")
     rng = np.random.default_rng(4)
-    x = rng.standard_normal((8, 6, 128)).astype(np.float32)
-    feed = {"w": artefact.initial(), "x": x, "y": rng.integers(0, 7, 8)}
+    x = rng.standard_normal((8, 3, 33)).astype(np.float32)
+    feed = {"w": artefact.initial(), "x": x, "y": rng.integers(0, 3, 8)}
     (w,) = artefact.train_session().run(["w_next"], {**feed, "mu": np.zeros((), np.float32)})
     assert w.tobytes() == artefact.initial().tobytes()
 
@@ -122,7 +121,7 @@ def test_the_graphs_are_valid_and_hold_neither_comments_nor_paths():
 
 
 def test_the_module_is_left_as_it_was():
-    module, _ = compiled("imu")
+    module, _ = compiled("silu")
     assert module.training
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in module.modules())
     assert all(parameter.dtype == torch.float32 for parameter in module.parameters())
@@ -203,6 +202,6 @@ def test_a_wrong_gradient_is_not_written(tmp_path, monkeypatch):
         return slope
 
     monkeypatch.setitem(registry.LOWERINGS, "aten.threshold_backward.default", without_mask)
-    with pytest.raises(ConfigError, match="against float64.*Nothing was written"):
+    with pytest.raises(ConfigError, match=r"against float64.*Nothing was written"):
         compiled("mlp", out=tmp_path / "never")
     assert not (tmp_path / "never").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -11,6 +12,7 @@ import pytest
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.errors import ConfigError, LinkError
 from fedtier.transport.base import Will
+from fedtier.transport.holding import QUEUE_MESSAGES_MAX
 from fedtier.transport.mqtt import CLOSE_S, MqttTransport
 from fedtier.transport.packet_size import publish_packet_bytes
 
@@ -67,6 +69,32 @@ def test_broker_killed_and_started_anew_is_found_again(
     assert "taken over" not in a_inbox.events + b_inbox.events
 
 
+def test_subscriptions_are_sent_again_though_the_broker_kept_the_session(
+    any_broker, connect, eventually
+):
+    before, _ = connect(any_broker.url, "d1", "old")
+    before.abort()
+    _, inbox = connect(any_broker.url, "d1", "new")
+    sender, _ = connect(any_broker.url, "a")
+    sender.publish("new", b"1", qos=1, retain=False)
+    eventually(lambda: inbox.payloads("new"), "a filter the session did not know is in force")
+
+
+def test_what_was_not_acknowledged_is_sent_again_over_the_next_connection(connect, eventually):
+    with _MuteBroker(connections=2) as mute:
+        a, inbox = connect(mute.url, "a")
+        for number in range(10):
+            a.publish("t", b"part %d" % number, qos=1, retain=False)
+        eventually(lambda: b"part 3" in mute.heard(0), "the first window goes out")
+        assert b"part 4" not in mute.heard(0)
+        mute.cut(0)
+        eventually(lambda: inbox.events.count("connected") == 2, "a comes back")
+        eventually(lambda: b"part 3" in mute.heard(1), "the same window goes out again")
+        assert b"part 4" not in mute.heard(1)
+        assert a.queued_bytes == 60
+        a.abort()
+
+
 def test_two_clients_of_one_id_find_out(any_broker, connect, eventually):
     _, first = connect(any_broker.url, "clone")
     _, second = connect(any_broker.url, "clone")
@@ -101,6 +129,15 @@ def test_queue_is_bounded_while_connected_and_spares_retained_messages(mosquitto
     assert a.dropped == 1
     a.publish("t", bytes(101), qos=1, retain=True)
     assert a.dropped == 1
+
+
+def test_queue_is_bounded_in_messages_where_nobody_acknowledges(connect):
+    with _MuteBroker() as mute:
+        a, _ = connect(mute.url, "a")
+        for _ in range(QUEUE_MESSAGES_MAX + 5):
+            a.publish("t", b"", qos=1, retain=False)
+        assert a.dropped == 5
+        a.abort()
 
 
 def test_farewell_takes_the_place_of_the_will_and_follows_all_that_was_queued(
@@ -213,22 +250,38 @@ def test_many_threads_may_publish_at_once(any_broker, connect, eventually):
 
 
 class _MuteBroker:
-    """Accepts one connection, perhaps says CONNACK, and never reads again."""
+    """Accepts connections, perhaps says CONNACK, and acknowledges nothing.
 
-    def __init__(self, *, greet: bool = True) -> None:
+    What it hears is read only when it is asked for, so that its buffers fill up.
+    """
+
+    def __init__(self, *, greet: bool = True, connections: int = 1) -> None:
         self._greet = greet
+        self._connections = connections
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
         self._accepted: list[socket.socket] = []
+        self._heard: dict[int, bytes] = {}
         self._thread = threading.Thread(target=self._accept)
         self._thread.start()
 
     def _accept(self) -> None:
-        connection, _ = self._listener.accept()
-        self._accepted.append(connection)
-        if self._greet:
-            connection.recv(1000)
-            connection.sendall(bytes([0x20, 3, 0, 0, 0]))
+        for _ in range(self._connections):
+            connection, _ = self._listener.accept()
+            if self._greet:
+                connection.recv(1000)
+                connection.sendall(bytes([0x20, 3, 0, 0, 0]))
+            connection.setblocking(False)
+            self._accepted.append(connection)
+
+    def heard(self, index: int) -> bytes:
+        if index < len(self._accepted):
+            with contextlib.suppress(BlockingIOError):
+                self._heard[index] = self._heard.get(index, b"") + self._accepted[index].recv(4096)
+        return self._heard.get(index, b"")
+
+    def cut(self, index: int) -> None:
+        self._accepted[index].shutdown(socket.SHUT_RDWR)
 
     def __enter__(self) -> _MuteBroker:
         return self

@@ -1,0 +1,385 @@
+"""A federation of real processes: written, started, killed, restarted, waited for, cleared away.
+
+Every node is the process that a test bed would start, ``fedtier agent|gateway|cloud run --config``,
+on data made up from the device's name and with the demo's model, so that nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.find import find_artefact
+from fedtier.broker import BrokerProcess, BrokerSettings
+from fedtier.broker.process import service_command
+from fedtier.config.federation import Federation, load_federation
+from fedtier.config.render import render_node_files
+from fedtier.ids import NodeId
+
+REPOSITORY = Path(__file__).parents[2]
+LAUNCH = REPOSITORY / "fedtier" / "broker" / "launch.py"
+DEADLINE_S = 90.0  # what takes two seconds here may take a minute on a small loaded board
+CLASSES = 7
+EXAMPLES = 48
+
+
+def wait_until(
+    condition: Callable[[], object], what: str, *, deadline_s: float = DEADLINE_S
+) -> None:
+    """Look again and again; the only place of these tests where time passes."""
+    give_up_s = time.monotonic() + deadline_s
+    while not condition():
+        assert time.monotonic() < give_up_s, f"not within {deadline_s:g} s: {what}"
+        time.sleep(0.02)
+
+
+class Program:
+    """A process of ours, with a log; the kernel ends it if the tests die."""
+
+    def __init__(
+        self, command: Sequence[str], log_path: Path, *, environment: Mapping[str, str] = {}
+    ) -> None:
+        self.log_path = log_path
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        with log_path.open("ab") as log_file:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(LAUNCH), str(os.getpid()), "node", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                env={**os.environ, **environment},
+                cwd=REPOSITORY,
+            )
+
+    @classmethod
+    def fedtier(
+        cls, *arguments: object, log_path: Path, environment: Mapping[str, str] = {}
+    ) -> Self:
+        """``fedtier ARGUMENT...`` as it is installed here."""
+        command = [sys.executable, "-m", "fedtier", *map(str, arguments)]
+        return cls(command, log_path, environment=environment)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process.poll() is None
+
+    @property
+    def log(self) -> str:
+        return self.log_path.read_text(encoding="utf-8", errors="replace")
+
+    def signal(self, number: int) -> None:
+        assert self.running, self.log
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """As a power cut would."""
+        if self.running:
+            os.kill(self.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def exit_code(self, *, deadline_s: float = DEADLINE_S) -> int:
+        """Wait for its end."""
+        try:
+            return self._process.wait(deadline_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still runs after {deadline_s:g} s:\n{self.log}") from None
+
+
+def bare_artefact(directory: Path) -> Artefact:
+    """The demo's model without its preprocessing: it takes rows of shape (6, 128) as they are."""
+    shipped = find_artefact("package:imu")
+    manifest = dataclasses.replace(shipped.manifest, preprocessing=(), augmentation=())
+    artefact = Artefact.verify(manifest, shipped.files, where="bare")
+    artefact.write(directory)
+    return artefact
+
+
+def write_examples(directory: Path, device: str, *, shape: Sequence[int] = (6, 128)) -> None:
+    """Noise around one pattern per class; a device's own share of classes and draws."""
+    directory.mkdir(parents=True, exist_ok=True)
+    patterns = np.random.default_rng(1).normal(size=(CLASSES, *shape))
+    seed = int.from_bytes(hashlib.sha256(device.encode()).digest()[:4], "big")
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, CLASSES, size=EXAMPLES)
+    x = patterns[y] + rng.normal(size=(EXAMPLES, *shape))
+    np.savez(directory / f"{device}.npz", x=x.astype(np.float32), y=y)
+
+
+QSGD = ({"codec": "qsgd", "levels": 7, "bucket": 128}, {"codec": "qsgd", "levels": 127})
+IDENTITY = {"codec": "identity"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """What a small federation's file says."""
+
+    tree: Mapping[str, Sequence[str]] = dataclasses.field(
+        default_factory=lambda: {
+            "cloud": ["west", "east"],
+            "west": ["w-0", "w-1"],
+            "east": ["e-0"],
+        }
+    )
+    links: Sequence[Mapping[str, object]] = QSGD
+    tau: Sequence[int] = (2, 2)
+    rounds: int = 2
+    seed: int = 7
+    part_bytes: int = 65_536
+    id: str = "small"
+
+    def text(self, *, artefact: str, data: Path, held_out: Sequence[str] = ("held-out",)) -> str:
+        """The federation file."""
+        tree = "\n".join(f"{p} = {json.dumps(list(c))}" for p, c in self.tree.items())
+        links = "\n".join(
+            "[[link]]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in link.items())
+            for link in self.links
+        )
+        return f"""\
+[federation]
+id = "{self.id}"
+[tree]
+{tree}
+[model]
+artefact = {json.dumps(artefact)}
+[plan]
+rounds = {self.rounds}
+tau = {list(self.tau)}
+seed = {self.seed}
+part_bytes = {self.part_bytes}
+[plan.schedule]
+kind = "cosine"
+mu = 0.2
+{links}
+[data]
+source = "npz-directory"
+path = {json.dumps(str(data))}
+[evaluation]
+source = "npz-directory"
+path = {json.dumps(str(data))}
+devices = {json.dumps(list(held_out))}
+"""
+
+
+class Testbed:
+    """One federation in one directory; use it as a context."""
+
+    __test__ = False
+
+    def __init__(
+        self,
+        directory: Path,
+        federation_file: Path,
+        *,
+        broker: str = "mosquitto",
+        environment: Mapping[str, str] = {},
+        sys_interval_s: int = 0,
+        options: Mapping[str, object] = {},
+    ) -> None:
+        self.directory = directory
+        self.federation_file = federation_file
+        self.federation: Federation = load_federation(federation_file)
+        self.topology = self.federation.topology
+        self._kind = broker
+        self._environment = environment
+        self._sys_interval_s = sys_interval_s
+        self._options = options  # lines of mosquitto.conf to replace
+        self.brokers: dict[NodeId, BrokerProcess | Program] = {}
+        self._ports: dict[NodeId, int] = {}
+        self.nodes: dict[NodeId, Program] = {}
+        self._clouds = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for node in self.nodes.values():
+            node.kill()
+        for broker in self.brokers.values():
+            broker.kill()
+
+    # Brokers
+
+    def start_brokers(self) -> None:
+        """A broker beside every parent, and the node files that name them."""
+        for parent in self.topology.parents():
+            self._first_broker(parent)
+        self.write_nodes()
+
+    def write_nodes(self) -> None:
+        texts = render_node_files(
+            self.federation,
+            directory=self.directory,
+            federation_file=self.federation_file,
+            broker_urls=self.urls,
+            broker_kind="url",
+        )
+        (self.directory / "nodes").mkdir(parents=True, exist_ok=True)
+        for node, text in texts.items():
+            self.file(node).write_text(text, encoding="utf-8")
+
+    @property
+    def urls(self) -> dict[NodeId, str]:
+        return {parent: f"mqtt://127.0.0.1:{port}" for parent, port in self._ports.items()}
+
+    def _settings(self, parent: NodeId, port: int) -> BrokerSettings:
+        return BrokerSettings(
+            kind=self._kind,
+            port=port,
+            part_bytes=self.federation.plan.part_bytes,
+            children=len(self.topology.children(parent)),
+            sys_interval_s=self._sys_interval_s,
+        )
+
+    def _first_broker(self, parent: NodeId) -> None:
+        place = self.directory / "brokers" / parent
+        broker = BrokerProcess.start(self._settings(parent, 0), place)
+        self._ports[parent] = broker.port
+        self.brokers[parent] = broker
+        if self._options:
+            self.restart_broker(parent)
+
+    def restart_broker(self, parent: NodeId) -> None:
+        """Kill a cell's broker as a power cut would, and start it again on the same port."""
+        self.brokers[parent].kill()
+        place = self.directory / "brokers" / parent
+        if not self._options:
+            self.brokers[parent] = BrokerProcess.start(
+                self._settings(parent, self._ports[parent]), place
+            )
+            return
+        settings = self._settings(parent, self._ports[parent])
+        _, program, _, conf = service_command(settings, port=self._ports[parent], directory=place)
+        lines = Path(conf).read_text(encoding="utf-8").splitlines()
+        kept = [line for line in lines if line.split()[0] not in self._options]
+        changed = [f"{name} {value}" for name, value in self._options.items()]
+        Path(conf).write_text("\n".join([*changed, *kept]) + "\n", encoding="utf-8")
+        self.brokers[parent] = Program([program, "-c", conf], place / "broker.log")
+
+    # Nodes
+
+    def file(self, node: str) -> Path:
+        return self.directory / "nodes" / f"{node}.toml"
+
+    def start(self, *nodes: str) -> None:
+        """Start these nodes, not the cloud."""
+        for node in nodes:
+            found = self.topology.node(NodeId(node))
+            role = "agent" if found.is_device else "gateway"
+            self.nodes[found.id] = self._program(role, found.id)
+
+    def start_fleet(self) -> None:
+        """Everybody but the cloud, in the order of the tree."""
+        self.start(*(node.id for node in self.topology if not node.is_cloud))
+
+    def start_cloud(self, *options: object) -> Program:
+        cloud = self.topology.cloud
+        self.nodes[cloud] = self._program("cloud", cloud, *options)
+        return self.nodes[cloud]
+
+    def _program(self, role: str, node: NodeId, *options: object) -> Program:
+        return Program.fedtier(
+            role, "run", "--config", self.file(node), *options,
+            log_path=self.directory / "logs" / f"{node}.log", environment=self._environment,
+        )  # fmt: skip
+
+    def restart(self, node: str, *options: object) -> None:
+        """Kill a node as a power cut would, and start it again."""
+        self.nodes[NodeId(node)].kill()
+        if node == self.topology.cloud:
+            self.start_cloud(*options)
+        else:
+            self.start(node)
+
+    # Runs
+
+    def run(self, *options: object) -> dict[str, Any]:
+        """One training from beginning to end; the report."""
+        self._clouds += 1
+        out = self.directory / f"run-{self._clouds}"
+        self.start_cloud("--out", out, *options)
+        return self.finished(out)
+
+    def finished(self, out: Path) -> dict[str, Any]:
+        """Wait for the cloud's end; the report."""
+        cloud = self.nodes[self.topology.cloud]
+        wait_until(
+            lambda: not cloud.running or self._dead(), f"the run ends\n{_Logs(self)}"
+        )
+        assert not self._dead(), f"{self._dead()} ended\n{_Logs(self)}"
+        assert cloud.exit_code() == 0, cloud.log
+        report: dict[str, Any] = json.loads((out / "report.json").read_bytes())
+        return report
+
+    def rows(self, out: Path) -> list[dict[str, Any]]:
+        """The rounds that have closed."""
+        path = out / "metrics.jsonl"
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+    def _dead(self) -> list[str]:
+        cloud = self.topology.cloud
+        return [n for n, p in self.nodes.items() if n != cloud and not p.running]
+
+    def logs(self) -> str:
+        return "\n".join(
+            f"--- {node}\n" + "\n".join(program.log.splitlines()[-8:])
+            for node, program in self.nodes.items()
+        )
+
+
+class _Logs:
+    """The logs as they are when a message is printed, not when it is written."""
+
+    def __init__(self, bed: Testbed) -> None:
+        self._bed = bed
+
+    def __str__(self) -> str:
+        return self._bed.logs()
+
+
+def is_gone(pid: int) -> bool:
+    """Whether no process has this id; a zombie nobody has waited for counts as gone."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
+def descendants(pid: int) -> set[int]:
+    """All processes beneath one, by /proc."""
+    parents: dict[int, int] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                text = (entry / "stat").read_text(encoding="ascii", errors="replace")
+            except OSError:
+                continue
+            parents[int(entry.name)] = int(text.rpartition(")")[2].split()[1])
+    found: set[int] = set()
+    fresh = {pid}
+    while fresh:
+        fresh = {child for child, parent in parents.items() if parent in fresh} - found
+        found |= fresh
+    return found
+
+
+def all_gone(pids: Iterable[int]) -> bool:
+    return all(is_gone(pid) for pid in pids)
