@@ -46,8 +46,8 @@ class OnnxTrainer:
                 return None
             x, y = next(batches)
             mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
-            # The session copies w in and out: a tenth of a step at most, and no buffer is shared
-            # between steps, which onnxruntime would overwrite before backward has read it.
+            # The session copies w in and out, microseconds in a step of milliseconds. A buffer
+            # bound as input and output at once would be overwritten before backward has read it.
             feed = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
             loss, w = self._session.run(["loss", "w_next"], feed)
             check_finite(float(loss), w, task=task, step=step)

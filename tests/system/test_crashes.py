@@ -1,0 +1,102 @@
+"""Whoever is killed and started again, the run ends in the same model, to the bit."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+from testbed import Testbed, wait_until
+
+# Enough rounds that nobody is through before the test strikes; what counts is asserted each time.
+LONG = {"rounds": 8, "tau": (8, 2)}
+
+
+def _start(bed: Testbed) -> None:
+    bed.start_fleet()
+    bed.start_cloud("--out", bed.directory / "out")
+    wait_until(lambda: len(bed.rows(bed.directory / "out")) >= 2, f"two rounds\n{bed.logs()}")
+
+
+def _finish(bed: Testbed) -> str:
+    digest: str = bed.finished(bed.directory / "out")["model_digest"]
+    return digest
+
+
+@pytest.mark.parametrize("victim", ["w-0", "west", "cloud"])
+def test_a_node_killed_in_mid_run_and_restarted_changes_nothing(testbed, digest_alone, victim):
+    bed = testbed(**LONG)
+    _start(bed)
+    out = ("--out", bed.directory / "out") if victim == "cloud" else ()
+    bed.restart(victim, *out)
+    assert len(bed.rows(bed.directory / "out")) < LONG["rounds"], "it was killed too late"
+    assert _finish(bed) == digest_alone(**LONG)
+    rounds = [row["round"] for row in bed.rows(bed.directory / "out")]
+    assert rounds == list(range(LONG["rounds"]))
+
+
+def test_a_gateway_killed_with_an_update_in_its_spool_asks_for_no_second_one(testbed, digest_alone):
+    bed = testbed(**LONG)
+    bed.start_fleet()
+    spool = bed.directory / "state" / "west" / "spool"
+    bed.nodes["w-1"].signal(signal.SIGSTOP)  # so that the iteration stays open
+    bed.nodes["w-1"].kill()
+    bed.start("w-1")
+    bed.start_cloud("--out", bed.directory / "out")
+    wait_until(lambda: len(bed.rows(bed.directory / "out")) >= 1, "a round")
+    bed.nodes["w-1"].signal(signal.SIGSTOP)
+    wait_until(lambda: list(spool.glob("*/*/w-0")), "the update of w-0 in the spool")
+    bed.nodes["west"].kill()
+    kept = {path: path.read_bytes() for path in spool.glob("*/*/w-0")}
+    bed.start("west")
+    wait_until(lambda: bed.nodes["west"].log.count("connected ") >= 4, "west is back on both sides")
+    assert {path: path.read_bytes() for path in kept} == kept
+    bed.nodes["w-1"].signal(signal.SIGCONT)
+    assert _finish(bed) == digest_alone(**LONG)
+
+
+@pytest.mark.parametrize("cell", ["cloud", "west"])
+def test_a_broker_killed_and_restarted_changes_nothing(testbed, digest_alone, cell):
+    bed = testbed(**LONG)
+    _start(bed)
+    bed.restart_broker(cell)
+    assert len(bed.rows(bed.directory / "out")) < LONG["rounds"], "it was killed too late"
+    assert _finish(bed) == digest_alone(**LONG)
+
+
+def test_every_node_killed_at_once_goes_on_where_it_was(testbed, digest_alone):
+    bed = testbed(**LONG)
+    _start(bed)
+    for node in bed.nodes.values():
+        node.kill()
+    for parent in bed.topology.parents():
+        bed.restart_broker(parent)
+    bed.start_fleet()
+    bed.start_cloud("--out", bed.directory / "out")
+    assert _finish(bed) == digest_alone(**LONG)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_standing_nodes_leave_when_they_are_told_to(testbed, number, code):
+    bed = testbed()
+    bed.start("w-0", "west")
+    wait_until(
+        lambda: all(" connected " in node.log for node in bed.nodes.values()), "both are connected"
+    )
+    for node in bed.nodes.values():
+        node.signal(number)
+        assert node.exit_code(deadline_s=10) == code, node.log
+        assert "Traceback" not in node.log
+
+
+@pytest.mark.parametrize("broker", ["reachable", "gone"])
+def test_a_device_leaves_in_mid_training_and_comes_back(testbed, digest_alone, broker):
+    bed = testbed(**LONG)
+    _start(bed)
+    if broker == "gone":
+        bed.brokers["west"].kill()
+    bed.nodes["w-0"].signal(signal.SIGTERM)
+    assert bed.nodes["w-0"].exit_code(deadline_s=20) == 0
+    if broker == "gone":
+        bed.restart_broker("west")
+    bed.start("w-0")
+    assert _finish(bed) == digest_alone(**LONG)
