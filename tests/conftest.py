@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.broker import ports as broker_ports
@@ -18,6 +19,10 @@ from fedtier.errors import ConfigError
 from fedtier.transport.mqtt import MqttTransport
 
 DEADLINE_S = 30.0
+
+# The same examples on every run, however slow the machine.
+settings.register_profile("fixed", derandomize=True, deadline=None)
+settings.load_profile("fixed")
 
 
 @pytest.fixture

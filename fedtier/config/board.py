@@ -9,10 +9,11 @@ from pathlib import Path
 
 from fedtier.config.files import read_text
 from fedtier.config.parse import parse_table
-from fedtier.config.place import Place, nearest
+from fedtier.config.place import Place
 from fedtier.config.schema import key
 from fedtier.config.toml_text import parse_document
 from fedtier.errors import ConfigError
+from fedtier.words import nearest
 
 PROFILES = "firmware_configs"
 

@@ -8,9 +8,10 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
 
 from fedtier.config.federation_tables import Quorum
-from fedtier.config.place import Place, nearest
+from fedtier.config.place import Place
 from fedtier.errors import ConfigError
 from fedtier.limits import HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER, PART_BYTES_MAX
+from fedtier.words import nearest
 
 if TYPE_CHECKING:
     from fedtier.config.federation import Federation

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from fedtier.config.place import Place, nearest
+from fedtier.config.place import Place
 from fedtier.config.schema import (
     Key,
     KeyInfo,
@@ -21,6 +21,7 @@ from fedtier.config.schema import (
     values_of,
 )
 from fedtier.errors import ConfigError
+from fedtier.words import nearest
 
 T = TypeVar("T")
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from fedtier.config.braces import expand, fill
 from fedtier.config.federation_tables import FederationFile, NodeTable
 from fedtier.config.paths import resolve, resolve_spec
-from fedtier.config.place import Place, nearest
+from fedtier.config.place import Place
 from fedtier.config.urls import url_complaint
 from fedtier.ids import NodeId
 from fedtier.topology import Topology
+from fedtier.words import nearest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

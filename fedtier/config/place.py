@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fedtier.errors import ConfigError
@@ -36,9 +34,3 @@ class Place:
     def refuse(self, name: str, message: str) -> ConfigError:
         """The error about one key of this place."""
         return ConfigError(f"{self.at(name)} {message}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """The sentence that proposes the nearest known word; empty if none is near."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""

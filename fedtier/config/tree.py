@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from fedtier.config.braces import Expanded, expand, fill
-from fedtier.config.place import Place, nearest
+from fedtier.config.place import Place
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId, parse_node_id
 from fedtier.topology import Node, Topology
 from fedtier.topology.rules import cycle_message, find_cycle
+from fedtier.words import nearest
 
 
 def read_tree(

@@ -21,9 +21,10 @@ import numpy as np
 
 from fedtier.data.batch_transforms import BatchTransform, Gain, Noise, Rotation, TimeScale
 from fedtier.data.examples import Inputs
-from fedtier.data.fields import Fields, did_you_mean
+from fedtier.data.fields import Fields
 from fedtier.draws import DrawKey, draw_key
 from fedtier.ids import IterationPath, NodeId
+from fedtier.words import did_you_mean
 
 KeyOf = Callable[[str], DrawKey]
 """From the address of a transform, such as ``"1.rotation"``, to the key of its draws."""

@@ -18,9 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from fedtier.data.fields import Fields, did_you_mean
+from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
+from fedtier.words import did_you_mean
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedtier.errors import ConfigError
-
-
-def did_you_mean(word: str, known: Collection[str]) -> str:
-    """A sentence that proposes the nearest known word and lists all of them."""
-    near = difflib.get_close_matches(word, known, n=1)
-    guess = f"Did you mean {near[0]!r}? " if near else ""
-    return f"{guess}Known: {', '.join(sorted(known)) or 'nothing'}."
+from fedtier.words import did_you_mean
 
 
 class Fields:

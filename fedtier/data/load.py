@@ -13,11 +13,12 @@ from importlib import import_module, metadata
 from typing import Protocol, cast
 
 from fedtier.data.examples import DeviceData, Examples, HeldOut
-from fedtier.data.fields import Fields, did_you_mean
+from fedtier.data.fields import Fields
 from fedtier.data.preprocessing import Pipeline
 from fedtier.data.recording import Recording, check_recordings, hash_recordings
 from fedtier.data.split import HOLDOUT_PERCENT_DEFAULT, HOLDOUT_PERCENT_MAX, split_in_time
 from fedtier.errors import ConfigError
+from fedtier.words import did_you_mean
 
 ENTRY_POINT_GROUP = "fedtier.data"
 

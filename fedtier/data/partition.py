@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from fedtier.data.dirichlet_draws import dirichlet_shares
 from fedtier.data.examples import Labels
-from fedtier.data.fields import Fields, did_you_mean
+from fedtier.data.fields import Fields
 from fedtier.draws import draw_key, permutation
 from fedtier.errors import ConfigError
+from fedtier.words import did_you_mean
 
 Shares = tuple[npt.NDArray[np.int64], ...]
 """For each device the ascending indices of its examples."""

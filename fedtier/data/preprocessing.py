@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedtier.data.examples import Examples, Inputs, Labels
-from fedtier.data.fields import Fields, did_you_mean
+from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.data.row_transforms import (
     Mirror,
@@ -29,6 +29,7 @@ from fedtier.data.row_transforms import (
     require_channels,
 )
 from fedtier.errors import ConfigError
+from fedtier.words import did_you_mean
 
 _ROW_TRANSFORMS: dict[str, Callable[[Fields], RowTransform]] = {
     "mirror": Mirror.from_fields,

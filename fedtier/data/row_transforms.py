@@ -9,9 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from fedtier.data.examples import Inputs, Labels
-from fedtier.data.fields import Fields, did_you_mean
+from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
+from fedtier.words import did_you_mean
 
 WINDOW_ROWS_MAX = 1_000_000
 

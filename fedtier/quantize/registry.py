@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from fedtier.errors import ConfigError
 from fedtier.limits import LEVELS_MAX
 from fedtier.quantize.codec import Codec
 from fedtier.quantize.identity import Identity
 from fedtier.quantize.qsgd import BUCKET_MAX, Qsgd
+from fedtier.words import did_you_mean
 
 _RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "identity": {},
@@ -32,13 +32,13 @@ def make_codec(name: str, parameters: Mapping[str, int], *, where: str = "codec"
             range; the message suggests what may have been meant.
     """
     if name not in _RANGES:
-        raise ConfigError(f"{where}: there is no codec {name!r}. {_suggest(name, CODEC_NAMES)}")
+        raise ConfigError(f"{where}: there is no codec {name!r}. {did_you_mean(name, CODEC_NAMES)}")
     ranges = _RANGES[name]
     for parameter, value in parameters.items():
         if parameter not in ranges:
             raise ConfigError(
                 f"{where}: codec {name!r} has no parameter {parameter!r}. "
-                f"{_suggest(parameter, ranges)}"
+                f"{did_you_mean(parameter, ranges)}"
             )
         low, high = ranges[parameter]
         if type(value) is not int or not low <= value <= high:
@@ -54,9 +54,3 @@ def make_codec(name: str, parameters: Mapping[str, int], *, where: str = "codec"
             "7 takes 4 bits a coordinate, 127 takes 8"
         )
     return Qsgd(levels=parameters["levels"], bucket=parameters.get("bucket"))
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    names = ", ".join(known) or "none"
-    return f"Did you mean {near[0]!r}?" if near else f"Known: {names}."

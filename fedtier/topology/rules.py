@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
@@ -10,6 +9,7 @@ from fedtier.errors import ConfigError
 from fedtier.ids import NodeId, parse_node_id
 from fedtier.limits import CHILDREN_MAX, TIERS_MAX
 from fedtier.topology.node import Node
+from fedtier.words import nearest
 
 
 def check_tree(nodes: Sequence[Node], *, where: str) -> NodeId:
@@ -61,12 +61,6 @@ def cycle_message(loop: Sequence[NodeId]) -> str:
     )
 
 
-def did_you_mean(word: str, known: Sequence[str]) -> str:
-    """The sentence that proposes the nearest known word; empty if none is near."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
-
-
 def _unique_ids(nodes: Sequence[Node], where: str) -> dict[NodeId, Node]:
     if not nodes:
         raise ConfigError(f"{where}: there is no node. A tree needs a cloud and a device.")
@@ -96,7 +90,7 @@ def _known_parents(nodes: Sequence[Node], by_id: Mapping[NodeId, Node], where: s
             others = [id_ for id_ in by_id if id_ != node.id]
             raise ConfigError(
                 f"{where}: node {node.id!r} names the parent {node.parent!r}, which is no node of "
-                f"this federation.{did_you_mean(node.parent, others)} Add that node or correct "
+                f"this federation.{nearest(node.parent, others)} Add that node or correct "
                 "the parent."
             )
 

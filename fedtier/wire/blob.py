@@ -12,7 +12,8 @@ Little-endian, no padding inside the header::
     ..     manifest, canonical JSON
     ..     sections, each at a multiple of 64, in order, zero bytes between
 
-A blob is named by the SHA-256 of all its bytes, which every part's header carries.
+Header, table and manifest together have at most 3968 bytes, so that the smallest first part
+holds them. A blob is named by the SHA-256 of all its bytes, which every part's header carries.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fedtier.errors import WireError
-from fedtier.limits import BLOB_BYTES_MAX, MANIFEST_BYTES_MAX, SECTIONS_MAX
+from fedtier.limits import BLOB_BYTES_MAX, MANIFEST_BYTES_MAX, PART_BYTES_MIN, SECTIONS_MAX
 from fedtier.wire.fields import Fields, from_json, to_json
 
 BlobKind = Literal["update", "model"]
@@ -33,6 +34,7 @@ _MAGIC = b"FTB1"
 _HEADER = struct.Struct("<4sBBHIQ")
 _SECTION = struct.Struct("<QQ")
 _ALIGNMENT = 64
+_START_BYTES_MAX = PART_BYTES_MIN - 128  # of header, table and manifest; 128 for a part's header
 _KINDS: dict[int, BlobKind] = {1: "update", 2: "model"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 
@@ -64,6 +66,8 @@ def encode_blob(kind: BlobKind, manifest: Mapping[str, Any], sections: Sequence[
             f"a manifest of {len(text)} bytes is too large; at most {MANIFEST_BYTES_MAX}"
         )
     position = _HEADER.size + _SECTION.size * len(sections) + len(text)
+    if position > _START_BYTES_MAX:
+        raise WireError(f"header and manifest take {position} bytes; at most {_START_BYTES_MAX}")
     table = bytearray()
     body: list[bytes] = []
     for section in sections:
@@ -132,6 +136,9 @@ def _read_header(data: bytes | memoryview, *, kind: BlobKind) -> tuple[int, int,
         raise WireError(f"a blob with {sections} sections; at most {SECTIONS_MAX} are allowed")
     if manifest_bytes > MANIFEST_BYTES_MAX:
         raise WireError(f"a manifest of {manifest_bytes} bytes; at most {MANIFEST_BYTES_MAX}")
-    if _HEADER.size + _SECTION.size * sections + manifest_bytes > total:
+    start_bytes = _HEADER.size + _SECTION.size * sections + manifest_bytes
+    if start_bytes > _START_BYTES_MAX:
+        raise WireError(f"header and manifest take {start_bytes} bytes; at most {_START_BYTES_MAX}")
+    if start_bytes > total:
         raise WireError("the blob's own size leaves no room for its manifest")
     return sections, manifest_bytes, total

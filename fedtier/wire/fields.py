@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from fedtier.errors import WireError
-from fedtier.ids import parse_hex64
+from fedtier.ids import NodeId, is_node_id, parse_hex64
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_SHORT_DIGEST = re.compile(r"([0-9a-f]{16})?")
 
 
 def to_json(value: Mapping[str, Any]) -> bytes:
@@ -35,7 +36,9 @@ def from_json(payload: bytes | memoryview, *, what: str, bytes_max: int) -> Fiel
     if len(payload) > bytes_max:
         raise WireError(f"{what} has {len(payload)} bytes; at most {bytes_max} are allowed")
     try:
-        value = json.loads(bytes(payload), parse_constant=_refuse_constant)
+        value = json.loads(
+            bytes(payload), parse_constant=_refuse_constant, object_pairs_hook=_distinct
+        )
     except (ValueError, RecursionError) as error:  # ValueError: also bad UTF-8, endless digits
         raise WireError(f"{what} is not JSON: {str(error)[:100]}") from None
     if not isinstance(value, dict):
@@ -45,6 +48,14 @@ def from_json(payload: bytes | memoryview, *, what: str, bytes_max: int) -> Fiel
 
 def _refuse_constant(text: str) -> float:
     raise ValueError(f"{text} is not allowed")
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object whose keys differ: of two equal ones, two readers might believe two."""
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise ValueError("a key occurs twice")
+    return value
 
 
 class Fields:
@@ -60,7 +71,9 @@ class Fields:
         self._what = what
 
     def _fail(self, name: str, expected: str) -> WireError:
-        found = repr(self._values.get(name, "nothing"))[:80]
+        value = self._values.get(name, "nothing")
+        # The repr of a list nested just below the interpreter's limit would go beyond it.
+        found = f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:80]
         return WireError(f"{self._what}: field {name!r} is {found}, not {expected}")
 
     def integer(self, name: str, low: int, high: int) -> int:
@@ -103,6 +116,20 @@ class Fields:
         if value not in choices:
             raise self._fail(name, "one of " + ", ".join(choices))
         return str(value)
+
+    def short_digest(self, name: str) -> str:
+        """A digest cut to 16 lower-case hexadecimal digits, or nothing."""
+        value = self._values.get(name)
+        if not isinstance(value, str) or not _SHORT_DIGEST.fullmatch(value):
+            raise self._fail(name, "16 lower-case hexadecimal digits or empty")
+        return value
+
+    def node(self, name: str) -> NodeId:
+        """A node's id."""
+        value = self._values.get(name)
+        if not isinstance(value, str) or not is_node_id(value):
+            raise self._fail(name, "a node's id")
+        return NodeId(value)
 
     def hex64(self, name: str) -> int:
         """64 bits, written as 16 hexadecimal digits."""

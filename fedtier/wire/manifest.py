@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedtier.errors import WireError
-from fedtier.ids import IterationPath, NodeId, RunId, hex64, is_node_id
+from fedtier.ids import IterationPath, NodeId, RunId, hex64
 from fedtier.limits import DIMENSION_MAX, REASON_CHARACTERS_MAX
 from fedtier.wire.blob import Blob, decode_blob, encode_blob, peek_manifest
 from fedtier.wire.fields import Fields
@@ -58,13 +58,10 @@ class UpdateManifest:
             WireError: If a field is missing or out of range.
         """
         fields.integer("format", FORMAT, FORMAT)
-        node = fields.text("node", characters_max=40)
-        if not is_node_id(node):
-            raise WireError(f"update manifest: {node!r} is not a node id")
         return cls(
             run=RunId(fields.hex64("run")),
             path=IterationPath.parse(fields.text("path", characters_max=100)),
-            node=NodeId(node),
+            node=fields.node("node"),
             task=fields.choice("task", TASKS),  # type: ignore[arg-type]
             base=fields.digest("base"), layout=fields.digest("layout"),
             weight=fields.integer("weight", 0, WEIGHT_MAX),
@@ -110,8 +107,12 @@ def peek_update(start: bytes | memoryview) -> UpdateManifest:
 
 
 def clip_reason(text: str) -> str:
-    """A reason as a manifest or an ack may carry it: printable and not too long."""
-    return "".join(c if c.isprintable() else " " for c in text)[:REASON_CHARACTERS_MAX]
+    """A reason as a manifest or an ack may carry it: one line of ASCII, not too long.
+
+    JSON writes any other character in up to twelve bytes, which no manifest has room for.
+    """
+    clipped = text[:REASON_CHARACTERS_MAX]
+    return "".join(c if " " <= c <= "~" else " " if c.isspace() else "?" for c in clipped)
 
 
 def encode_model(parameters: npt.NDArray[np.float32], *, model: str, layout: str) -> bytes:

@@ -9,10 +9,11 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal, get_args
 
 from fedtier.errors import WireError
-from fedtier.ids import BootNonce, IterationPath, NodeId, RunId, hex64, is_node_id
+from fedtier.ids import BootNonce, IterationPath, NodeId, RunId, hex64
 from fedtier.limits import (
     BEACON_S,
     BLOB_BYTES_MAX,
@@ -42,8 +43,11 @@ TASKS: tuple[str, ...] = get_args(Task)
 VERDICTS: tuple[str, ...] = get_args(Verdict)
 
 WEIGHT_MAX = 2**31 - 1
+STEPS_PER_ROUND_MAX = 2**53  # the product of all tau: exact in float64 and in any int64
 _COUNT_MAX = 2**31 - 1
-_QUORUM = re.compile(r"all|[0-9]{1,9}|[01]\.[0-9]{1,17}")
+_CODEC_PARAMETERS_MAX = 8
+_QUORUM = re.compile(r"all|[0-9]{1,9}|0\.[0-9]{1,17}|1\.0{1,17}")
+_PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ class Presence:
             nonce=BootNonce(fields.hex64("nonce")),
             ready=fields.boolean("ready"),
             weight=fields.integer("weight", 0, WEIGHT_MAX),
-            beneath=fields.text("beneath", characters_max=16),
+            beneath=fields.short_digest("beneath"),
             devices=fields.integer("devices", 0, _COUNT_MAX),
             version=fields.text("version", characters_max=40),
         )
@@ -176,6 +180,8 @@ class Plan:
             or not all(len(values) in (0, len(tau)) for values in (quorum, deadlines))
         ):
             raise WireError("the plan's lists do not have one entry per link")
+        if math.prod(tau) > STEPS_PER_ROUND_MAX:
+            raise WireError(f"the plan asks for {math.prod(tau)} steps a round, beyond 2^53")
         return cls(
             seed=fields.hex64("seed"), rounds=fields.integer("rounds", 1, _COUNT_MAX), tau=tau,
             codecs=codecs, schedule=fields.choice("schedule", ("constant", "cosine")),
@@ -250,14 +256,17 @@ class Head:
             model=fields.digest("model"), layout=fields.digest("layout"),
             dimension=fields.integer("dimension", 1, DIMENSION_MAX),
             artefact=fields.digest("artefact"), tier=fields.integer("tier", 1, TIERS_MAX),
-            first_step=fields.integer("first_step", 0, 2**62),
+            first_step=fields.integer("first_step", 0, STEPS_PER_ROUND_MAX),
             p0=fields.number("p0", 0, 1), p1=fields.number("p1", 0, 1),
             blobs=tuple(_blob(item) for item in fields.listing("blobs", items_max=4)),
             plan=Plan.from_fields(fields.object("plan")),
             members=tuple(_member(m) for m in fields.listing("members", items_max=CHILDREN_MAX)),
         )  # fmt: skip
-        if not head.tier <= head.plan.tiers or len(head.path.indices) > head.plan.tiers:
-            raise WireError(f"a head of tier {head.tier} in a plan for {head.plan.tiers} tiers")
+        tiers = head.plan.tiers
+        if not 1 <= len(head.path.indices) <= tiers - head.tier + 1:
+            raise WireError(f"a head of tier {head.tier} at {head.path} in a plan for {tiers}")
+        if len({member.node for member in head.members}) != len(head.members):
+            raise WireError("head: a member occurs twice")
         return head
 
 
@@ -312,7 +321,10 @@ def decode_head_or_beacon(payload: bytes) -> Head | Beacon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
-    """A child asks its parent for parts of a blob that the head lists."""
+    """A child asks its parent for parts of a blob that the head lists.
+
+    Without a digest it asks for the head itself.
+    """
 
     digest: str
     parts: tuple[int, ...]
@@ -329,6 +341,9 @@ class Want:
             WireError: If a field is missing or out of range, or more than a window is asked for.
         """
         fields = from_json(payload, what="want", bytes_max=CONTROL_BYTES_MAX)
+        if fields.text("digest", characters_max=64) == "":
+            fields.listing("parts", items_max=0)
+            return cls(digest="", parts=())
         parts = fields.integers("parts", 0, BLOB_BYTES_MAX, items_max=WINDOW_PARTS)
         return cls(digest=fields.digest("digest"), parts=parts)
 
@@ -387,13 +402,10 @@ def _member(item: object) -> Member:
     if not isinstance(item, list) or len(item) != 3:
         raise WireError("head: a member is not [node, weight, beneath]")
     fields = Fields(dict(zip(("node", "weight", "beneath"), item, strict=True)), what="member")
-    node = fields.text("node", characters_max=40)
-    if not is_node_id(node):
-        raise WireError(f"head: member {node!r} is not a node id")
     return Member(
-        node=NodeId(node),
-        weight=fields.integer("weight", 0, WEIGHT_MAX),
-        beneath=fields.text("beneath", characters_max=16),
+        node=fields.node("node"),
+        weight=fields.integer("weight", 1, WEIGHT_MAX),
+        beneath=fields.short_digest("beneath"),
     )
 
 
@@ -402,7 +414,7 @@ def _codec(item: object) -> CodecSpec:
         raise WireError("plan: a codec is not [name, parameters]")
     fields = Fields({"name": item[0]}, what="codec")
     parameters = Fields(item[1], what="codec")
-    if len(item[1]) > 8 or not all(isinstance(k, str) and len(k) <= 40 for k in item[1]):
+    if len(item[1]) > _CODEC_PARAMETERS_MAX or not all(map(_PARAMETER.fullmatch, item[1])):
         raise WireError("plan: a codec has odd parameters")
     return CodecSpec(
         name=fields.text("name", characters_max=40),
@@ -424,9 +436,12 @@ def _quorum(item: object) -> str:
 
 
 def members_needed(quorum: str, *, members: int) -> int:
-    """How many of a cell's members a quorum asks for, at least 1; a share is rounded up."""
+    """How many of a cell's members a quorum asks for, at least 1.
+
+    A share is taken exactly as it is written, and rounded up: 0.07 of 100 is 7.
+    """
     if quorum == "all":
         return members
     if "." in quorum:
-        return min(members, math.ceil(float(quorum) * members))
+        return math.ceil(Fraction(quorum) * members)
     return min(members, int(quorum))

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, IterationPath, RunId
-from fedtier.limits import BLOB_BYTES_MAX, PART_BYTES_MAX, TIERS_MAX
+from fedtier.limits import BLOB_BYTES_MAX, PART_BYTES_MAX, PART_BYTES_MIN, TIERS_MAX
 from fedtier.wire.blob import BlobKind, blob_digest
 
 _MAGIC = b"FTP1"
@@ -154,8 +154,9 @@ class Incoming:
         """
         if not 0 < total <= bytes_max:
             raise WireError(f"a blob of {total} bytes; at most {bytes_max} are expected here")
-        if not 0 < parts <= total:
-            raise WireError(f"{total} bytes cannot come in {parts} parts")
+        parts_max = count_parts(total, PART_BYTES_MIN)
+        if not 0 < parts <= parts_max:
+            raise WireError(f"{total} bytes come in 1 to {parts_max} parts, not {parts}")
         self.digest = digest
         self.total = total
         self.parts = parts
@@ -186,18 +187,19 @@ class Incoming:
         if part.part not in self._missing:
             return False
         last = part.part == self.parts - 1
-        if self._slice_bytes is None:  # learnt from the first part that comes, then checked
+        slice_bytes = self._slice_bytes
+        if slice_bytes is None:  # learnt from the first part that fits
             slice_bytes = part.offset // part.part if last else len(part.payload)
             if count_slices(self.total, slice_bytes) != self.parts:
                 raise WireError(f"parts of {slice_bytes} bytes do not make {self.parts}")
-            self._slice_bytes = slice_bytes
-        offset = part.part * self._slice_bytes
-        expected = self.total - offset if last else self._slice_bytes
+        offset = part.part * slice_bytes
+        expected = self.total - offset if last else slice_bytes
         if (part.offset, len(part.payload)) != (offset, expected):
             raise WireError(
                 f"part {part.part} has {len(part.payload)} bytes at {part.offset}, "
                 f"not {expected} at {offset}"
             )
+        self._slice_bytes = slice_bytes
         self._buffer[offset : offset + expected] = part.payload
         del self._missing[part.part]
         return True

@@ -6,6 +6,7 @@ the node is the child's id, or ``all`` for what the parent says to everybody.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -24,7 +25,12 @@ QOS: dict[Channel, int] = {
 }  # fmt: skip
 RETAINED: frozenset[Channel] = frozenset({"presence", "head"})
 
-_PART_DIGITS_MAX = 10
+FOR_ALL: frozenset[Channel] = frozenset({"presence", "head", "model"})
+"""What a parent says to everybody, ``presence`` being its own."""
+FOR_ONE: frozenset[Channel] = frozenset({"presence", "model", "update", "want", "ack"})
+"""What one child says, or is told."""
+
+_PART = re.compile(r"0|[1-9][0-9]{0,9}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +63,7 @@ class Topic:
         if node != ALL and not is_node_id(node):
             raise WireError(f"topic {text[:200]!r} names no node")
         expected = PLAIN_CHANNELS if len(levels) == 6 else PART_CHANNELS
-        if channel not in expected:
+        if channel not in expected or channel not in (FOR_ALL if node == ALL else FOR_ONE):
             raise WireError(f"topic {text[:200]!r} has no channel of this protocol")
         return cls(
             federation=FederationId(federation),
@@ -69,7 +75,7 @@ class Topic:
 
 
 def _parse_part(text: str) -> int:
-    if len(text) > _PART_DIGITS_MAX or not (text.isascii() and text.isdigit()):
+    if not _PART.fullmatch(text):
         raise WireError(f"part {text[:40]!r} in a topic is not a number")
     return int(text)
 

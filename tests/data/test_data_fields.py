@@ -1,7 +1,8 @@
 import pytest
 
-from fedtier.data.fields import Fields, did_you_mean
+from fedtier.data.fields import Fields
 from fedtier.errors import ConfigError
+from fedtier.words import did_you_mean
 
 
 def fields(**values):
