@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from fedtier.core.aggregator import Resume
 from fedtier.core.effects import Job
-from fedtier.errors import StorageError
 from fedtier.ids import IterationPath, NodeId, RunId, hex64, parse_hex64
-from fedtier.storage.durable import read_record, write_durably, write_record
+from fedtier.storage.durable import read_record, write_record
 from fedtier.wire.messages import Member
 
 Announced = Mapping[str, tuple[Member, ...]]
@@ -22,9 +20,9 @@ class CellState:
     """What a gateway's process needs to go on where the last one stopped."""
 
     def __init__(self, directory: Path) -> None:
-        """Use ``iteration.record`` and ``announced.json`` in a directory."""
+        """Use ``iteration.record`` and ``announced.record`` in a directory."""
         self._iteration = directory / "iteration.record"
-        self._announced = directory / "announced.json"
+        self._announced = directory / "announced.record"
 
     def close(self, *, above: Job, done: int, model: str, blob: bytes) -> None:
         """Make a closed iteration durable.
@@ -39,7 +37,9 @@ class CellState:
         write_record(self._iteration, document, {"blob": blob})
 
     def resume(self) -> Resume | None:
-        """The last closed iteration, if there is one.
+        """The last closed iteration, if there is one that verifies.
+
+        Without one the gateway begins its parent's iteration anew, with the same result.
 
         Raises:
             StorageError: If the disk does not give it.
@@ -69,24 +69,20 @@ class CellState:
         known[beneath] = members
         newest = list(known.items())[-_ANNOUNCEMENTS_MAX:]
         rows = [[key, [[m.node, m.weight, m.beneath] for m in value]] for key, value in newest]
-        write_durably(self._announced, json.dumps(rows).encode())
+        write_record(self._announced, {"announced": rows}, {})
 
     def announced(self) -> Announced:
-        """All that was announced lately.
+        """All that was announced lately, as far as it verifies.
+
+        Without it the gateway abstains from a round that is open, and joins again at the next.
 
         Raises:
             StorageError: If the disk does not give it.
         """
-        try:
-            rows = json.loads(self._announced.read_bytes())
-        except FileNotFoundError:
+        record = read_record(self._announced)
+        if record is None:
             return {}
-        except (OSError, ValueError) as error:
-            raise StorageError(
-                f"{self._announced} cannot be read: {error}. Remove the file: this gateway then "
-                "joins again at the next round."
-            ) from error
         return {
             key: tuple(Member(node=NodeId(n), weight=w, beneath=b) for n, w, b in members)
-            for key, members in rows
+            for key, members in record[0]["announced"]
         }

@@ -8,24 +8,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import struct
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from fedtier.errors import StorageError
+
+log = logging.getLogger(__name__)
 
 _MAGIC = b"FTR1"
 _HEADER = struct.Struct("<4sI")
 _DIGEST_BYTES = 32
 
 
-def write_durably(path: Path, data: bytes) -> None:
+def write_durably(path: Path, data: bytes, *, before: Path | None = None) -> None:
     """Replace a file so that after a power cut it holds the old bytes or the new, never a mix.
 
+    Args:
+        path: The file.
+        data: All it is to hold.
+        before: Where to keep the old file, if there is one. A power cut may then leave no file
+            at ``path``, but never without the old one at ``before``.
+
     Raises:
-        StorageError: If the disk does not take it; the old file is then untouched.
+        StorageError: If the disk does not take it. The old file is then untouched, unless it was
+            only the directory that could not be written back.
     """
     fresh = path.with_name(path.name + ".new")
     try:
@@ -34,14 +45,22 @@ def write_durably(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None and path.exists():
+            path.replace(before)
         fresh.replace(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(path.parent)
     except OSError as error:
+        with suppress(OSError):
+            fresh.unlink()  # what was written of it may be what fills the disk
         raise storage_error(path, "written", error) from error
+
+
+def _sync_directory(path: Path) -> None:
+    directory = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def storage_error(path: Path, verb: str, error: OSError) -> StorageError:
@@ -73,7 +92,8 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, bytes]] | None:
     """Read a record.
 
     Returns:
-        The document and the arrays, or None where there is no file or its bytes do not verify.
+        The document and the arrays, or None where there is no file or its bytes do not verify
+        (which is logged). What does verify was written by ``encode_record``, and is believed.
 
     Raises:
         StorageError: If the disk does not give it.
@@ -85,11 +105,11 @@ def read_record(path: Path) -> tuple[dict[str, Any], dict[str, bytes]] | None:
     except OSError as error:
         raise storage_error(path, "read", error) from error
     body, digest = data[:-_DIGEST_BYTES], data[-_DIGEST_BYTES:]
-    if len(data) < _HEADER.size + _DIGEST_BYTES or hashlib.sha256(body).digest() != digest:
+    whole = len(body) >= _HEADER.size and hashlib.sha256(body).digest() == digest
+    if not whole or not body.startswith(_MAGIC):
+        log.warning("damaged file passed over", extra={"file": str(path), "bytes": len(data)})
         return None
-    magic, text_bytes = _HEADER.unpack_from(body)
-    if magic != _MAGIC:
-        return None
+    _, text_bytes = _HEADER.unpack_from(body)
     content = json.loads(body[_HEADER.size : _HEADER.size + text_bytes])
     arrays, offset = {}, _HEADER.size + text_bytes
     for name, length in content["arrays"]:

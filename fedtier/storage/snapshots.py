@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedtier.errors import StorageError
 from fedtier.ids import RunId, hex64, parse_hex64
-from fedtier.storage.durable import encode_record, read_record, storage_error, write_durably
+from fedtier.storage.durable import encode_record, read_record, write_durably
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,17 +27,18 @@ class Snapshot:
 class Snapshots:
     """The newest snapshot and the one before it.
 
-    A snapshot that does not verify is passed over for the one before, and the epoch rises, so
-    that children who have seen later heads obey the earlier state.
+    A newest snapshot that is missing or does not verify is passed over for the one before, and
+    the epoch rises, so that children who have seen later heads obey the earlier state.
     """
 
     def __init__(self, directory: Path) -> None:
         """Use ``snapshot.record`` and ``snapshot.before.record`` in a directory."""
         self._newest = directory / "snapshot.record"
         self._before = directory / "snapshot.before.record"
+        self._newest_verifies: bool | None = None  # None = not looked at yet
 
     def write(self, snapshot: Snapshot) -> None:
-        """Make a snapshot durable; the one before stays.
+        """Make a snapshot durable; the one before stays, unless it is damaged.
 
         Raises:
             StorageError: If the disk does not take it.
@@ -47,12 +48,14 @@ class Snapshots:
             "rounds_done": snapshot.rounds_done, "finished": snapshot.finished,
             "plan": snapshot.plan, "artefact": snapshot.artefact, "model": snapshot.model,
         }  # fmt: skip
-        try:
-            if self._newest.exists():
-                self._newest.replace(self._before)
-        except OSError as error:
-            raise storage_error(self._newest, "moved", error) from error
-        write_durably(self._newest, encode_record(document, {"blob": snapshot.blob}))
+        if self._newest_verifies is None:
+            self._newest_verifies = read_record(self._newest) is not None
+        write_durably(
+            self._newest,
+            encode_record(document, {"blob": snapshot.blob}),
+            before=self._before if self._newest_verifies else None,
+        )
+        self._newest_verifies = True
 
     def read(self) -> Snapshot | None:
         """The newest snapshot that verifies, or None where there never was one.

@@ -1,5 +1,8 @@
 """Received updates awaiting the sum: one compressed file per child, ``<run>/<path>/<child>``.
 
+On disk: ``FTS1``, bytes of the blob (u32), SHA-256 of the rest, the rest: the blob as zlib wrote
+it. Little-endian. Nothing is decompressed that is not proved to be as it was written.
+
 Spool files need no fsync: until a later head the child's own outbox holds the same bytes, and a
 restart counts only what its digest proves whole.
 """
@@ -7,17 +10,21 @@ restart counts only what its digest proves whole.
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
+import struct
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from fedtier.errors import WireError
 from fedtier.ids import IterationPath, NodeId, RunId, hex64, is_node_id, parse_hex64
-from fedtier.limits import BLOB_BYTES_MAX
 from fedtier.storage.durable import storage_error
 
-_DIGEST_BYTES = 32
+log = logging.getLogger(__name__)
+
+_MAGIC = b"FTS1"
+_HEADER = struct.Struct("<4sI32s")
 
 
 class Spool:
@@ -26,6 +33,7 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         """Use a directory; it is made when the first update comes."""
         self._directory = directory
+        self._begun: dict[tuple[RunId, IterationPath], None] = {}  # by this process, in order
 
     def put(self, run: RunId, path: IterationPath, child: NodeId, blob: bytes) -> None:
         """Keep an update.
@@ -33,10 +41,15 @@ class Spool:
         Raises:
             StorageError: If the disk does not take it.
         """
-        place = self._place(run, path) / child
+        place = self._place(run, path, child)
+        self._begun[run, path] = None
+        packed = zlib.compress(blob, 1)
+        header = _HEADER.pack(_MAGIC, len(blob), hashlib.sha256(packed).digest())
         try:
             place.parent.mkdir(parents=True, exist_ok=True)
-            place.write_bytes(hashlib.sha256(blob).digest() + zlib.compress(blob, 1))
+            with place.open("wb") as file:
+                file.write(header)
+                file.write(packed)
         except OSError as error:
             raise storage_error(place, "written", error) from error
 
@@ -46,32 +59,43 @@ class Spool:
         Raises:
             StorageError: If the disk does not give it.
         """
-        place = self._place(run, path) / child
+        place = self._place(run, path, child)
         try:
             data = place.read_bytes()
         except FileNotFoundError:
             return None
         except OSError as error:
             raise storage_error(place, "read", error) from error
-        try:
-            blob = zlib.decompressobj().decompress(data[_DIGEST_BYTES:], BLOB_BYTES_MAX)
-        except zlib.error:
-            return None
-        return blob if hashlib.sha256(blob).digest() == data[:_DIGEST_BYTES] else None
+        blob = _unpacked(data)
+        if blob is None:
+            log.warning("damaged file passed over", extra={"file": str(place), "bytes": len(data)})
+        return blob
 
     def drop(self, run: RunId, path: IterationPath) -> None:
-        """Forget an iteration that is closed and durable."""
-        shutil.rmtree(self._place(run, path), ignore_errors=True)
+        """Forget an iteration that is closed and durable, and those begun before it."""
+        shutil.rmtree(self._cell(run, path), ignore_errors=True)
+        if (run, path) not in self._begun:
+            return
+        for begun in list(self._begun):
+            shutil.rmtree(self._cell(*begun), ignore_errors=True)
+            del self._begun[begun]
+            if begun == (run, path):
+                return
 
     def clear_but(self, run: RunId) -> None:
-        """Forget every other run's updates."""
+        """Forget every other run's updates, but for what was begun since the last ``drop``."""
+        kept = {hex64(run), *(hex64(begun) for begun, _ in list(self._begun))}
         if self._directory.is_dir():
             for entry in self._directory.iterdir():
-                if entry.name != hex64(run):
+                if entry.name not in kept:
                     shutil.rmtree(entry, ignore_errors=True)
 
     def found(self) -> Mapping[tuple[RunId, IterationPath], Mapping[NodeId, bytes]]:
-        """All whole updates, by run and path, then by child: what a restart begins with."""
+        """All whole updates, by run and path, then by child: what a restart begins with.
+
+        Raises:
+            StorageError: If the disk does not give one.
+        """
         result: dict[tuple[RunId, IterationPath], dict[NodeId, bytes]] = {}
         for place in self._files():
             try:
@@ -79,13 +103,34 @@ class Spool:
                 path = IterationPath.parse(place.parent.name)
             except WireError:
                 continue
-            blob = self.get(run, path, NodeId(place.name)) if is_node_id(place.name) else None
+            if not is_node_id(place.name):
+                continue
+            blob = self.get(run, path, NodeId(place.name))
             if blob is not None:
                 result.setdefault((run, path), {})[NodeId(place.name)] = blob
         return result
 
     def _files(self) -> Iterator[Path]:
-        return (place for place in self._directory.glob("*/*/*") if place.is_file())
+        return (place for place in sorted(self._directory.glob("*/*/*")) if place.is_file())
 
-    def _place(self, run: RunId, path: IterationPath) -> Path:
+    def _cell(self, run: RunId, path: IterationPath) -> Path:
         return self._directory / hex64(run) / str(path)
+
+    def _place(self, run: RunId, path: IterationPath, child: NodeId) -> Path:
+        assert is_node_id(child), f"{child!r} would be a path, not a name"
+        return self._cell(run, path) / child
+
+
+def _unpacked(data: bytes) -> bytes | None:
+    if len(data) < _HEADER.size:
+        return None
+    magic, blob_bytes, digest = _HEADER.unpack_from(data)
+    packed = data[_HEADER.size :]
+    if magic != _MAGIC or hashlib.sha256(packed).digest() != digest:
+        return None
+    stream = zlib.decompressobj()
+    try:
+        blob = stream.decompress(packed, blob_bytes + 1)  # 0 would mean without a bound
+    except zlib.error:
+        return None
+    return blob if stream.eof and len(blob) == blob_bytes else None
