@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from edge_agent.budget import check_batch
 from edge_agent.trainer_onnx import OnnxTrainer
 from edge_agent.worker import Device, Worker
 from fedtier import __version__
@@ -67,6 +68,7 @@ def _device(file: NodeFile, *, where: str) -> Device:
     assert section.artefact is not None, "an agent's node file names an artefact"
     assert data_section is not None, "an agent's node file describes its data"
     artefact = find_artefact(section.artefact)
+    check_batch(file.board, artefact, where=where)
     data = load_device(
         data_section.spec, artefact.manifest.preprocessing, node=file.id, where=f"{where} [data]"
     )
@@ -82,7 +84,8 @@ def _device(file: NodeFile, *, where: str) -> Device:
         node=file.id,
         weight=weight,
         artefact=artefact,
-        trainer=OnnxTrainer(artefact),
+        trainer=OnnxTrainer(artefact, threads=file.board.threads),
+        memory_budget_mib=file.board.memory_budget_mib,
         data=data,
         state_dir=Path(section.state_dir),
     )

@@ -20,9 +20,9 @@ class OnnxTrainer:
     times.
     """
 
-    def __init__(self, artefact: Artefact) -> None:
+    def __init__(self, artefact: Artefact, *, threads: int = 1) -> None:
         self._manifest = artefact.manifest
-        self._session = artefact.train_session()
+        self._session = artefact.train_session(threads=threads)
         self._augmentation = Augmentation.from_json(
             artefact.manifest.augmentation, where=artefact.manifest.name
         )

@@ -11,6 +11,7 @@ from typing import Literal
 
 import numpy as np
 
+from edge_agent.budget import over_budget
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import score
 from fedtier.artefact.schedule import Schedule
@@ -44,6 +45,7 @@ class Device:
     trainer: Trainer
     data: DeviceData
     state_dir: Path
+    memory_budget_mib: int | None = None
 
 
 class Worker:
@@ -88,6 +90,9 @@ class Worker:
         if stored is not None:
             return WorkDone(job=work.job, blob=stored)
         model, _, _ = decode_model(work.model)
+        excess = over_budget(self._device.memory_budget_mib)
+        if excess is not None:
+            return WorkFailed(job=work.job, reason=excess)
         try:
             if work.head.task == "evaluate":
                 blob = self._evaluated(work.head, model)

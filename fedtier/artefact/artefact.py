@@ -84,9 +84,9 @@ class Artefact:
         """The parameters a federation starts from, shape ``(d,)``; a fresh copy."""
         return np.frombuffer(self.files[INITIAL_FILE], "<f4").astype(np.float32)
 
-    def train_session(self) -> onnxruntime.InferenceSession:
-        """Open the training step: ``w, x, y, mu -> loss, w_next``."""
-        return make_session(self.files[TRAIN_FILE])
+    def train_session(self, *, threads: int = 1) -> onnxruntime.InferenceSession:
+        """Open the training step: ``w, x, y, mu -> loss, w_next``; bit-exact with one thread."""
+        return make_session(self.files[TRAIN_FILE], threads=threads)
 
     def evaluate_session(self) -> onnxruntime.InferenceSession:
         """Open the evaluation graph: ``w, x -> logits``."""

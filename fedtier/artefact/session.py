@@ -23,22 +23,23 @@ _REFUSALS = (
 )
 
 
-def make_session(model: bytes | Path) -> onnxruntime.InferenceSession:
+def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Open a graph with the options every node of a federation uses.
 
-    One thread and sequential execution fix the order of every sum. The optimisation level is
+    One thread, the default, and sequential execution fix the order of every sum. The optimisation level is
     pinned since other levels fuse differently and so round differently. The memory pattern is off
     because it costs a fifth of the peak and saves no time; the arena stays on because without it
     steps are a quarter slower.
 
     Args:
         model: A serialised graph, or the path of one whose external data lies beside it.
+        threads: More than one may be faster; the order of sums, and so the last bits, then differ.
 
     Raises:
         ConfigError: If onnxruntime refuses the graph.
     """
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED

@@ -116,6 +116,7 @@ def _board(federation: Federation, node_id: NodeId) -> dict[str, object]:
     table = load_board(board).board
     return {
         "threads": table.threads,
+        "batch_max": table.batch_max,
         "memory_budget_mib": table.memory_budget_mib,
         "nice": table.nice,
     }

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol
 
 from fedtier.core.effects import Effect, Note, Send, Side, Stop
 from fedtier.core.events import Connected, Disconnected, Event, Received, Tick
@@ -25,7 +25,7 @@ from fedtier.limits import CONNECT_WARN_S
 from fedtier.runtime.repeats import Repeats
 from fedtier.transport.base import Transport
 from fedtier.wire.packets import decode_packet, encode_packet
-from fedtier.wire.topics import ALL, Topic
+from fedtier.wire.topics import Topic
 
 log = logging.getLogger(__name__)
 
@@ -141,6 +141,7 @@ class Driver:
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
         self._repeats = Repeats()
         self._waiting_since_s: dict[Side, float] = {}
+        self._reached: set[Side] = set()  # sides that were connected once
         self._warned: set[Side] = set()
         self._takeovers: list[float] = []
         self._exit: _Ended | None = None
@@ -149,7 +150,11 @@ class Driver:
     # For the role's performer
 
     def work(self, task: Callable[[], Event | None]) -> None:
-        """Do something long on the worker thread; its event comes back into the loop."""
+        """Do something long on the worker thread; its event comes back into the loop.
+
+        What the task raises ends the loop and comes out of ``run``: a task whose failure is no
+        reason to stop catches it itself.
+        """
         self._worker.submit(task).add_done_callback(self._mailbox.put)
 
     def stop(self, exit_code: int = EXIT_DONE, reason: str = "") -> None:
@@ -170,13 +175,16 @@ class Driver:
 
         Returns:
             The exit code.
+
+        Raises:
+            FedtierError: What ``perform`` or the work met, after all is closed; anything else is a
+                bug.
         """
-        self._catch_signals()
-        now_s = time.monotonic()
-        for side, connection in self._connections.items():
-            self._waiting_since_s[side] = now_s
-            connection.transport.start()
+        handlers = self._catch_signals()
         try:
+            for side, connection in self._connections.items():
+                self._waiting_since_s[side] = time.monotonic()
+                connection.transport.start()
             while self._exit is None:
                 item = self._mailbox.get(self._patience_s())
                 event = Tick() if item is None else self._event(item)
@@ -192,9 +200,18 @@ class Driver:
             self._worker.shutdown(wait=True, cancel_futures=True)
             for side, connection in self._connections.items():
                 connection.transport.close(farewell=farewells.get(side))
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+        self._check_last_work()
         if self._exit.reason:
             log.error("stopped", extra={"reason": self._exit.reason})
         return self._exit.exit_code
+
+    def _check_last_work(self) -> None:
+        """Let no error of the work be lost because the loop had already ended."""
+        while (item := self._mailbox.get(0)) is not None:
+            if isinstance(item, Future) and not item.cancelled():
+                item.result()
 
     def _patience_s(self) -> float | None:
         """How long to wait: until the machine's timer, or the next look at a connection."""
@@ -217,6 +234,7 @@ class Driver:
                 return item.result()  # an error of the work is the process's own
             case Connected():
                 log.info("connected", extra={"side": item.side, "broker": self._where(item.side)})
+                self._reached.add(item.side)
                 self._waiting_since_s.pop(item.side, None)
                 self._warned.discard(item.side)
                 return item
@@ -250,7 +268,7 @@ class Driver:
             topic = Topic.parse(arrived.topic)
             if (topic.federation, topic.cell) != (self._federation, connection.cell):
                 raise WireError(f"topic {arrived.topic!r} is of another cell")
-            if not arrived.payload and topic.node != ALL:
+            if not arrived.payload:
                 return None  # a retained message was cleared
             message = decode_packet(topic, arrived.payload)
         except WireError as error:
@@ -295,20 +313,25 @@ class Driver:
             if waited_s >= CONNECT_WARN_S and side not in self._warned:
                 self._warned.add(side)
                 log.warning("broker unreachable", extra={"broker": connection.where, "side": side})
-            if connection.give_up_s is not None and waited_s >= connection.give_up_s:
+            patience_s = None if side in self._reached else connection.give_up_s
+            if patience_s is not None and waited_s >= patience_s:
                 self.stop(
                     EXIT_UNREACHABLE,
-                    f"no broker answers at {connection.where} for {connection.give_up_s:.0f} s. "
+                    f"no broker answers at {connection.where} for {patience_s:.0f} s. "
                     "Start it, or correct the url in this node's file.",
                 )
 
-    def _catch_signals(self) -> None:
+    def _catch_signals(self) -> dict[signal.Signals, Any]:
+        """Turn SIGTERM and SIGINT into the end of the loop; returns what handled them before."""
+
         def interrupted(number: int, frame: FrameType | None) -> None:
             del frame
             code = EXIT_DONE if number == signal.SIGTERM else _EXIT_INTERRUPTED
             self.cancelled.set()
             self._mailbox.put(_Ended(code, ""))
 
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, interrupted)
-            signal.signal(signal.SIGINT, interrupted)
+        if threading.current_thread() is not threading.main_thread():
+            return {}
+        return {
+            number: signal.signal(number, interrupted) for number in (signal.SIGTERM, signal.SIGINT)
+        }

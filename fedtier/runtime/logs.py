@@ -1,4 +1,8 @@
-"""One line per event, for people and for grep: time, level, event, then key=value."""
+"""One line per event, for people and for grep: time, level, event, then key=value.
+
+A value that is more than one plain word is written as Python would, so that neither a line break
+nor a space of another node's making can look like a second event or a second field.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +25,15 @@ class KeyValueFormatter(logging.Formatter):
         line = super().format(record)
         if not own:
             return line
-        first, newline, rest = line.partition("\n")
+        first, newline, rest = line.partition("\n")  # of a traceback
         pairs = " ".join(f"{key}={_shown(value)}" for key, value in own.items())
         return f"{first}  {pairs}{newline}{rest}"
 
 
 def _shown(value: object) -> str:
     text = str(value)
-    return repr(text) if " " in text or not text else text
+    plain = text.isprintable() and not set(text) & set(" \"'=\\")
+    return text if plain and text else ascii(text)
 
 
 def set_up(*, level: int = logging.INFO, file: Path | None = None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from fedtier.core.figures import Figures
 from fedtier.draws import draw_key
 from fedtier.errors import TrainingError, UpdateError
@@ -32,7 +34,8 @@ def delta_update(
     """
     spec = head.plan.codecs[head.tier - 1]
     codec = make_codec(spec.name, dict(spec.parameters), where="plan")
-    delta = end - start
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
+        delta = end - start
     if not in_range(delta, head.plan.range_bits):
         raise TrainingError(
             f"diverged: a coordinate of the delta is beyond 2^{head.plan.range_bits}"
@@ -42,9 +45,10 @@ def delta_update(
     )
     try:
         encoded = codec.encode(delta, key)
+        decoded = codec.decode(encoded.sections, delta.size)
     except UpdateError as error:
         raise TrainingError(f"diverged: {error}") from error
-    if not in_range(codec.decode(encoded.sections, delta.size), head.plan.range_bits):
+    if not in_range(decoded, head.plan.range_bits):
         raise TrainingError(f"diverged: a quantized coordinate is beyond 2^{head.plan.range_bits}")
     manifest = UpdateManifest(
         run=head.run, path=head.path, node=node, task=head.task, base=head.model,

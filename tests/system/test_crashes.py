@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 import pytest
-from testbed import Testbed, wait_until
+from testbed import Testbed
 
 # Enough rounds that nobody is through before the test strikes; what counts is asserted each time.
 LONG = {"rounds": 8, "tau": (8, 2)}
@@ -14,7 +14,7 @@ LONG = {"rounds": 8, "tau": (8, 2)}
 def _start(bed: Testbed) -> None:
     bed.start_fleet()
     bed.start_cloud("--out", bed.directory / "out")
-    wait_until(lambda: len(bed.rows(bed.directory / "out")) >= 2, f"two rounds\n{bed.logs()}")
+    bed.wait_until(lambda: len(bed.rows(bed.directory / "out")) >= 2, "two rounds have closed")
 
 
 def _finish(bed: Testbed) -> str:
@@ -38,17 +38,14 @@ def test_a_gateway_killed_with_an_update_in_its_spool_asks_for_no_second_one(tes
     bed = testbed(**LONG)
     bed.start_fleet()
     spool = bed.directory / "state" / "west" / "spool"
-    bed.nodes["w-1"].signal(signal.SIGSTOP)  # so that the iteration stays open
-    bed.nodes["w-1"].kill()
-    bed.start("w-1")
     bed.start_cloud("--out", bed.directory / "out")
-    wait_until(lambda: len(bed.rows(bed.directory / "out")) >= 1, "a round")
-    bed.nodes["w-1"].signal(signal.SIGSTOP)
-    wait_until(lambda: list(spool.glob("*/*/w-0")), "the update of w-0 in the spool")
+    bed.wait_until(lambda: bed.rows(bed.directory / "out"), "a round has closed")
+    bed.nodes["w-1"].signal(signal.SIGSTOP)  # so that the iteration stays open
+    bed.wait_until(lambda: list(spool.glob("*/*/w-0")), "the update of w-0 in the spool")
     bed.nodes["west"].kill()
     kept = {path: path.read_bytes() for path in spool.glob("*/*/w-0")}
     bed.start("west")
-    wait_until(lambda: bed.nodes["west"].log.count("connected ") >= 4, "west is back on both sides")
+    bed.wait_until(lambda: bed.nodes["west"].log.count("connected ") >= 4, "west is back on both sides")
     assert {path: path.read_bytes() for path in kept} == kept
     bed.nodes["w-1"].signal(signal.SIGCONT)
     assert _finish(bed) == digest_alone(**LONG)
@@ -79,7 +76,7 @@ def test_every_node_killed_at_once_goes_on_where_it_was(testbed, digest_alone):
 def test_standing_nodes_leave_when_they_are_told_to(testbed, number, code):
     bed = testbed()
     bed.start("w-0", "west")
-    wait_until(
+    bed.wait_until(
         lambda: all(" connected " in node.log for node in bed.nodes.values()), "both are connected"
     )
     for node in bed.nodes.values():

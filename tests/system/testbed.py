@@ -32,6 +32,7 @@ REPOSITORY = Path(__file__).parents[2]
 LAUNCH = REPOSITORY / "fedtier" / "broker" / "launch.py"
 DEADLINE_S = 90.0  # what takes two seconds here may take a minute on a small loaded board
 CLASSES = 7
+DIMENSION = 24_807
 EXAMPLES = 48
 
 
@@ -331,6 +332,18 @@ class Testbed:
         text = path.read_text(encoding="utf-8") if path.exists() else ""
         return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
 
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait for something that takes all nodes but the cloud alive."""
+
+        def looked() -> bool:
+            return bool(condition() or self._dead())
+
+        try:
+            wait_until(looked, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.logs()}") from None
+        assert not self._dead(), f"{self._dead()} ended, waiting until {what}\n{self.logs()}"
+
     def _dead(self) -> list[str]:
         cloud = self.topology.cloud
         return [n for n, p in self.nodes.items() if n != cloud and not p.running]
@@ -340,16 +353,6 @@ class Testbed:
             f"--- {node}\n" + "\n".join(program.log.splitlines()[-8:])
             for node, program in self.nodes.items()
         )
-
-
-class _Logs:
-    """The logs as they are when a message is printed, not when it is written."""
-
-    def __init__(self, bed: Testbed) -> None:
-        self._bed = bed
-
-    def __str__(self) -> str:
-        return self._bed.logs()
 
 
 def is_gone(pid: int) -> bool:

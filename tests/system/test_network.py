@@ -1,0 +1,161 @@
+"""What a run does to the network, and a bad network to a run."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from counting_proxy import CountingProxy
+from testbed import IDENTITY, REPOSITORY, Testbed, wait_until, write_examples
+
+from fedtier.wire.topics import ROOT
+
+SYS = "$SYS/broker"
+STAR = {"tree": {"cloud": ["a", "b", "c"]}, "links": [{"codec": "qsgd", "levels": 7}], "tau": (2,)}
+
+
+def _sys_value(inbox: object, name: str) -> int:
+    values = inbox.payloads(f"{SYS}/{name}")
+    return int(values[-1]) if values else -1
+
+
+def test_bytes_of_the_report_are_those_on_the_wire_and_in_the_brokers_own_count(testbed, connect):
+    bed = testbed(**STAR, rounds=10, sys_interval_s=1)
+    port = bed.brokers["cloud"].port
+    with CountingProxy(port) as children, CountingProxy(port) as parent:
+        for node in bed.topology:  # the same broker, by another door
+            file = bed.file(node.id)
+            door = parent if node.is_cloud else children
+            text = file.read_text(encoding="utf-8")
+            file.write_text(text.replace(bed.urls["cloud"], door.url), encoding="utf-8")
+        bed.start_fleet()
+        link = bed.run()["links"][0]
+        # The report is closed with the last updates; what follows them is not in it.
+        assert link["bytes_up"] == pytest.approx(children.bytes_up, rel=0.02)
+        assert link["bytes_down"] == pytest.approx(children.bytes_down, rel=0.02)
+        _, inbox = connect(
+            f"mqtt://127.0.0.1:{port}", "reader", f"{SYS}/bytes/received", f"{SYS}/bytes/sent"
+        )
+        up = children.bytes_up + parent.bytes_up
+        down = children.bytes_down + parent.bytes_down
+        wait_until(
+            lambda: _sys_value(inbox, "bytes/received") == pytest.approx(up, rel=0.02)
+            and _sys_value(inbox, "bytes/sent") == pytest.approx(down, rel=0.02),
+            f"the broker counts {up} bytes received and {down} sent",
+        )
+        for program in bed.nodes.values():
+            program.kill()
+
+
+def test_messages_that_a_broker_drops_in_silence_are_sent_again(testbed, connect, digest_alone):
+    # 25 parts at once, and room for 4 in flight and 6 waiting: the broker acknowledges all of them
+    # to the sender and throws the rest away.
+    wanted = {**STAR, "links": [IDENTITY], "tau": (1,), "rounds": 1}
+    bed = testbed(
+        **wanted, part_bytes=4096, sys_interval_s=1,
+        options={"max_queued_messages": 6, "max_queued_bytes": 0},
+    )  # fmt: skip
+    bed.start_fleet()
+    assert bed.run()["model_digest"] == digest_alone(**wanted)
+    dropped = "publish/messages/dropped"
+    _, inbox = connect(bed.urls["cloud"], "reader", f"{SYS}/{dropped}")
+    wait_until(lambda: _sys_value(inbox, dropped) > 20, "the broker says how many it dropped")
+    for node, program in bed.nodes.items():
+        if node != "cloud":
+            assert program.log.count("disconnected") == 0, program.log
+
+
+def test_a_stranger_who_publishes_garbage_everywhere_changes_nothing(
+    testbed, connect, digest_alone
+):
+    wanted = {"rounds": 6, "tau": (8, 2)}
+    bed = testbed(**wanted)
+    bed.start_fleet()
+    seen: list[tuple[str, bytes]] = []
+    strangers = []
+    for parent, url in bed.urls.items():
+        transport, inbox = connect(url, "stranger", f"{ROOT}/#", qos=0)
+        strangers.append((parent, transport, inbox))
+    bed.start_cloud("--out", bed.directory / "out")
+    sent = 0
+    while bed.nodes["cloud"].running and sent < 3000:
+        for parent, transport, inbox in strangers:
+            messages = list(inbox.messages[-20:])
+            topics = {topic for topic, _, _ in messages} or {f"{ROOT}/small/{parent}/all/head"}
+            for topic in sorted(topics):
+                transport.publish(topic, secrets.token_bytes(40), qos=0, retain=False)
+                sent += 1
+            for topic, payload, _ in messages:
+                seen.append((topic, payload))
+                transport.publish(topic, payload[: len(payload) // 2], qos=0, retain=False)
+                foreign = topic.replace("/w-0/", "/nobody/").replace("/west/", "/nobody/")
+                if foreign != topic:
+                    transport.publish(foreign, payload, qos=0, retain=False)
+                sent += 2
+            wait_until(lambda t=transport: t.queued_bytes == 0, "the garbage is out")
+    assert sent > 300
+    assert any("/update/" in topic for topic, _ in seen)
+    assert bed.finished(bed.directory / "out")["model_digest"] == digest_alone(**wanted)
+    for node, program in bed.nodes.items():
+        lines = program.log.splitlines()
+        # Each kind of garbage is told at its 1st, 10th and 100th time.
+        assert len(lines) < 400, f"{node} wrote {len(lines)} lines"
+    assert "garbage" in bed.nodes["west"].log
+
+
+@pytest.fixture(scope="session")
+def big_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1.6 million parameters, 6.4 MB."""
+    pytest.importorskip("torch", reason="this test needs the extra: pip install -e '.[torch]'")
+    out = tmp_path_factory.mktemp("big")
+    place = tmp_path_factory.mktemp("module")
+    shutil.copyfile(Path(__file__).with_name("big_net.py"), place / "big_net.py")
+    subprocess.run(
+        [sys.executable, "-m", "cloud.compiler", "big_net:BigNet", "--out", str(out)],
+        env={"PYTHONPATH": f"{place}:{REPOSITORY}", "PATH": ""}, cwd=REPOSITORY, check=True,
+        stdout=subprocess.DEVNULL, timeout=200,
+    )  # fmt: skip
+    return out
+
+
+def test_a_model_of_six_megabytes_goes_through_brokers_that_take_128_kib(
+    big_artefact, mosquitto_binary, tmp_path, write_wide_federation
+):
+    file = write_wide_federation(big_artefact)
+    with Testbed(tmp_path, file, options={"max_packet_size": 128 * 1024}) as bed:
+        bed.start_brokers()
+        bed.start_fleet()
+        report = bed.run()
+        from reference import train_in_one_process
+
+        assert report["model_digest"] == train_in_one_process(file.read_text(encoding="utf-8"))
+    dimension = 1_600_000
+    assert [link["bytes_up"] > 4 * dimension for link in report["links"]] == [True, False, True]
+    assert all(link["lost"] == link["late"] == 0 for link in report["links"])
+
+
+@pytest.fixture
+def write_wide_federation(tmp_path: Path) -> Callable[[Path], Path]:
+    def write(artefact: Path) -> Path:
+        from testbed import Wanted
+
+        for device in ("a", "b", "held-out"):
+            write_examples(tmp_path / "data", device, shape=(64,))
+        wanted = Wanted(
+            tree={"cloud": ["region"], "region": ["home"], "home": ["a", "b"]},
+            links=[IDENTITY, {"codec": "qsgd", "levels": 7, "bucket": 128}, IDENTITY],
+            tau=(1, 1, 1), rounds=1, part_bytes=120 * 1024,
+        )  # fmt: skip
+        file = tmp_path / "federation.toml"
+        file.write_text(
+            wanted.text(artefact=str(artefact), data=tmp_path / "data"), encoding="utf-8"
+        )
+        return file
+
+    return write
