@@ -26,10 +26,10 @@ _REFUSALS = (
 def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Open a graph with the options every node of a federation uses.
 
-    One thread, the default, and sequential execution fix the order of every sum. The optimisation level is
-    pinned since other levels fuse differently and so round differently. The memory pattern is off
-    because it costs a fifth of the peak and saves no time; the arena stays on because without it
-    steps are a quarter slower.
+    One thread, the default, and sequential execution fix the order of every sum. The optimisation
+    level is pinned since other levels fuse differently and so round differently. The memory
+    pattern is off because it costs a fifth of the peak and saves no time; the arena stays on
+    because without it steps are a quarter slower.
 
     Args:
         model: A serialised graph, or the path of one whose external data lies beside it.
