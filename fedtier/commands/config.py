@@ -45,6 +45,31 @@ def show(file: File) -> None:
 
 
 @app.command()
+def nodes(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A federation file with every broker's address.")
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Directory for the files, one per node.")],
+    state_dir: Annotated[
+        Path, typer.Option(help="Where nodes will keep their state, on their own machines.")
+    ] = Path("/var/lib/fedtier"),
+) -> None:
+    """Write the node file of every node of a federation, to copy to its machine."""
+    from fedtier.config.federation import load_federation
+    from fedtier.config.render import render_node_files
+    from fedtier.storage.durable import write_durably
+
+    federation = load_federation(file)
+    texts = render_node_files(
+        federation, directory=state_dir, federation_file=file.absolute(), broker_kind="url"
+    )
+    for node, text in texts.items():
+        write_durably(out / f"{node}.toml", text.encode())
+    typer.echo(f"{out}: {len(texts)} node files")
+
+
+@app.command()
 def schema(
     kind: Annotated[Kind, typer.Argument(help="Which kind of file.")] = Kind.FEDERATION,
     *,

@@ -320,8 +320,7 @@ class Testbed:
     def finished(self, out: Path) -> dict[str, Any]:
         """Wait for the cloud's end; the report."""
         cloud = self.nodes[self.topology.cloud]
-        wait_until(lambda: not cloud.running or self._dead(), f"the run ends\n{_Logs(self)}")
-        assert not self._dead(), f"{self._dead()} ended\n{_Logs(self)}"
+        self.wait_until(lambda: not cloud.running, "the run ends")
         assert cloud.exit_code() == 0, cloud.log
         report: dict[str, Any] = json.loads((out / "report.json").read_bytes())
         return report
