@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[1]
+PRODUCT = ("fedtier", "edge_agent", "gateway", "cloud", "firmware_configs", "pyproject.toml")
 PACKAGES = ("numpy", "onnxruntime", "paho-mqtt", "typer", "rich", "safetensors", "iotcore")
 
 T = TypeVar("T")
@@ -61,16 +62,17 @@ class Gate:
 
 
 def run(command: Sequence[str], *, environment: Mapping[str, str] = {}) -> Usage:
-    """Run a command in the project's directory to its end.
+    """Run a command in the project's directory to its end, with Python's bytecode cached.
 
     Raises:
         RuntimeError: If it fails; with the end of what it wrote.
     """
+    inherited = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     began_s = time.monotonic()
     with subprocess.Popen(
         command,
         cwd=ROOT,
-        env={**os.environ, **environment},
+        env={**inherited, **environment},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -219,10 +221,10 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> dict[str, Any]:
-    """What was measured: the commit, and whether files differed from it."""
+    """What was measured: the commit, and whether files of the product differed from it."""
     try:
         head = _git("rev-parse", "HEAD").strip()
-        changed = bool(_git("status", "--porcelain", "--untracked-files=no").strip())
+        changed = bool(_git("status", "--porcelain", "--", *PRODUCT).strip())
     except (OSError, subprocess.CalledProcessError):
         return {"id": None, "changed": None}
     return {"id": head, "changed": changed}

@@ -31,6 +31,7 @@ from fedtier.artefact.trainers import load_trainer
 from fedtier.config.federation import Federation
 from fedtier.data.examples import Examples
 from fedtier.data.load import load_device, load_held_out
+from fedtier.demo.reference import Task, accuracy_of
 from fedtier.draws import draw_key
 from fedtier.ids import IterationPath, NodeId
 from fedtier.model.exact_sum import ExactSum
@@ -93,9 +94,7 @@ class Tree:
         cell = topology.cell(parent)
         codec = self.codecs[cell.link - 1]
         weights = {child: len(topology.devices_beneath(child)) for child in cell.children}
-        total = ExactSum(
-            model.size, total_weight=sum(weights.values()), range_bits=plan.range_bits
-        )
+        total = ExactSum(model.size, total_weight=sum(weights.values()), range_bits=plan.range_bits)
         for child, weight in weights.items():
             end = self._run(child, model, path, first_step=first_step)
             key = draw_key(
@@ -135,27 +134,30 @@ class Tree:
         return trained.model
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class HeldOut:
     """The cloud's own measure of a model."""
 
-    federation: Federation
+    def __init__(self, federation: Federation) -> None:
+        """Load the held-out data once.
+
+        Raises:
+            ConfigError: If the data are not there.
+        """
+        assert federation.evaluation is not None, "the file names no data to evaluate on"
+        artefact = find_artefact(federation.artefact)
+        preprocessing = artefact.manifest.preprocessing
+        self._session = artefact.evaluate_session()
+        self._groups = load_held_out(
+            federation.evaluation, preprocessing, where=federation.where
+        ).groups
 
     def scores(self, model: Vector) -> dict[str, Score]:
         """The score of every held-out group, by name.
 
         Raises:
-            ConfigError: If the data are not there.
             TrainingError: If the model has diverged.
         """
-        evaluation = self.federation.evaluation
-        assert evaluation is not None, "the federation file names no data to evaluate on"
-        artefact = find_artefact(self.federation.artefact)
-        session = artefact.evaluate_session()
-        groups = load_held_out(
-            evaluation, artefact.manifest.preprocessing, where=self.federation.where
-        ).groups
-        return {name: score(session, model, examples) for name, examples in groups}
+        return {name: score(self._session, model, group) for name, group in self._groups}
 
 
 def total(scores: Mapping[str, Score]) -> Score:
@@ -165,12 +167,12 @@ def total(scores: Mapping[str, Score]) -> Score:
 
 def train(federation: Federation, *, every_round: bool = False) -> dict[str, Any]:
     """Train and score; the document of ``results``."""
-    tree, measure = Tree.load(federation), HeldOut(federation=federation)
+    tree, measure = Tree.load(federation), HeldOut(federation)
     model = find_artefact(federation.artefact).initial()
     for number, after in enumerate(tree.rounds(), start=1):
         model = after
         if every_round:
-            progress(f"round {number:3d}  {total(measure.scores(model)).accuracy:.4f}")
+            progress(_line(number, measure.scores(model)))
     scores = measure.scores(model)
     layout = find_artefact(federation.artefact).layout
     return {
@@ -188,6 +190,19 @@ def train(federation: Federation, *, every_round: bool = False) -> dict[str, Any
     }  # fmt: skip
 
 
+def train_together(federation: Federation) -> dict[str, Any]:
+    """As many local steps, each averaged over all devices at once; the document of ``results``."""
+    plan = federation.plan
+    task = Task(
+        federation=federation,
+        devices=federation.topology.devices(),
+        mu=plan.schedule.mu,
+        steps=plan.rounds * math.prod(plan.tau),
+        seed=plan.seed,
+    )
+    return {"accuracy": accuracy_of(task)}
+
+
 def main() -> int:
     """Train as the options say."""
     parser = arguments_of(__doc__)
@@ -198,6 +213,9 @@ def main() -> int:
     parser.add_argument("--mu", type=float)
     parser.add_argument("--link", action="append", type=_link, help="once for each link")
     parser.add_argument("--tune", action="store_true", help="train on 1 to 6, score on 7 and 8")
+    parser.add_argument(
+        "--synchronous", action="store_true", help="plain synchronous SGD in place of the tree"
+    )
     parser.add_argument("--quiet", action="store_true", help="no score after each round")
     chosen = parser.parse_args()
     record = Record("one_process", chosen)
@@ -209,9 +227,17 @@ def main() -> int:
     if chosen.link is not None:
         document = {**document, "link": chosen.link}
     if chosen.tune:
-        document = with_people(document, **TUNING)  # type: ignore[arg-type]
+        document = with_people(document, **TUNING)
     federation = federation_of(document, where=chosen.federation.name)
+    if chosen.synchronous:
+        return record.close(train_together(federation), complete=False)
     return record.close(train(federation, every_round=not chosen.quiet), complete=False)
+
+
+def _line(number: int, scores: Mapping[str, Score]) -> str:
+    groups = "  ".join(f"{name} {each.accuracy:.3f}" for name, each in scores.items())
+    whole = total(scores)
+    return f"round {number:3d}  {whole.accuracy:.4f}  loss {whole.loss:.3f}  {groups}"
 
 
 def _link(text: str) -> dict[str, Any]:

@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+# As in a federation file; that module is not imported for help's sake.
+ROUNDS_MAX = 1_000_000
+SEED_MAX = 2**63 - 1
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
@@ -24,10 +28,12 @@ def run(
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory, if not the node file's.")] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds, if not those of the federation file.")
+        int | None,
+        typer.Option(min=1, max=ROUNDS_MAX, help="Rounds, if not those of the federation file."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed, if not that of the federation file.")
+        int | None,
+        typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
     ] = None,
 ) -> None:
     """Run one training of the federation in the foreground, and write its run directory."""

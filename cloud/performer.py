@@ -73,6 +73,7 @@ class Performer:
         self._devices = devices
         self._spool = SpoolFiles(places.state_dir / "spool")
         self._snapshots = Snapshots(places.state_dir)
+        self.finished = False  # whether the run directory is complete
         self._began_s = time.monotonic()
         self._metrics = places.run_dir / "metrics.jsonl"
         self._seconds_before = self._last_seconds()
@@ -158,6 +159,7 @@ class Performer:
         )
         write_run_directory(self._run_dir, result)
         self._snapshot(self._course.plan.rounds, digest, blob, finished=True)
+        self.finished = True
         log.info("run finished", extra={"report": str(self._run_dir / "report.json")})
         self._driver.stop()
         return None

@@ -17,13 +17,14 @@ from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile, load_node_file
 from fedtier.core.root import Course, RootMachine
 from fedtier.data.load import load_held_out
-from fedtier.errors import ConfigError
+from fedtier.errors import EXIT_DONE, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.limits import CONNECT_GIVE_UP_S
 from fedtier.model.layout import model_digest
 from fedtier.runtime import logs
 from fedtier.runtime.assembly import connection_down, farewells, fresh_nonce, step_back
 from fedtier.runtime.driver import Driver, Mailbox
+from fedtier.storage.durable import storage_error
 from fedtier.storage.snapshots import Snapshots
 from fedtier.storage.spool import Spool
 from fedtier.wire.fields import to_json
@@ -31,6 +32,8 @@ from fedtier.wire.manifest import encode_model
 from fedtier.wire.messages import Plan
 
 log = logging.getLogger(__name__)
+
+EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells report it
 
 
 def main(
@@ -52,7 +55,7 @@ def main(
         seed: In place of the federation file's.
 
     Returns:
-        The process's exit code.
+        The process's exit code: 0 only when the run is finished.
 
     Raises:
         FedtierError: What the operator must know; the command line prints it.
@@ -100,7 +103,11 @@ def main(
             driver=driver,
             devices=len(described.topology.devices()),
         )
-        return driver.run(performer.perform, farewells(file, nonce))
+        code = driver.run(performer.perform, farewells(file, nonce))
+        if code == EXIT_DONE and not performer.finished:  # stopped by SIGTERM: that is not done
+            log.warning("run interrupted", extra={"go_on": "start the cloud again as before"})
+            return EXIT_TERMINATED
+        return code
 
 
 def _check_same_tree(file: NodeFile, federation: Federation) -> None:
@@ -153,7 +160,10 @@ def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
         raise ConfigError(
             f"{places.run_dir} already holds a run. Choose another directory with --out."
         )
-    places.run_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        places.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(places.run_dir, "made", error) from error
     initial = artefact.initial()
     digest = model_digest(layout.digest, initial)
     run = RunId(secrets.randbits(64))

@@ -8,6 +8,10 @@ from typing import Annotated
 
 import typer
 
+# As in a federation file; that module is not imported for help's sake.
+ROUNDS_MAX = 1_000_000
+SEED_MAX = 2**63 - 1
+
 app = typer.Typer(add_completion=False)
 
 
@@ -25,10 +29,12 @@ def demo(
         Path | None, typer.Option(help="Directory for the run; a new one by default.")
     ] = None,
     rounds: Annotated[
-        int | None, typer.Option(min=1, help="Rounds, if not those of the federation file.")
+        int | None,
+        typer.Option(min=1, max=ROUNDS_MAX, help="Rounds, if not those of the federation file."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed, if not that of the federation file.")
+        int | None,
+        typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
     ] = None,
     broker: Annotated[
         Broker | None,

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
 from fedtier.core.cell import Cell, CellEffect, Collected, Looked
-from fedtier.core.child import Assigned, ChildLink
-from fedtier.core.device import hear_parent, unknown_codec
+from fedtier.core.child import Assigned, ChildLink, LinkEffect
+from fedtier.core.device import hear_parent
 from fedtier.core.effects import Aggregate, Answer, Effect, Job, Keep, Note, Preempt, Remember
 from fedtier.core.events import (
     Aggregated,
@@ -26,14 +26,18 @@ from fedtier.core.events import (
     WorkFailed,
 )
 from fedtier.core.figures import Figures
+from fedtier.core.refusal import refusal
 from fedtier.core.roster import digest_of_members
+from fedtier.errors import ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
-from fedtier.wire.messages import Ack, Beacon, Head, Member, Presence, Want
+from fedtier.model.exact_sum import fixed_point_exponent
+from fedtier.wire.messages import WEIGHT_MAX, Ack, Beacon, Head, Member, Presence, Want
 from fedtier.wire.parts import Part
 from fedtier.wire.topics import ALL
 
 GatewayState = Literal["idle", "waiting", "collecting", "closing", "answering"]
-"""waiting: a job is held until the cell has looked for a second parent."""
+"""waiting: a job is held until the cell has looked for a second parent. closing: an iteration is
+summed. answering: the update for the parent is made."""
 
 Spooled = Mapping[tuple[RunId, IterationPath], Mapping[NodeId, bytes]]
 """What a restart found in the spool: the updates of an iteration, by child."""
@@ -49,7 +53,7 @@ class Resume:
     done: int  # iterations closed for it
     came: bool  # whether any member came in any of them
     model: str  # digest of the model after the last of them
-    blob: bytes
+    blob: bytes = field(repr=False)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,9 +64,9 @@ class _Assignment:
     repeats: int
     done: int
     came: bool
-    start: bytes  # the blob of the model from above
+    start: bytes = field(repr=False)  # the blob of the model from above
     model: str
-    blob: bytes
+    blob: bytes = field(repr=False)
     figures: Figures
 
 
@@ -106,20 +110,19 @@ class TierAggregator:
         self._announced = dict(announced or {})
         self._resume = resume
         self._spooled = dict(spooled or {})
-        self._looked = False
-        self._waiting: Assigned | None = None
+        self._waiting: Assigned | Keep | None = None
         self._work: _Assignment | None = None
         self._answering = False
 
     @property
     def state(self) -> GatewayState:
         """What the gateway is doing."""
-        if self._waiting is not None:
+        if isinstance(self._waiting, Assigned):
             return "waiting"
-        if self._answering:
-            return "answering"
         if self._work is None:
             return "idle"
+        if self._answering:
+            return "answering"
         return "collecting" if self.cell.state == "collecting" else "closing"
 
     @property
@@ -148,13 +151,8 @@ class TierAggregator:
                 return [*self._from_cell(items, now_s), *self._announce(now_s)]
             case Aggregated():
                 return self._aggregated(event, now_s)
-            case WorkDone():
-                self._answering = False
-                return self._from_link(self.link.answer(event.job, event.blob, now_s), now_s)
-            case WorkFailed():
-                self._answering = False
-                self._work = None
-                return self._from_link(self.link.abstain(event.job, event.reason, now_s), now_s)
+            case WorkDone() | WorkFailed():
+                return self._answer_made(event, now_s)
             case Tick():
                 below = self._from_cell(self.cell.tick(now_s), now_s)
                 return [*below, *self._from_link(self.link.tick(now_s), now_s)]
@@ -163,54 +161,76 @@ class TierAggregator:
 
     # From above
 
-    def _from_link(self, items: list[Effect | Assigned], now_s: float) -> list[Effect]:
+    def _from_link(self, items: list[LinkEffect], now_s: float) -> list[Effect]:
         effects: list[Effect] = []
         for item in items:
             match item:
                 case Assigned():
-                    effects += self._assigned(item, now_s)
+                    effects += self._take_up(item, now_s)
+                case Keep():
+                    effects += [item, *self._take_up(item, now_s)]
                 case Preempt():
-                    self._work = self._waiting = None
-                    self._answering = False
+                    self._waiting = None
+                    self._set_aside()
                     effects += [item, *self._from_cell(self.cell.pause(now_s), now_s)]
-                case Keep(head=head, model=model):
-                    finished = replace(head, path=head.path.child(0), tier=self._tier, members=())
-                    self._work = None
-                    effects += [
-                        item,
-                        *self._from_cell(self.cell.say(finished, model, now_s), now_s),
-                    ]
                 case _:
                     effects.append(item)
-        above, own = self.link.head, self.cell.head
-        if above is not None and above.state == "paused" and own is not None:
+        above = self.link.head
+        if above is not None and above.state == "paused":
             effects += self._from_cell(self.cell.pause(now_s), now_s)
         return effects
 
-    def _assigned(self, assigned: Assigned, now_s: float) -> list[Effect]:
-        if not self._looked:
-            self._waiting = assigned
+    def _take_up(self, item: Assigned | Keep, now_s: float) -> list[Effect]:
+        """Begin what the parent's head asks, once this cell is known to be one's own."""
+        if self.cell.state == "looking":
+            self._waiting = item
             return []
+        reason = refusal(item.head, tier=self._tier)
+        if isinstance(item, Assigned):
+            return self._begin(item, reason, now_s)
+        if reason is not None:
+            return [Note(level="warning", event="head refused", fields={"reason": reason})]
+        head = replace(item.head, path=item.head.path.child(0), tier=self._tier, members=())
+        return self._from_cell(self.cell.say(head, item.model, now_s), now_s)
+
+    def _begin(self, assigned: Assigned, reason: str | None, now_s: float) -> list[Effect]:
         head = assigned.head
         member = head.member(self._node)
         assert member is not None, "only members are assigned work"
         members = self._announced.get(member.beneath, ())
-        refusal = unknown_codec(head)
-        if not members:
-            refusal = f"members {member.beneath!r} were never announced from here"
-        if refusal is not None:
-            return self._from_link(self.link.abstain(assigned.job, refusal, now_s), now_s)
+        reason = reason or self._unable(head, member, members)
+        if reason is not None:
+            return self._from_link(self.link.abstain(assigned.job, reason, now_s), now_s)
         repeats = math.prod(head.plan.tau[self._tier : head.tier]) if head.task == "train" else 1
         self._work = _Assignment(
             job=assigned.job, head=head, members=members, repeats=repeats, done=0, came=False,
             start=assigned.model, model=head.model, blob=assigned.model, figures=Figures(),
         )  # fmt: skip
         self._answering = False
-        resume, self._resume = self._resume, None
+        resume = self._resume
         if resume is not None and resume.above == assigned.job:
             self._work.done, self._work.came = resume.done, resume.came
             self._work.model, self._work.blob = resume.model, resume.blob
         return self._go_on(now_s)
+
+    def _unable(self, head: Head, member: Member, members: tuple[Member, ...]) -> str | None:
+        """Why the cell cannot work as admitted, if it cannot."""
+        if not members:
+            return f"members {member.beneath!r} were never announced from here"
+        try:
+            fixed_point_exponent(sum(m.weight for m in members), head.plan.range_bits)
+        except ConfigError as error:
+            return str(error)
+        return None
+
+    def _set_aside(self) -> None:
+        """Stop working, but remember how far it came: a closed iteration is never opened again."""
+        work, self._work = self._work, None
+        self._answering = False
+        if work is not None:
+            self._resume = Resume(
+                above=work.job, done=work.done, came=work.came, model=work.model, blob=work.blob
+            )
 
     # Through the cell
 
@@ -219,7 +239,7 @@ class TierAggregator:
         work = self._work
         assert work is not None
         if work.done >= work.repeats:
-            return self._answer()
+            return [self._answer(work)]
         path = work.job.path.child(work.done)
         steps = math.prod(work.head.plan.tau[: self._tier])
         head = replace(
@@ -234,10 +254,9 @@ class TierAggregator:
         for item in items:
             match item:
                 case Looked():
-                    self._looked = True
                     waiting, self._waiting = self._waiting, None
                     if waiting is not None:
-                        effects += self._assigned(waiting, now_s)
+                        effects += self._take_up(waiting, now_s)
                 case Collected():
                     effects += self._collected(item, now_s)
                 case _:
@@ -260,42 +279,50 @@ class TierAggregator:
         return self._go_on(now_s)
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
-        work = self._work
-        head = self.cell.head
-        if work is None or head is None or event.job != Job.of(head) or self._answering:
-            return [Note(level="debug", event="sum too late", fields={"path": str(event.job.path)})]
-        work.done += 1
-        work.came = True
-        work.model, work.blob = event.model, event.blob
-        return self._go_on(now_s)
+        work, resume = self._work, self._resume
+        if work is not None and event.job == _next_job(work.job, work.done, work.model):
+            work.done += 1
+            work.came = True
+            work.model, work.blob = event.model, event.blob
+            return self._go_on(now_s)
+        if resume is not None and event.job == _next_job(resume.above, resume.done, resume.model):
+            self._resume = replace(
+                resume, done=resume.done + 1, came=True, model=event.model, blob=event.blob
+            )  # it was preempted while it was summed, and is durable
+        return [Note(level="debug", event="sum too late", fields={"path": str(event.job.path)})]
 
-    def _answer(self) -> list[Effect]:
-        work = self._work
-        assert work is not None
+    def _answer(self, work: _Assignment) -> Answer:
         self._answering = True
         weight, reason = 0, ""
         if work.head.task == "train":
             weight = sum(m.weight for m in work.members) if work.came else 0
             reason = "" if work.came else "no member came"
-        figures = self.cell.figures() + work.figures
-        return [
-            Answer(
-                job=work.job, head=work.head, weight=weight, reason=reason,
-                start=work.start, end=work.blob, figures=figures,
-            )
-        ]  # fmt: skip
+        return Answer(
+            job=work.job, head=work.head, weight=weight, reason=reason, start=work.start,
+            end=work.blob, figures=self.cell.figures() + work.figures,
+        )  # fmt: skip
+
+    def _answer_made(self, event: WorkDone | WorkFailed, now_s: float) -> list[Effect]:
+        work = self._work
+        if work is None or not self._answering or work.job != event.job:
+            path = str(event.job.path)
+            return [Note(level="debug", event="answer too late", fields={"path": path})]
+        self._set_aside()
+        if isinstance(event, WorkFailed):
+            return self._from_link(self.link.abstain(event.job, event.reason, now_s), now_s)
+        return self._from_link(self.link.answer(event.job, event.blob, now_s), now_s)
 
     # Upwards
 
     def _announce(self, now_s: float) -> list[Effect]:
         """Tell the parent what this cell amounts to, when that has changed."""
         present = self.cell.roster.present()
-        ready = len(present) >= self._members_min
+        weight = sum(m.weight for m in present)
+        ready = len(present) >= self._members_min and 0 < weight <= WEIGHT_MAX
         beneath = digest_of_members(present) if ready else ""
         presence = replace(
-            self._presence, ready=ready, beneath=beneath,
-            weight=sum(m.weight for m in present) if ready else 0,
-            devices=self.cell.roster.devices(),
+            self._presence, ready=ready, beneath=beneath, weight=weight if ready else 0,
+            devices=min(self.cell.roster.devices(), WEIGHT_MAX),
         )  # fmt: skip
         if presence == self._presence:
             return []
@@ -307,6 +334,11 @@ class TierAggregator:
                 del self._announced[next(iter(self._announced))]
             effects.append(Remember(beneath=beneath, members=present))
         return [*effects, *self._from_link(self.link.announce(presence, now_s), now_s)]
+
+
+def _next_job(above: Job, done: int, model: str) -> Job:
+    """The job of the iteration that follows ``done`` closed ones for the parent's job."""
+    return Job(run=above.run, path=above.path.child(done), task=above.task, base=model)
 
 
 def hear_children(cell: Cell, event: Received, now_s: float) -> list[CellEffect]:

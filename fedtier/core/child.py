@@ -6,14 +6,15 @@ where the work begins: it reports ``Assigned`` and waits for ``answer`` or ``abs
 
 from __future__ import annotations
 
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
-from fedtier.core.effects import Effect, Job, Keep, Note, Preempt, Send
+from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
+from fedtier.core.fetch import Fetch
+from fedtier.core.offer import Offer
 from fedtier.errors import WireError
-from fedtier.ids import BootNonce, NodeId, RunId
-from fedtier.limits import BEACON_S, GAP_S, OFFER_FIRST_S, OFFER_MAX_S, WINDOW_PARTS
+from fedtier.ids import BootNonce, NodeId
+from fedtier.limits import BEACON_S, GAP_S
 from fedtier.model.layout import model_digest
 from fedtier.wire.manifest import (
     RAW_FORM,
@@ -23,7 +24,7 @@ from fedtier.wire.manifest import (
     encode_update,
 )
 from fedtier.wire.messages import Ack, Beacon, Head, Presence, Want
-from fedtier.wire.parts import Incoming, Outgoing, Part
+from fedtier.wire.parts import Part
 
 ChildState = Literal["absent", "fetching", "working", "offering", "settled", "resting"]
 """absent: no head obeyed yet. resting: the head asks nothing of this node. settled: answered."""
@@ -39,7 +40,10 @@ class Assigned:
 
     job: Job
     head: Head
-    model: bytes
+    model: bytes = field(repr=False)
+
+
+LinkEffect = Effect | Assigned
 
 
 class ChildLink:
@@ -56,21 +60,14 @@ class ChildLink:
         self._node = node
         self._part_bytes = part_bytes
         self._presence = presence
+        self._presence_at_s: float | None = None
         self._connected = False
         self._head: Head | None = None
         self._past_boots: list[BootNonce] = []
-        self._epochs: dict[RunId, int] = {}
         self._model: tuple[str, bytes] | None = None  # digest of the model, its blob
-        self._slot: Incoming | None = None
-        self._asked: set[int] = set()
+        self._fetch: Fetch | None = None
         self._working: Job | None = None
-        self._answered: tuple[Job, Outgoing] | None = None
-        self._settled = False
-        self._offered_since_s: float | None = None
-        self._offers = 0
-        self._want_at_s: float | None = None
-        self._offer_at_s: float | None = None
-        self._presence_at_s: float | None = None
+        self._offer: Offer | None = None
         self.micros = 0  # time from first offer to `accepted`, summed over this run
 
     # What it is
@@ -80,12 +77,12 @@ class ChildLink:
         """Where in the conversation this link is."""
         if self._head is None:
             return "absent"
-        if self._slot is not None:
+        if self._fetch is not None:
             return "fetching"
         if self._working is not None:
             return "working"
-        if self._answered is not None:
-            return "settled" if self._settled else "offering"
+        if self._offer is not None:
+            return "settled" if self._offer.settled else "offering"
         return "resting"
 
     @property
@@ -98,32 +95,35 @@ class ChildLink:
         """When ``tick`` is next due, on the driver's monotonic clock."""
         if not self._connected:
             return None
-        times = (self._want_at_s, self._offer_at_s, self._presence_at_s)
+        times = (
+            self._presence_at_s,
+            self._fetch.ask_at_s if self._fetch is not None else None,
+            self._offer.repeat_at_s if self._offer is not None else None,
+        )
         return min((t for t in times if t is not None), default=None)
 
     # Events
 
-    def connected(self, now_s: float) -> list[Effect | Assigned]:
+    def connected(self, now_s: float) -> list[LinkEffect]:
         """The parent's broker is there: say who is here, and go on where it stopped."""
         self._connected = True
-        effects: list[Effect | Assigned] = [*self._announce(now_s)]
-        if self._slot is not None:
-            effects += self._ask(now_s)
+        effects: list[LinkEffect] = [self._announce(now_s)]
+        if self._fetch is not None:
+            effects.append(self._send(self._fetch.ask(now_s)))
         if self.state == "offering":
-            self._offers = 0
-            effects += self._offer(now_s)
+            effects += self._offer_again(now_s)
         return effects
 
     def disconnected(self) -> None:
         """The parent's broker is gone; nothing is sent until it is back."""
         self._connected = False
 
-    def announce(self, presence: Presence, now_s: float) -> list[Effect | Assigned]:
+    def announce(self, presence: Presence, now_s: float) -> list[LinkEffect]:
         """Say something new about this node."""
         self._presence = presence
-        return [*self._announce(now_s)] if self._connected else []
+        return [self._announce(now_s)] if self._connected else []
 
-    def hear_head(self, head: Head, now_s: float, *, retained: bool) -> list[Effect | Assigned]:
+    def hear_head(self, head: Head, now_s: float, *, retained: bool) -> list[LinkEffect]:
         """Take a head, if it is newer than the one obeyed."""
         refusal = self._refusal(head)
         if refusal is not None:
@@ -133,111 +133,86 @@ class ChildLink:
             self._past_boots = [*self._past_boots, before.nonce][-_PAST_BOOTS_MAX:]
         if before is None or before.run != head.run:
             self.micros = 0
-        self._epochs = {head.run: head.epoch}
-        return self._follow(before, now_s, retained=retained)
+        return self._follow(head, now_s, retained=retained)
 
-    def hear_beacon(self, beacon: Beacon, now_s: float) -> list[Effect | Assigned]:
+    def hear_beacon(self, beacon: Beacon) -> list[LinkEffect]:
         """Notice that one's head is not the newest, and ask for it."""
-        del now_s
         head = self._head
-        if head is not None and (
-            beacon.nonce in self._past_boots
-            or (beacon.nonce == head.nonce and beacon.seq <= head.seq)
-        ):
+        if beacon.nonce in self._past_boots:
             return []
-        return [self._want("", ())]
+        if head is not None and beacon.nonce == head.nonce and beacon.seq <= head.seq:
+            return []
+        return [self._want_head()]
 
-    def hear_part(self, part: Part, now_s: float) -> list[Effect | Assigned]:
+    def hear_part(self, part: Part, now_s: float) -> list[LinkEffect]:
         """Take a slice of the model."""
-        if self._slot is None or part.digest != self._slot.digest:
+        head, fetch = self._head, self._fetch
+        if head is None or fetch is None or part.digest != fetch.blob.digest:
             return [Note(level="debug", event="stray part", fields={"part": part.part})]
         try:
-            new = self._slot.add(part)
-            if not new:
-                return []
-            if self._slot.complete:
-                return self._fetched(self._slot.take(), now_s)
-        except WireError as error:
-            self._open_slot()
-            self._want_at_s = now_s + GAP_S
-            return [Note(level="warning", event="model refused", fields={"reason": str(error)})]
-        self._asked.discard(part.part)
-        self._want_at_s = now_s + GAP_S
-        asked_before = bool(self._asked) or part.part not in self._last_window
-        return [] if asked_before else [*self._ask(now_s)]
+            want = fetch.add(part, now_s)
+            blob = fetch.take() if fetch.complete else None
+        except WireError as error:  # some part of it is not the parent's: begin afresh
+            note = Note(level="warning", event="model refused", fields={"reason": str(error)})
+            return [note, *self._start_fetch(head, now_s, ask_at_s=now_s + GAP_S)]
+        if blob is not None:
+            return self._fetched(head, blob, now_s)
+        return [] if want is None else [self._send(want)]
 
-    def hear_ack(self, ack: Ack, now_s: float) -> list[Effect | Assigned]:
-        """Take the parent's answer to an offer."""
-        if self._answered is None or self._settled or self._answered[1].digest != ack.digest:
+    def hear_ack(self, ack: Ack, now_s: float) -> list[LinkEffect]:
+        """Take the parent's answer to an offer, or its question for one."""
+        head, offer = self._head, self._offer
+        if head is None or offer is None or ack.digest not in (offer.digest, NO_BLOB):
             return [Note(level="debug", event="stray ack", fields={"verdict": ack.verdict})]
-        job, outgoing = self._answered
-        match ack.verdict:
-            case "want":
-                self._offers = 0
-                self._offer_at_s = now_s + self._pause_s()
-                return [
-                    self._part(outgoing, index) for index in ack.parts if index < outgoing.parts
-                ]
-            case "accepted":
-                if self._offered_since_s is not None:
-                    self.micros += round(1e6 * (now_s - self._offered_since_s))
-                self._settle()
-                return []
-            case "stale":
-                self._settle()
-                return [self._want("", ())]  # the head that made it stale did not reach us
-            case "rejected":
-                note = Note(
-                    level="warning",
-                    event="update rejected",
-                    fields={"path": str(job.path), "reason": ack.reason},
-                )
-                if ack.reason.startswith(_NO_APPEAL):
-                    self._settle()
-                    return [note]
-                return [note, *self.abstain(job, f"rejected: {ack.reason}", now_s)]
-        raise AssertionError(ack.verdict)
+        if ack.verdict == "want":
+            if ack.digest == NO_BLOB:
+                return self._offer_again(now_s)
+            return [self._send(part) for part in offer.wanted(ack.parts, head, now_s)]
+        if offer.settled or ack.digest == NO_BLOB:
+            return [Note(level="debug", event="stray ack", fields={"verdict": ack.verdict})]
+        offer.settle()
+        if ack.verdict == "accepted":
+            self.micros += offer.micros(now_s)
+            return []
+        if ack.verdict == "stale":
+            return [self._want_head()]  # the head that made it stale did not reach us
+        return self._rejected(offer, ack.reason, now_s)
 
-    def tick(self, now_s: float) -> list[Effect | Assigned]:
+    def tick(self, now_s: float) -> list[LinkEffect]:
         """Repeat what is due."""
-        effects: list[Effect | Assigned] = []
         if not self._connected:
-            return effects
-        if self._want_at_s is not None and now_s >= self._want_at_s:
-            effects += self._ask(now_s)
-        if self._offer_at_s is not None and now_s >= self._offer_at_s:
-            effects += self._offer(now_s)
+            return []
+        effects: list[LinkEffect] = []
         if self._presence_at_s is not None and now_s >= self._presence_at_s:
-            effects += self._announce(now_s)
+            effects.append(self._announce(now_s))
+        if self._fetch is not None and now_s >= self._fetch.ask_at_s:
+            effects.append(self._send(self._fetch.ask(now_s)))
+        offer, head = self._offer, self._head
+        if offer is not None and offer.repeat_at_s is not None and now_s >= offer.repeat_at_s:
+            assert head is not None, "an offer answers a head"
+            effects.append(self._send(offer.repeat(head, now_s)))
         return effects
 
     # What the owner says
 
-    def answer(self, job: Job, blob: bytes, now_s: float) -> list[Effect | Assigned]:
-        """Offer the update that answers a job, unless a later head has made it idle."""
-        if self._head is None or job != Job.of(self._head) or self._working is None:
+    def answer(self, job: Job, blob: bytes, now_s: float) -> list[LinkEffect]:
+        """Offer the update that answers a job, unless a later head has ended it."""
+        if self._working != job:
             return [Note(level="debug", event="answer too late", fields={"path": str(job.path)})]
-        self._working = None
-        self._answered = (job, Outgoing(blob, kind="update", part_bytes=self._part_bytes))
-        self._settled = False
-        self._offers = 0
-        self._offered_since_s = now_s
-        return self._offer(now_s)
+        return self._put_up(job, blob, now_s, abstains=False)
 
-    def abstain(self, job: Job, reason: str, now_s: float) -> list[Effect | Assigned]:
+    def abstain(self, job: Job, reason: str, now_s: float) -> list[LinkEffect]:
         """Answer a job with nothing, and say why."""
         head = self._head
-        if head is None or job != Job.of(head):
-            return []
+        if head is None or self._working != job:
+            return [Note(level="debug", event="answer too late", fields={"path": str(job.path)})]
         manifest = UpdateManifest(
             run=job.run, path=job.path, node=self._node, task=job.task, base=job.base,
             layout=head.layout, weight=0, reason=clip_reason(reason) or "no reason given",
         )  # fmt: skip
-        self._working = job
-        note = Note(
-            level="warning", event="abstained", fields={"path": str(job.path), "reason": reason}
-        )
-        return [note, *self.answer(job, encode_update(manifest, ()), now_s)]
+        fields = {"path": str(job.path), "reason": reason}
+        note = Note(level="warning", event="abstained", fields=fields)
+        return [note, *self._put_up(job, encode_update(manifest, ()), now_s, abstains=True)]
 
     # Inside
 
@@ -245,121 +220,106 @@ class ChildLink:
         obeyed = self._head
         if head.nonce in self._past_boots:
             return "from an earlier boot of the parent"
-        if obeyed is not None and head.nonce == obeyed.nonce and head.seq <= obeyed.seq:
+        if obeyed is None:
+            return None
+        if head.nonce == obeyed.nonce and head.seq <= obeyed.seq:
             return "not newer"
-        if head.epoch < self._epochs.get(head.run, 0):
-            return f"epoch {head.epoch} is older than {self._epochs[head.run]}"
+        if head.run == obeyed.run and head.epoch < obeyed.epoch:
+            return f"epoch {head.epoch} is older than {obeyed.epoch}"
         return None
 
-    def _follow(
-        self, before: Head | None, now_s: float, *, retained: bool
-    ) -> list[Effect | Assigned]:
-        head = self._head
-        assert head is not None
+    def _follow(self, head: Head, now_s: float, *, retained: bool) -> list[LinkEffect]:
         job = Job.of(head)
-        wanted = head.state in ("open", "draining") and head.member(self._node) is not None
-        effects: list[Effect | Assigned] = []
-        if self._working is not None and (not wanted or self._working != job):
+        asked = self._asked(head)
+        effects: list[LinkEffect] = []
+        if self._working is not None and not (asked and self._working == job):
             effects.append(Preempt(job=self._working))
             self._working = None
-        if self._answered is not None and (not wanted or self._answered[0] != job):
-            self._answered = None
-            self._offer_at_s = None
-        if self._slot is not None and all(b.digest != self._slot.digest for b in head.blobs):
-            self._slot = None
-            self._want_at_s = None
-        self._presence_at_s = None if wanted else now_s + BEACON_S
-        if self._working is not None:
+        if self._offer is not None and not (asked and self._offer.job == job):
+            self._offer = None
+        needed = asked or head.state == "finished"
+        if self._fetch is not None and not (needed and self._fetch.blob in head.blobs):
+            self._fetch = None
+        if self._working is not None or self._fetch is not None or not needed:
             return effects
-        if self._answered is not None:  # the same job from a parent that has just been restarted
-            if before is None or before.nonce != head.nonce:
-                self._settled = False
-                self._offers = 0
-                effects += self._offer(now_s)
-            return effects
-        if not wanted and head.state != "finished":
-            return effects
+        if self._offer is not None:  # asked anew: the parent may have lost what it accepted
+            return [*effects, *self._offer_again(now_s)]
         if self._model is not None and self._model[0] == head.model:
-            return [*effects, *self._begin(now_s)]
-        if self._slot is None:
-            self._open_slot()
-            self._want_at_s = now_s if retained else now_s + GAP_S  # parts follow a fresh head
-        return effects
+            return [*effects, *self._begin(head, self._model[1])]
+        ask_at_s = now_s if retained else now_s + GAP_S  # its parts follow a fresh head
+        return [*effects, *self._start_fetch(head, now_s, ask_at_s=ask_at_s)]
 
-    def _open_slot(self) -> None:
-        head = self._head
-        assert head is not None
-        self._asked = set()
-        self._last_window: frozenset[int] = frozenset()
+    def _asked(self, head: Head) -> bool:
+        """Whether this head asks this node for an answer."""
+        return head.state in ("open", "draining") and head.member(self._node) is not None
+
+    def _start_fetch(self, head: Head, now_s: float, *, ask_at_s: float) -> list[LinkEffect]:
+        self._fetch = None
         blob = next((blob for blob in head.blobs if blob.form == RAW_FORM), None)
         if blob is None:
-            self._slot = None
-            return
-        self._slot = Incoming(
-            digest=blob.digest, total=blob.total, parts=blob.parts,
-            bytes_max=4 * head.dimension + _MODEL_OVERHEAD_BYTES,
-        )  # fmt: skip
+            forms = ", ".join(blob.form for blob in head.blobs) or "nothing"
+            return self._do_without(head, f"the head offers its model as {forms}", now_s)
+        bytes_max = 4 * head.dimension + _MODEL_OVERHEAD_BYTES
+        try:
+            self._fetch = Fetch(blob, bytes_max=bytes_max, ask_at_s=ask_at_s)
+        except WireError as error:
+            return self._do_without(head, str(error), now_s)
+        return []
 
-    def _fetched(self, blob: bytes, now_s: float) -> list[Effect | Assigned]:
-        head = self._head
-        assert head is not None
-        parameters, _, layout = decode_model(blob)
-        if layout != head.layout or model_digest(layout, parameters) != head.model:
-            raise WireError("the blob does not hold the model its head names")
-        self._slot = None
-        self._want_at_s = None
+    def _fetched(self, head: Head, blob: bytes, now_s: float) -> list[LinkEffect]:
+        self._fetch = None
+        try:
+            parameters, _, layout = decode_model(blob)
+        except WireError as error:
+            return self._do_without(head, str(error), now_s)
+        found = (layout, parameters.size, model_digest(layout, parameters))
+        if found != (head.layout, head.dimension, head.model):
+            return self._do_without(head, "the blob does not hold the head's model", now_s)
         self._model = (head.model, blob)
-        return self._begin(now_s)
+        return self._begin(head, blob)
 
-    def _begin(self, now_s: float) -> list[Effect | Assigned]:
-        del now_s
-        head = self._head
-        assert head is not None
-        assert self._model is not None
+    def _begin(self, head: Head, model: bytes) -> list[LinkEffect]:
         if head.state == "finished":
-            return [Keep(head=head, model=self._model[1])]
-        if head.member(self._node) is None:
-            return []
+            return [Keep(head=head, model=model)]
         self._working = Job.of(head)
-        return [Assigned(job=self._working, head=head, model=self._model[1])]
+        return [Assigned(job=self._working, head=head, model=model)]
 
-    def _announce(self, now_s: float) -> list[Effect]:
-        self._presence_at_s = now_s + BEACON_S if self.state in ("absent", "resting") else None
-        return [Send(side="up", message=self._presence, node=self._node)]
+    def _do_without(self, head: Head, reason: str, now_s: float) -> list[LinkEffect]:
+        """The head's model cannot be had: no repetition would change that."""
+        if not self._asked(head):
+            return [Note(level="warning", event="model refused", fields={"reason": reason})]
+        self._working = Job.of(head)
+        return self.abstain(self._working, reason, now_s)
 
-    def _want(self, digest: str, parts: tuple[int, ...]) -> Send:
-        return Send(side="up", message=Want(digest=digest, parts=parts), node=self._node)
+    def _rejected(self, offer: Offer, reason: str, now_s: float) -> list[LinkEffect]:
+        """Give the parent the answer it can take: an abstention, unless this was one."""
+        fields = {"path": str(offer.job.path), "reason": reason}
+        note = Note(level="warning", event="update rejected", fields=fields)
+        if offer.abstains or reason.startswith(_NO_APPEAL):
+            return [note]
+        self._working = offer.job
+        return [note, *self.abstain(offer.job, f"rejected: {reason}", now_s)]
 
-    def _ask(self, now_s: float) -> list[Effect]:
-        assert self._slot is not None
-        self._want_at_s = now_s + GAP_S
-        window = self._slot.missing(WINDOW_PARTS)
-        self._asked = set(window)
-        self._last_window = frozenset(window)
-        return [self._want(self._slot.digest, window)] if self._connected else []
-
-    def _offer(self, now_s: float) -> list[Effect | Assigned]:
-        assert self._answered is not None
-        self._offer_at_s = now_s + self._pause_s()
-        self._offers += 1
-        return [self._part(self._answered[1], 0)] if self._connected else []
-
-    def _pause_s(self) -> float:
-        """Doubling from 5 s to 60 s, spread by up to a tenth so that siblings do not march."""
-        assert self._answered is not None
-        pause_s = min(OFFER_MAX_S, OFFER_FIRST_S * 2.0 ** min(self._offers, 10))
-        spread = zlib.crc32(f"{self._node} {self._answered[1].digest} {self._offers}".encode())
-        return pause_s * (1 + 0.1 * spread / 2**32)
-
-    def _part(self, outgoing: Outgoing, index: int) -> Send:
-        head = self._head
-        assert head is not None
-        part = outgoing.part(
-            index, run=head.run, epoch=head.epoch, path=head.path, nonce=head.nonce, seq=head.seq
+    def _put_up(self, job: Job, blob: bytes, now_s: float, *, abstains: bool) -> list[LinkEffect]:
+        self._working = None
+        self._offer = Offer(
+            job, blob, node=self._node, part_bytes=self._part_bytes, now_s=now_s, abstains=abstains
         )
-        return Send(side="up", message=part, node=self._node)
+        return self._offer_again(now_s)
 
-    def _settle(self) -> None:
-        self._settled = True
-        self._offer_at_s = None
-        self._offered_since_s = None
+    def _offer_again(self, now_s: float) -> list[LinkEffect]:
+        assert self._offer is not None
+        assert self._head is not None
+        part = self._offer.begin(self._head, now_s)
+        return [self._send(part)] if self._connected else []
+
+    def _announce(self, now_s: float) -> Send:
+        """Said again every so often: nobody can ask for what he does not know of."""
+        self._presence_at_s = now_s + BEACON_S
+        return self._send(self._presence)
+
+    def _want_head(self) -> Send:
+        return self._send(Want(digest=NO_BLOB, parts=()))
+
+    def _send(self, message: Presence | Want | Part) -> Send:
+        return Send(side="up", message=message, node=self._node)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import assert_never
 
-from fedtier.core.child import Assigned, ChildLink, ChildState
+from fedtier.core.child import Assigned, ChildLink, ChildState, LinkEffect
 from fedtier.core.effects import Effect, Note, Work
 from fedtier.core.events import (
     Aggregated,
@@ -17,9 +17,8 @@ from fedtier.core.events import (
     WorkDone,
     WorkFailed,
 )
-from fedtier.errors import ConfigError
+from fedtier.core.refusal import refusal
 from fedtier.ids import NodeId
-from fedtier.quantize.registry import make_codec
 from fedtier.wire.messages import Ack, Beacon, Head, Presence, Want
 from fedtier.wire.parts import Part
 
@@ -69,7 +68,7 @@ class DeviceMachine:
                 self.link.disconnected()
                 return []
             case Received():
-                return self._own(self._received(event, now_s), now_s)
+                return self._own(hear_parent(self.link, event, now_s), now_s)
             case WorkDone():
                 return self._own(self.link.answer(event.job, event.blob, now_s), now_s)
             case WorkFailed():
@@ -77,24 +76,21 @@ class DeviceMachine:
             case Tick():
                 return self._own(self.link.tick(now_s), now_s)
             case Aggregated():
-                raise AssertionError("a device has no cell")
+                raise AssertionError("a device closes no iteration")
             case _:
                 assert_never(event)
 
-    def _received(self, event: Received, now_s: float) -> list[Effect | Assigned]:
-        return hear_parent(self.link, event, now_s)
-
-    def _own(self, items: list[Effect | Assigned], now_s: float) -> list[Effect]:
+    def _own(self, items: list[LinkEffect], now_s: float) -> list[Effect]:
         effects: list[Effect] = []
         for item in items:
             if not isinstance(item, Assigned):
                 effects.append(item)
                 continue
-            refusal = self._refusal(item.head)
-            if refusal is None:
+            reason = self._refusal(item.head)
+            if reason is None:
                 effects.append(Work(job=item.job, head=item.head, model=item.model))
             else:
-                effects += self._own(self.link.abstain(item.job, refusal, now_s), now_s)
+                effects += self._own(self.link.abstain(item.job, reason, now_s), now_s)
         return effects
 
     def _refusal(self, head: Head) -> str | None:
@@ -103,26 +99,16 @@ class DeviceMachine:
             return f"artefact {head.artefact[:12]} is asked for, {own.artefact[:12]} is here"
         if (head.layout, head.dimension) != (own.layout, own.dimension):
             return f"layout {head.layout[:12]} is asked for, {own.layout[:12]} is here"
-        return unknown_codec(head)
+        return refusal(head, tier=0)
 
 
-def unknown_codec(head: Head) -> str | None:
-    """Why the codec of the link that leads up to this head cannot be used here, if it cannot."""
-    spec = head.plan.codecs[head.tier - 1]
-    try:
-        make_codec(spec.name, dict(spec.parameters), where="plan")
-    except ConfigError as error:
-        return str(error)
-    return None
-
-
-def hear_parent(link: ChildLink, event: Received, now_s: float) -> list[Effect | Assigned]:
+def hear_parent(link: ChildLink, event: Received, now_s: float) -> list[LinkEffect]:
     """Give a message from the parent's side to the link."""
     match event.message:
         case Head() as head:
             return link.hear_head(head, now_s, retained=event.retained)
         case Beacon() as beacon:
-            return link.hear_beacon(beacon, now_s)
+            return link.hear_beacon(beacon)
         case Part() as part:
             return link.hear_part(part, now_s)
         case Ack() as ack:

@@ -15,6 +15,10 @@ Side = Literal["up", "down"]
 """Towards the parent, on its broker; or towards the children, on one's own."""
 
 
+NO_BLOB = "0" * 64
+"""The digest of no blob: to want it asks a parent for its head, and a child for its offer."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
     """One piece of work a head asks for.
@@ -49,7 +53,7 @@ class Work:
 
     job: Job
     head: Head
-    model: bytes  # the model's blob
+    model: bytes = field(repr=False)  # the model's blob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +70,7 @@ class Spool:
     run: RunId
     path: IterationPath
     child: NodeId
-    blob: bytes
+    blob: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +86,7 @@ class Aggregate:
     admitted_weight: int  # of all members of the iteration, whoever came
     above: Job | None  # the parent's job this iteration serves; None at the cloud
     done: int  # iterations closed for it with this one; at the cloud, rounds
-    model: bytes  # the blob of the model before it
+    model: bytes = field(repr=False)  # the blob of the model before it
     figures: Figures
 
 
@@ -97,8 +101,8 @@ class Answer:
     head: Head
     weight: int
     reason: str
-    start: bytes  # the blob of the model from above
-    end: bytes  # and of what the cell made of it
+    start: bytes = field(repr=False)  # the blob of the model from above
+    end: bytes = field(repr=False)  # and of what the cell made of it
     figures: Figures
 
 
@@ -115,7 +119,7 @@ class Keep:
     """A model to keep between runs: the last one of a finished run."""
 
     head: Head
-    model: bytes
+    model: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fedtier.core.effects import Job, Side
 from fedtier.ids import NodeId
@@ -38,7 +38,7 @@ class WorkDone:
     """The update that answers a job is stored; ``blob`` is all of it."""
 
     job: Job
-    blob: bytes
+    blob: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +55,7 @@ class Aggregated:
 
     job: Job
     model: str  # digest of the new model
-    blob: bytes  # and its blob
+    blob: bytes = field(repr=False)  # and its blob
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

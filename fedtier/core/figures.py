@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 from fedtier.errors import WireError
 from fedtier.ids import NodeId, is_node_id
 from fedtier.limits import LOSS_UNITS_PER_NAT, TIERS_MAX
-from fedtier.wire.fields import Fields
+from fedtier.wire.fields import Fields, to_json
 
 Q_UNITS_PER_ONE = 2**20
 """Relative quantization errors are summed in units of 2^-20."""
+
+FIGURES_BYTES_MAX = 2400
+"""Of the 3 KiB of a manifest: the rest of one has at most 660 bytes."""
 
 _MAX = 2**62
 _BINS = 101
@@ -37,9 +40,13 @@ class LinkFigures:
     micros: int = 0  # from the first offer to `accepted`
 
     def __add__(self, other: LinkFigures) -> LinkFigures:
-        return LinkFigures(
-            **{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
-        )
+        pairs = zip(_names(LinkFigures), _values(self), _values(other), strict=True)
+        return LinkFigures(**{name: _capped(a + b) for name, a, b in pairs})
+
+    def since(self, before: LinkFigures) -> LinkFigures:
+        """What was counted after ``before``; a counter that has fallen began again at zero."""
+        pairs = zip(_names(LinkFigures), _values(self), _values(before), strict=True)
+        return LinkFigures(**{name: a - b if a >= b else a for name, a, b in pairs})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,10 +61,10 @@ class TierFigures:
 
     def __add__(self, other: TierFigures) -> TierFigures:
         return TierFigures(
-            nodes=self.nodes + other.nodes,
-            peak_rss_kib_sum=self.peak_rss_kib_sum + other.peak_rss_kib_sum,
+            nodes=_capped(self.nodes + other.nodes),
+            peak_rss_kib_sum=_capped(self.peak_rss_kib_sum + other.peak_rss_kib_sum),
             peak_rss_kib_max=max(self.peak_rss_kib_max, other.peak_rss_kib_max),
-            cpu_ms_sum=self.cpu_ms_sum + other.cpu_ms_sum,
+            cpu_ms_sum=_capped(self.cpu_ms_sum + other.cpu_ms_sum),
             cpu_ms_max=max(self.cpu_ms_max, other.cpu_ms_max),
         )
 
@@ -92,11 +99,11 @@ class Scores:
     def __add__(self, other: Scores) -> Scores:
         bins = dict(self.histogram)
         for hundredths, devices in other.histogram:
-            bins[hundredths] = bins.get(hundredths, 0) + devices
+            bins[hundredths] = _capped(bins.get(hundredths, 0) + devices)
         return Scores(
-            examples=self.examples + other.examples,
-            correct=self.correct + other.correct,
-            loss_units=self.loss_units + other.loss_units,
+            examples=_capped(self.examples + other.examples),
+            correct=_capped(self.correct + other.correct),
+            loss_units=_capped(self.loss_units + other.loss_units),
             histogram=tuple(sorted(bins.items())),
             worst=min((w for w in (self.worst, other.worst) if w), key=_accuracy_key, default=None),
         )
@@ -147,8 +154,8 @@ class Figures:
             links=_merge(self.links, other.links),
             tiers=_merge(self.tiers, other.tiers),
             scores=self.scores + other.scores,
-            trained_steps=self.trained_steps + other.trained_steps,
-            trained_loss_units=self.trained_loss_units + other.trained_loss_units,
+            trained_steps=_capped(self.trained_steps + other.trained_steps),
+            trained_loss_units=_capped(self.trained_loss_units + other.trained_loss_units),
         )
 
     def with_link(self, link: int, figures: LinkFigures) -> Figures:
@@ -160,7 +167,15 @@ class Figures:
         return replace(self, tiers=_merge(self.tiers, {tier: figures}))
 
     def to_json(self) -> dict[str, Any]:
-        """As they stand in a manifest; short keys, since a manifest holds 3 KiB."""
+        """As they stand in a manifest, or nothing at all where they would not fit.
+
+        Short keys, since a manifest holds 3 KiB. What honest trees report fits (eight tiers, all
+        101 bins, a million devices); an update must not fail for what a child made up.
+        """
+        document = self._document()
+        return document if len(to_json(document)) <= FIGURES_BYTES_MAX else {}
+
+    def _document(self) -> dict[str, Any]:
         document: dict[str, Any] = {
             "l": [[link, *_values(f)] for link, f in sorted(self.links.items())],
             "t": [[tier, *_values(f)] for tier, f in sorted(self.tiers.items())],
@@ -181,6 +196,8 @@ class Figures:
         Raises:
             WireError: If anything in them is not a bounded integer where one belongs.
         """
+        if not document:
+            return cls()
         reader = Fields(document, what="figures")
         links = {
             row[0]: LinkFigures(**dict(zip(_names(LinkFigures), row[1:], strict=True)))
@@ -231,10 +248,13 @@ def _rows(
     for row in reader.listing(name, items_max=items_max):
         if not isinstance(row, list) or len(row) != width:
             raise WireError(f"figures: a row of {name!r} does not have {width} numbers")
-        rows.append(
-            Fields({name: row}, what="figures").integers(name, -_MAX, _MAX, items_max=width)
-        )
+        rows.append(Fields({name: row}, what="figures").integers(name, 0, _MAX, items_max=width))
     return rows
+
+
+def _capped(number: int) -> int:
+    """Sums stop at the largest number a manifest takes: no child can make them unsayable."""
+    return max(-_MAX, min(_MAX, number))
 
 
 def _names(kind: type[LinkFigures] | type[TierFigures]) -> list[str]:

@@ -5,16 +5,22 @@ At most K transfers run at a time, so no broker ever queues more than K windows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal
 
 from fedtier.core.effects import Effect, Note, Send
-from fedtier.errors import PeerError, WireError
-from fedtier.ids import IterationPath, NodeId, RunId
+from fedtier.core.verify import OtherBaseError, update_bytes_max, verify_delta, verify_manifest
+from fedtier.errors import PeerError
+from fedtier.ids import NodeId
 from fedtier.limits import GAP_S, OFFER_MAX_S, TRANSFERS_AT_ONCE, WINDOW_PARTS
-from fedtier.wire.manifest import Update, UpdateManifest, clip_reason, decode_update, peek_update
-from fedtier.wire.messages import Ack, Verdict
+from fedtier.wire.manifest import Update, clip_reason, decode_update, peek_update
+from fedtier.wire.messages import Ack, Head, Verdict
 from fedtier.wire.parts import Incoming, Part
+
+Standing = Literal["closed", "nothing", "waiting", "receiving", "held"]
+"""Of one child. closed: no iteration is open. waiting: it has offered, there is no place yet."""
+
+_SILENCE_MAX_S = 2 * OFFER_MAX_S  # a sender that lives has offered again by then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +30,10 @@ class Complete:
     child: NodeId
     digest: str
     update: Update
-    blob: bytes
+    blob: bytes = field(repr=False)
+
+
+IntakeEffect = Effect | Complete
 
 
 @dataclass(slots=True, kw_only=True)
@@ -47,103 +56,81 @@ class IntakeCounts:
 class Intake:
     """Takes in the updates of one iteration at a time."""
 
-    def __init__(
-        self,
-        *,
-        check_manifest: Callable[[NodeId, UpdateManifest], None],
-        check_update: Callable[[Update], None],
-        bytes_max: Callable[[], int],
-    ) -> None:
-        """Begin with nothing open.
-
-        Args:
-            check_manifest: Raises PeerError for a manifest that cannot enter this iteration.
-            check_update: Raises PeerError for sections that do not decode to finite numbers.
-            bytes_max: The largest update that makes sense for this iteration.
-        """
-        self._check_manifest = check_manifest
-        self._check_update = check_update
-        self._bytes_max = bytes_max
-        self._open: tuple[RunId, IterationPath] | None = None
-        self._closed = True
+    def __init__(self) -> None:
+        """Begin with nothing open."""
+        self._head: Head | None = None  # of the iteration that is open, or was last
+        self._open = False
         self._held: dict[NodeId, str] = {}  # digest of each verified update
         self._transfers: dict[NodeId, _Transfer] = {}
         self._waiting: dict[NodeId, Part] = {}  # offers for which there was no place yet
         self.counts = IntakeCounts()
-
-    def open(self, run: RunId, path: IterationPath) -> None:
-        """Begin an iteration with nothing held."""
-        if self._open is not None and self._open[0] != run:
-            self.counts = IntakeCounts()
-        self._open = (run, path)
-        self._closed = False
-        self._held = {}
-        self._transfers.clear()
-        self._waiting.clear()
-
-    def close(self) -> None:
-        """Take nothing more; who is held is still answered ``accepted``, the others ``stale``."""
-        self._closed = True
-        self._transfers.clear()
-        self._waiting.clear()
-
-    def hold(self, child: NodeId, digest: str) -> None:
-        """Count an update as held that a restart found in the spool."""
-        self._held[child] = digest
-
-    @property
-    def held(self) -> dict[NodeId, str]:
-        """The children whose answer is in, with its digest."""
-        return self._held
 
     @property
     def timer_s(self) -> float | None:
         """When ``tick`` is next due."""
         return min((t.ask_at_s for t in self._transfers.values()), default=None)
 
-    def hear(self, child: NodeId, part: Part, now_s: float) -> list[Effect | Complete]:
+    def standing(self, child: NodeId) -> Standing:
+        """How far a child's update has come."""
+        if child in self._held:
+            return "held"
+        if child in self._transfers:
+            return "receiving"
+        if child in self._waiting:
+            return "waiting"
+        return "nothing" if self._open else "closed"
+
+    def open(self, head: Head) -> None:
+        """Begin an iteration with nothing held."""
+        if self._head is not None and self._head.run != head.run:
+            self.counts = IntakeCounts()
+        self._head = head
+        self._open = True
+        self._held = {}
+        self._drop_transfers()
+
+    def close(self) -> None:
+        """Take nothing more; who is held is still answered ``accepted``, the others ``stale``."""
+        self._open = False
+        self._drop_transfers()
+
+    def hold(self, child: NodeId, digest: str) -> None:
+        """Count an update as held that a restart found in the spool."""
+        self._held[child] = digest
+
+    def hear(self, child: NodeId, part: Part, now_s: float) -> list[IntakeEffect]:
         """Take one part of an update, the first of which is its offer."""
-        if self._open != (part.run, part.path) or (self._closed and child not in self._held):
-            if part.part != 0:
-                return []
-            self.counts.late += 1
-            return [_ack(child, part.digest, "stale")]
+        head = self._head
+        if head is None or (head.run, head.path) != (part.run, part.path):
+            return self._stale(child, part)
         if child in self._held:
             return self._repeated(child, part)
-        try:
-            if part.part == 0 and not self._same_slot(child, part):
-                return self._offered(child, part, now_s)
-            transfer = self._transfers.get(child)
-            if transfer is None or transfer.slot.digest != part.digest:
-                return []  # a straggler of an offer that was given up
-            return self._progress(child, transfer, part, now_s)
-        except PeerError as error:
-            return self.refuse(child, part.digest, str(error), now_s)
+        if not self._open:
+            return self._stale(child, part)
+        return [*self._step(head, child, part, now_s), *self._admit_waiting(head, now_s)]
 
-    def refuse(
-        self, child: NodeId, digest: str, reason: str, now_s: float
-    ) -> list[Effect | Complete]:
-        """Answer ``rejected``, free the place, and let the next child in."""
-        self.counts.rejected += 1
-        self._transfers.pop(child, None)
-        self._waiting.pop(child, None)
-        note = Note(
-            level="warning", event="update rejected", fields={"child": child, "reason": reason}
-        )
-        answer = _ack(child, digest, "rejected", reason=clip_reason(reason))
-        return [note, answer, *self._admit_waiting(now_s)]
-
-    def tick(self, now_s: float) -> list[Effect | Complete]:
+    def tick(self, now_s: float) -> list[IntakeEffect]:
         """Ask again where nothing came; drop who has been silent for long."""
-        effects: list[Effect | Complete] = []
+        head = self._head
+        if head is None:
+            return []
+        effects: list[IntakeEffect] = []
         for child, transfer in list(self._transfers.items()):
-            if now_s - transfer.progress_s >= 2 * OFFER_MAX_S:
+            if now_s - transfer.progress_s >= _SILENCE_MAX_S:
                 del self._transfers[child]
             elif now_s >= transfer.ask_at_s:
                 effects.append(self._ask(child, transfer, now_s))
-        return [*effects, *self._admit_waiting(now_s)]
+        return [*effects, *self._admit_waiting(head, now_s)]
 
-    def _repeated(self, child: NodeId, part: Part) -> list[Effect | Complete]:
+    # Inside
+
+    def _stale(self, child: NodeId, part: Part) -> list[IntakeEffect]:
+        if part.part != 0:
+            return []
+        self.counts.late += 1
+        return [_ack(child, part.digest, "stale")]
+
+    def _repeated(self, child: NodeId, part: Part) -> list[IntakeEffect]:
         if part.part != 0:
             return []
         if self._held[child] == part.digest:
@@ -152,50 +139,60 @@ class Intake:
         self.counts.rejected += 1
         return [_ack(child, part.digest, "rejected", reason="conflict: another update is held")]
 
-    def _same_slot(self, child: NodeId, part: Part) -> bool:
+    def _step(self, head: Head, child: NodeId, part: Part, now_s: float) -> list[IntakeEffect]:
         transfer = self._transfers.get(child)
-        return transfer is not None and transfer.slot.digest == part.digest
+        known = transfer is not None and transfer.slot.digest == part.digest
+        try:
+            if transfer is not None and known:
+                return self._progress(head, child, transfer, part, now_s)
+            return self._offered(head, child, part, now_s) if part.part == 0 else []
+        except OtherBaseError:
+            self._forget(child)
+            return self._stale(child, part)
+        except PeerError as error:
+            self._forget(child)
+            self.counts.rejected += 1
+            fields = {"child": child, "reason": str(error)}
+            note = Note(level="warning", event="update rejected", fields=fields)
+            answer = _ack(child, part.digest, "rejected", reason=clip_reason(str(error)))
+            return [note, answer]
 
-    def _offered(self, child: NodeId, part: Part, now_s: float) -> list[Effect | Complete]:
-        self._check_manifest(child, peek_update(part.payload))
-        self._transfers.pop(child, None)  # another offer of the same child replaces its first
+    def _offered(self, head: Head, child: NodeId, part: Part, now_s: float) -> list[IntakeEffect]:
+        verify_manifest(head, child, peek_update(part.payload))
+        self._forget(child)  # another offer of the same child replaces its first
         if part.parts > 1 and len(self._transfers) >= TRANSFERS_AT_ONCE:
             self._waiting[child] = part
             return [_ack(child, part.digest, "want")]
-        self._waiting.pop(child, None)
         slot = Incoming(
-            digest=part.digest, total=part.total, parts=part.parts, bytes_max=self._bytes_max()
-        )
+            digest=part.digest, total=part.total, parts=part.parts,
+            bytes_max=update_bytes_max(head),
+        )  # fmt: skip
         transfer = _Transfer(slot=slot, asked=set(), progress_s=now_s, ask_at_s=now_s + GAP_S)
         self._transfers[child] = transfer
-        return self._progress(child, transfer, part, now_s)
+        return self._progress(head, child, transfer, part, now_s)
 
     def _progress(
-        self, child: NodeId, transfer: _Transfer, part: Part, now_s: float
-    ) -> list[Effect | Complete]:
+        self, head: Head, child: NodeId, transfer: _Transfer, part: Part, now_s: float
+    ) -> list[IntakeEffect]:
         new = transfer.slot.add(part)
         if transfer.slot.complete:
-            return self._completed(child, transfer, now_s)
-        if not new and part.part != 0:
-            return []
-        transfer.asked.discard(part.part)
-        transfer.progress_s = now_s
-        transfer.ask_at_s = now_s + GAP_S
-        if transfer.asked and part.part != 0:
-            return []
-        return [self._ask(child, transfer, now_s)]  # every offer is answered
+            return [self._completed(head, child, transfer.slot)]
+        if new:
+            transfer.asked.discard(part.part)
+            transfer.progress_s = now_s
+            transfer.ask_at_s = now_s + GAP_S
+        if part.part == 0 or (new and not transfer.asked):  # every offer is answered
+            return [self._ask(child, transfer, now_s)]
+        return []
 
-    def _completed(
-        self, child: NodeId, transfer: _Transfer, now_s: float
-    ) -> list[Effect | Complete]:
-        blob = transfer.slot.take()
+    def _completed(self, head: Head, child: NodeId, slot: Incoming) -> Complete:
+        blob = slot.take()
         update = decode_update(blob)
-        self._check_manifest(child, update.manifest)
-        self._check_update(update)
-        del self._transfers[child]
-        self._held[child] = transfer.slot.digest
-        complete = Complete(child=child, digest=transfer.slot.digest, update=update, blob=blob)
-        return [complete, *self._admit_waiting(now_s)]
+        verify_manifest(head, child, update.manifest)
+        verify_delta(head, update)
+        self._forget(child)
+        self._held[child] = slot.digest
+        return Complete(child=child, digest=slot.digest, update=update, blob=blob)
 
     def _ask(self, child: NodeId, transfer: _Transfer, now_s: float) -> Send:
         window = transfer.slot.missing(WINDOW_PARTS)
@@ -203,16 +200,20 @@ class Intake:
         transfer.ask_at_s = now_s + GAP_S
         return _ack(child, transfer.slot.digest, "want", parts=window)
 
-    def _admit_waiting(self, now_s: float) -> list[Effect | Complete]:
-        effects: list[Effect | Complete] = []
+    def _admit_waiting(self, head: Head, now_s: float) -> list[IntakeEffect]:
+        effects: list[IntakeEffect] = []
         while self._waiting and len(self._transfers) < TRANSFERS_AT_ONCE:
-            child = next(iter(self._waiting))
-            part = self._waiting.pop(child)
-            try:
-                effects += self._offered(child, part, now_s)
-            except WireError as error:
-                effects += self.refuse(child, part.digest, str(error), now_s)
+            child, part = next(iter(self._waiting.items()))
+            effects += self._step(head, child, part, now_s)
         return effects
+
+    def _forget(self, child: NodeId) -> None:
+        self._transfers.pop(child, None)
+        self._waiting.pop(child, None)
+
+    def _drop_transfers(self) -> None:
+        self._transfers.clear()
+        self._waiting.clear()
 
 
 def accepted(complete: Complete) -> Send:

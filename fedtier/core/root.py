@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
 from fedtier.core.aggregator import Spooled, hear_children
 from fedtier.core.cell import Cell, CellEffect, Collected, Looked
-from fedtier.core.effects import Aggregate, Effect, Finish, Job, Note
+from fedtier.core.effects import Aggregate, Effect, Finish, Job, Note, Stop
 from fedtier.core.events import (
     Aggregated,
     Connected,
@@ -20,7 +20,9 @@ from fedtier.core.events import (
     WorkFailed,
 )
 from fedtier.core.figures import Figures
+from fedtier.errors import EXIT_CONFIG, ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.model.exact_sum import fixed_point_exponent
 from fedtier.wire.messages import Head, Member, Plan, Task
 
 RootState = Literal["looking", "gathering", "collecting", "closing", "finished"]
@@ -39,7 +41,7 @@ class Course:
     dimension: int
     next_round: int  # rounds already in the model
     model: str
-    blob: bytes
+    blob: bytes = field(repr=False)
 
 
 class RootMachine:
@@ -127,8 +129,13 @@ class RootMachine:
 
     def _open_if_ready(self, now_s: float) -> list[Effect]:
         members = self.cell.roster.present()
-        if self._state != "gathering" or len(members) < self._members_min:
+        if self._state != "gathering" or len(members) < max(1, self._members_min):
             return []
+        try:
+            weight = sum(m.weight for m in members)
+            fixed_point_exponent(weight, self._course.plan.range_bits)
+        except ConfigError as error:
+            return [Stop(exit_code=EXIT_CONFIG, reason=f"round {self._round}: {error}")]
         self._state = "collecting"
         evaluate = self._round >= self._course.plan.rounds
         head = self._head(members, task="evaluate" if evaluate else "train")
@@ -171,7 +178,8 @@ class RootMachine:
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         head = self.cell.head
-        assert head is not None
+        assert head is not None, "a sum before the first round"
+        assert self._state == "closing", "a sum that was not asked for"
         assert event.job == Job.of(head), "one sum at a time"
         self._model, self._blob = event.model, event.blob
         return self._next_round(now_s)

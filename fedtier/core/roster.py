@@ -76,6 +76,7 @@ class Lookout:
         self._node = node
         self._nonce = nonce
         self._until_s: float | None = None
+        self._heard_itself = False
         self.done = False
 
     @property
@@ -90,19 +91,29 @@ class Lookout:
 
     def connected(self, now_s: float) -> list[Effect]:
         """Speak up, and listen for a while the first time."""
-        if not self.done and self._until_s is None:
+        if not self.done:
             self._until_s = now_s + SECOND_PARENT_WAIT_S
         return [self.presence()]
+
+    def disconnected(self) -> None:
+        """Nobody can be heard: a look that was under way begins again."""
+        self._until_s = None
+        self._heard_itself = False
 
     def hear(self, presence: Presence, *, retained: bool) -> list[Effect]:
         """Take what was published as this cell's parent.
 
-        Retained presences and wills are no answers: they may be this node's own last boot. Of two
-        that start at once the one with the smaller nonce stays.
+        No answers are: retained presences and wills, which may be of this node's last boot; and
+        what comes before one's own question, which a broker may have kept from that boot.
         """
-        if presence.nonce == self._nonce or presence.status != "online" or retained:
+        if presence.nonce == self._nonce:
+            self._heard_itself = True
             return []
-        if not self.done and (presence.ready or presence.nonce < self._nonce):
+        if retained or not (self.done or self._heard_itself):
+            return []
+        if presence.status != "online":  # a will has just replaced what this parent said
+            return [self.presence()] if self.done else []
+        if self._yields_to(presence):
             reason = (
                 f"cell {self._node!r} already has a parent: boot {hex64(presence.nonce)} answered "
                 f"boot {hex64(self._nonce)}. Two machines share this id, or two federations of one "
@@ -111,6 +122,12 @@ class Lookout:
             return [Stop(exit_code=EXIT_CONFIG, reason=reason)]
         boots = {"own": hex64(self._nonce), "other": hex64(presence.nonce)}
         return [Note(level="warning", event="second parent", fields=boots), self.presence()]
+
+    def _yields_to(self, other: Presence) -> bool:
+        """Who holds the cell stays; of two that are equal in that, the smaller nonce."""
+        if other.ready != self.done:
+            return other.ready
+        return other.nonce < self._nonce
 
     def tick(self, now_s: float) -> bool:
         """Whether the look has just ended with nobody else in sight."""

@@ -30,6 +30,13 @@ class Ended:
     exit_code: int  # negative: the signal that ended it
     cpu_seconds: float
 
+    @property
+    def how(self) -> str:
+        """How it ended, in words."""
+        if self.exit_code >= 0:
+            return f"ended with code {self.exit_code}"
+        return f"was killed by {signal.Signals(-self.exit_code).name}"
+
 
 class NodeProcess:
     """One node: ``fedtier agent|gateway|cloud run --config FILE`` in a process of its own."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import time
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from rich.console import Console
 
@@ -22,9 +24,10 @@ from fedtier.demo.progress import Progress
 from fedtier.demo.screen import Screen
 from fedtier.demo.summary import print_summary
 from fedtier.errors import EXIT_BUG, EXIT_DONE, ConfigError
-from fedtier.storage.durable import write_durably
+from fedtier.storage.durable import storage_error, write_durably
 
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells report it
 _DEFAULT_FEDERATION = "wearables-3-tier.toml"
 _POLL_S = 0.1
 _RUNS = Path("runs")
@@ -60,16 +63,17 @@ def main(
         reference: Also train in one process, and each device alone, and compare.
 
     Returns:
-        The exit code: 0, 130 after Ctrl-C, or that of the node that died.
+        The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, or that of the node that died.
     """
+    signal.signal(signal.SIGTERM, _leave)
     console = Console()
     request = _prepare(out=out, rounds=rounds, seed=seed, broker=broker, federation=federation)
     began_s = time.monotonic()
     try:
         code = _train(request, console)
-    except KeyboardInterrupt:
-        console.print(f"\nstopped; the logs are in {request.out / 'logs'}")
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, _Terminated) as reason:
+        console.print(f"\nstopped; the logs are in {request.out / 'logs'}", soft_wrap=True)
+        return EXIT_TERMINATED if isinstance(reason, _Terminated) else EXIT_INTERRUPTED
     if code != EXIT_DONE:
         return code
     report = json.loads((request.out / "report.json").read_bytes())
@@ -80,8 +84,19 @@ def main(
 
         compare(console, request.federation, report, seed=seed, rounds=request.rounds)
     seconds = time.monotonic() - began_s
-    console.print(f"\n{seconds:.0f} s. Everything about this run is in [bold]{request.out}[/bold]")
+    console.print(
+        f"{seconds:.0f} s. Everything about this run is in [bold]{request.out}[/bold]",
+        soft_wrap=True,
+    )
     return EXIT_DONE
+
+
+class _Terminated(BaseException):
+    """SIGTERM: unwinds the stack as Ctrl-C does, so that every process is stopped."""
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    raise _Terminated
 
 
 def _prepare(
@@ -96,7 +111,10 @@ def _prepare(
     directory = (out or _fresh_directory()).absolute()
     if directory.exists() and any(directory.iterdir()):
         raise ConfigError(f"--out {directory} is not empty. Choose a new directory.")
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(directory, "made", error) from error
     file = directory / "federation.toml"
     if federation is not None:
         loaded = load_federation(federation)
@@ -149,7 +167,12 @@ def _train(request: _Request, console: Console) -> int:
         f"{len(federation.topology.parents())} {request.broker} brokers, "
         f"every node a process of its own"
     )
-    with Fleet(federation.topology, request.out) as fleet:
+    topology = federation.topology
+    with (
+        Fleet(topology, request.out) as fleet,
+        Screen(console, topology, rounds=request.rounds, title=title) as screen,
+    ):
+        screen.say(f"starting {len(topology.parents())} brokers")
         urls = fleet.start_brokers(request.broker, part_bytes=federation.plan.part_bytes)
         texts = render_node_files(
             federation,
@@ -161,13 +184,10 @@ def _train(request: _Request, console: Console) -> int:
         )
         for node, text in texts.items():
             write_durably(request.out / "nodes" / f"{node}.toml", text.encode())
-        cloud = federation.topology.cloud
-        with Screen(console, federation.topology, rounds=request.rounds, title=title) as screen:
-            for node in texts:
-                fleet.start_node(node, *(request.options if node == cloud else ()))
-            code = _watch(fleet, request, screen, console)
-        fleet.stop()
+            fleet.start_node(node, *(request.options if node == topology.cloud else ()))
+        code = _watch(fleet, request, screen, console)
         if code == EXIT_DONE:
+            fleet.stop()  # each tells the kernel's last word on what it used
             _add_nodes(request, fleet)
         return code
 
@@ -189,16 +209,19 @@ def _watch(fleet: Fleet, request: _Request, screen: Screen, console: Console) ->
                 screen.show_rounds(progress.look())
                 return EXIT_DONE
             console.print(
-                f"\n[red]{node} ended with code {ended.exit_code}.[/red] The last lines of "
-                f"{process.log_path}:\n"
+                f"\n[red]{node} {ended.how}.[/red] The last lines of {process.log_path}:\n",
+                soft_wrap=True,
             )
-            console.print(process.log_tail(), markup=False, highlight=False)
+            console.print(process.log_tail(), markup=False, highlight=False, soft_wrap=True)
             return ended.exit_code if ended.exit_code > 0 else EXIT_BUG
         dead = fleet.dead_broker()
         if dead is not None:
             name, broker = dead
-            console.print(f"\n[red]the broker of {name} ended.[/red] Its log: {broker.log_path}")
-            console.print(broker.log_tail(), markup=False, highlight=False)
+            console.print(
+                f"\n[red]the broker of {name} ended.[/red] Its log: {broker.log_path}",
+                soft_wrap=True,
+            )
+            console.print(broker.log_tail(), markup=False, highlight=False, soft_wrap=True)
             return EXIT_BUG
         time.sleep(_POLL_S)
 

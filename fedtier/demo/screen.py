@@ -27,6 +27,7 @@ class Screen:
         self._title = title
         self._up: set[NodeId] = set()
         self._row: Mapping[str, Any] | None = None
+        self._status = ""
         self._bar = Progress(
             TextColumn("round"),
             BarColumn(bar_width=32),
@@ -41,7 +42,7 @@ class Screen:
         if self._console.is_terminal:
             self._live.start()
         else:
-            self._console.print(self._tree(), highlight=False)
+            self._console.print(self._tree(), highlight=False, soft_wrap=True)
         return self
 
     def __exit__(
@@ -53,29 +54,36 @@ class Screen:
         if self._console.is_terminal:
             self._live.stop()
 
+    def say(self, status: str) -> None:
+        """Show what is going on before the first round."""
+        self._status = status
+        self._draw(status)
+
     def show_up(self, up: set[NodeId]) -> None:
         """Show which nodes have reached their brokers."""
         if up == self._up:
             return
         self._up = set(up)
-        self._draw(f"{len(up)} of {len(list(self._topology))} nodes are up")
+        total = len(list(self._topology))
+        wait = "; the first round is under way" if len(up) == total else ""
+        self.say(f"{len(up)} of {total} nodes are up{wait}")
 
     def show_rounds(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show the rounds that have closed."""
         for row in rows:
             self._row = row
             self._bar.update(self._task, completed=row["round"] + 1)
-            self._draw(_figures(row))
+            self._draw("   ".join(_figures(row)))
 
     def _draw(self, line: str) -> None:
         if self._console.is_terminal:
             self._live.update(self._picture(), refresh=True)
         else:
-            self._console.print(line, highlight=False)
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def _picture(self) -> Group:
-        figures = Text(_figures(self._row)) if self._row else Text("waiting for the first round")
-        return Group(self._tree(), Text(), self._bar, figures)
+        lines = _figures(self._row) if self._row else [self._status]
+        return Group(self._tree(), Text(), self._bar, *map(Text, lines))
 
     def _tree(self) -> Tree:
         def label(node: NodeId) -> Text:
@@ -98,14 +106,13 @@ class Screen:
         return root
 
 
-def _figures(row: Mapping[str, Any]) -> str:
-    held_out = (
-        f"held-out accuracy {100 * row['accuracy']:5.1f} %  loss {row['loss']:.3f}  "
-        if row.get("accuracy") is not None
-        else ""
-    )
-    links = "  ".join(
-        f"link {r['link']}: {r['bytes_up'] / 1e6:.2f} MB up {r['bytes_down'] / 1e6:.2f} down"
+def _figures(row: Mapping[str, Any]) -> list[str]:
+    """A line on the model, if it was evaluated, and one on each link."""
+    first = f"round {row['round'] + 1}"
+    if row.get("accuracy") is not None:
+        first += f"  held-out accuracy {100 * row['accuracy']:.1f} %  loss {row['loss']:.3f}"
+    links = (
+        f"link {r['link']}  {r['bytes_up'] / 1e6:.2f} MB up  {r['bytes_down'] / 1e6:.2f} MB down"
         for r in row["links"]
     )
-    return f"round {row['round'] + 1:3d}  {held_out}{links}"
+    return [first, *links]

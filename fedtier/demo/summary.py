@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -17,22 +18,37 @@ def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int
         report: The document of ``report.json``.
         dimension: d, for the float32 yardstick of 4 d bytes per update.
     """
+    for table in (
+        _links(report["links"], dimension=dimension),
+        _processes(report["nodes"]),
+        _accuracy(report),
+    ):
+        console.print()
+        console.print(table)
     console.print()
-    console.print(_links(report["links"], dimension=dimension))
-    console.print(_processes(report["nodes"]))
-    console.print(_accuracy(report))
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    # Without a frame, and two spaces between columns, all of them fit into 80 characters.
+    table = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+    )
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+        left = index == 0 or column == "quantizer"
+        table.add_column(column, justify="left" if left else "right", no_wrap=True)
     return table
 
 
 def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
     table = _table(
-        "Links", "link", "quantizer", "updates", "MB up", "MB down", "float32 / up", "mean exact q"
+        "Links", "link", "quantizer", "updates", "MB up", "MB down", "float32/up", "mean q"
     )
     for row in links:
         float32 = 4 * dimension * row["updates"]

@@ -187,12 +187,12 @@ class Driver:
                 connection.transport.start()
             while self._exit is None:
                 item = self._mailbox.get(self._patience_s())
-                event = Tick() if item is None else self._event(item)
+                event = None if item is None else self._event(item)
                 now_s = time.monotonic()
                 if event is not None:
                     self._perform_all(self._machine.handle(event, now_s), perform)
-                due_s = self._machine.timer_s
-                if not isinstance(event, Tick) and due_s is not None and due_s <= now_s:
+                due_s = self._machine.timer_s  # looked at after every event: no flood delays it
+                if due_s is not None and due_s <= now_s:
                     self._perform_all(self._machine.handle(Tick(), now_s), perform)
                 self._watch_connections(now_s)
         finally:
@@ -214,12 +214,19 @@ class Driver:
                 item.result()
 
     def _patience_s(self) -> float | None:
-        """How long to wait: until the machine's timer, or the next look at a connection."""
-        now_s = time.monotonic()
-        waits = [1.0] if self._waiting_since_s else []
-        if self._machine.timer_s is not None:
-            waits.append(max(0.0, self._machine.timer_s - now_s))
-        return min(waits, default=None)
+        """How long to wait: until the machine's timer, or what is due about a connection."""
+        due_s = [] if self._machine.timer_s is None else [self._machine.timer_s]
+        for side, since_s in self._waiting_since_s.items():
+            if side not in self._warned:
+                due_s.append(since_s + CONNECT_WARN_S)
+            give_up_s = self._give_up_s(side)
+            if give_up_s is not None:
+                due_s.append(since_s + give_up_s)
+        return max(0.0, min(due_s) - time.monotonic()) if due_s else None
+
+    def _give_up_s(self, side: Side) -> float | None:
+        """How long to try, None for ever: a broker that was there once will be there again."""
+        return None if side in self._reached else self._connections[side].give_up_s
 
     def _event(self, item: _Item) -> Event | None:
         match item:
@@ -313,11 +320,11 @@ class Driver:
             if waited_s >= CONNECT_WARN_S and side not in self._warned:
                 self._warned.add(side)
                 log.warning("broker unreachable", extra={"broker": connection.where, "side": side})
-            patience_s = None if side in self._reached else connection.give_up_s
-            if patience_s is not None and waited_s >= patience_s:
+            give_up_s = self._give_up_s(side)
+            if give_up_s is not None and waited_s >= give_up_s:
                 self.stop(
                     EXIT_UNREACHABLE,
-                    f"no broker answers at {connection.where} for {patience_s:.0f} s. "
+                    f"no broker answers at {connection.where} for {give_up_s:.0f} s. "
                     "Start it, or correct the url in this node's file.",
                 )
 
@@ -328,7 +335,8 @@ class Driver:
             del frame
             code = EXIT_DONE if number == signal.SIGTERM else _EXIT_INTERRUPTED
             self.cancelled.set()
-            self._mailbox.put(_Ended(code, ""))
+            self.stop(code)  # before anything that waits in the mailbox
+            self._mailbox.put(_Ended(code, ""))  # and wake the loop
 
         if threading.current_thread() is not threading.main_thread():
             return {}

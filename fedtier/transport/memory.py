@@ -134,6 +134,13 @@ class MemoryBroker:
         for client in list(self._known):
             self._connect(client)
 
+    def redeliver(self, delivery: Delivery) -> None:
+        """Hand over, now, what a fault had dropped; to whoever has that client id by now."""
+        client = self._clients.get(delivery.client_id)
+        if client is not None:
+            connection = client._connection
+            self._enqueue(lambda: client._take(delivery, connection))
+
     # For MemoryTransport
 
     def _started(self, client: MemoryTransport) -> None:

@@ -92,10 +92,6 @@ class Fields:
             raise self._fail(name, f"a number from {low} to {high}")
         return float(value)
 
-    def optional_number(self, name: str, low: float, high: float) -> float | None:
-        """A finite number in ``[low, high]``, or null."""
-        return None if self._values.get(name) is None else self.number(name, low, high)
-
     def boolean(self, name: str) -> bool:
         """True or false."""
         value = self._values.get(name)
@@ -163,12 +159,6 @@ class Fields:
         value = self._values.get(name)
         if not isinstance(value, dict):
             raise self._fail(name, "an object")
-        return Fields(value, what=f"{self._what}.{name}")
-
-    def nested(self, value: Any, name: str) -> Fields:  # noqa: ANN401 - an item of a checked list
-        """An item of a list, read as an object."""
-        if not isinstance(value, dict):
-            raise self._fail(name, "a list of objects")
         return Fields(value, what=f"{self._what}.{name}")
 
     def raw(self) -> Mapping[str, Any]:

@@ -216,11 +216,6 @@ class Head:
     plan: Plan
     members: tuple[Member, ...] = field(default=())
 
-    @property
-    def order(self) -> tuple[RunId, int, IterationPath]:
-        """What an update must answer to: run, epoch and path."""
-        return (self.run, self.epoch, self.path)
-
     def member(self, node: NodeId) -> Member | None:
         """This node's entry, or None where it was not admitted."""
         return next((member for member in self.members if member.node == node), None)
@@ -323,7 +318,7 @@ def decode_head_or_beacon(payload: bytes) -> Head | Beacon:
 class Want:
     """A child asks its parent for parts of a blob that the head lists.
 
-    Without a digest it asks for the head itself.
+    The digest of no blob (64 zeros) asks for the head itself, as that of an old one does.
     """
 
     digest: str
@@ -341,16 +336,16 @@ class Want:
             WireError: If a field is missing or out of range, or more than a window is asked for.
         """
         fields = from_json(payload, what="want", bytes_max=CONTROL_BYTES_MAX)
-        if fields.text("digest", characters_max=64) == "":
-            fields.listing("parts", items_max=0)
-            return cls(digest="", parts=())
         parts = fields.integers("parts", 0, BLOB_BYTES_MAX, items_max=WINDOW_PARTS)
         return cls(digest=fields.digest("digest"), parts=parts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ack:
-    """A parent's answer to an offer: what it still wants of the update, or its verdict."""
+    """A parent's answer to an offer: what it still wants of the update, or its verdict.
+
+    To want the digest of no blob (64 zeros) asks a child that is silent for its offer.
+    """
 
     digest: str  # of the offered blob
     verdict: Verdict

@@ -6,12 +6,15 @@ go through the product's own spool and exact sum. Restarts keep a node's disk an
 
 from __future__ import annotations
 
-import math
+import heapq
+import random
+import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from world_shapes import Shape, TrainFunction
 
 from fedtier.core.aggregator import TierAggregator
 from fedtier.core.device import DeviceMachine, Trainee
@@ -20,7 +23,6 @@ from fedtier.core.effects import (
     Answer,
     Effect,
     Finish,
-    Job,
     Keep,
     Note,
     Preempt,
@@ -44,7 +46,8 @@ from fedtier.core.figures import Figures, Scores
 from fedtier.core.root import Course, RootMachine
 from fedtier.errors import TrainingError, WireError
 from fedtier.ids import BootNonce, FederationId, NodeId, RunId
-from fedtier.model.layout import ParameterLayout, TensorSpec, Vector, model_digest
+from fedtier.limits import TRANSFERS_AT_ONCE, WINDOW_PARTS
+from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
 from fedtier.model.server_step import add
 from fedtier.runtime.mean import next_model
 from fedtier.runtime.updates import delta_update, figures_update
@@ -53,74 +56,14 @@ from fedtier.storage.outbox import Outbox
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.storage.spool import Spool as SpoolFiles
 from fedtier.transport.base import Will
-from fedtier.transport.memory import MemoryBroker, MemoryTransport
-from fedtier.wire.manifest import decode_model, encode_model
-from fedtier.wire.messages import CodecSpec, Head, Plan, Presence
+from fedtier.transport.memory import Delivery, MemoryBroker, MemoryTransport
+from fedtier.wire.manifest import decode_model, decode_update, encode_model
+from fedtier.wire.messages import Ack, Head, Plan, Presence, Want
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.topics import ALL, Topic, child_filters, parent_filters
 
 FEDERATION = FederationId("test")
 ARTEFACT = "ab" * 32
-IDENTITY = CodecSpec(name="identity")
-
-TrainFunction = Callable[[NodeId, Head, Vector], Vector]
-"""From a device, what is asked of it and the model, to the model after its local steps."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """A tree: each node's parent, and the tiers of the gateways and the cloud."""
-
-    parents: Mapping[str, str]
-    tiers: Mapping[str, int]
-    weights: Mapping[str, int] = field(default_factory=dict)
-
-    @property
-    def devices(self) -> list[str]:
-        return sorted(node for node in self.parents if node not in self.tiers)
-
-    def children(self, node: str) -> list[NodeId]:
-        return sorted(NodeId(child) for child, parent in self.parents.items() if parent == node)
-
-
-def regular(*fan_outs: int) -> Shape:
-    """A tree with the same fan-out at every node of a tier; ``regular(2, 4)``: 2 gateways, 8 devices."""
-    parents, tiers = {}, {"cloud": len(fan_outs)}
-    above = ["cloud"]
-    for depth, fan_out in enumerate(fan_outs):
-        tier = len(fan_outs) - depth - 1
-        here = []
-        for parent in above:
-            for _ in range(fan_out):
-                name = f"{'d' if tier == 0 else f'g{tier}-'}{len(here)}"
-                parents[name] = parent
-                if tier:
-                    tiers[name] = tier
-                here.append(name)
-        above = here
-    return Shape(parents=parents, tiers=tiers)
-
-
-def make_plan(tau: tuple[int, ...], *, rounds: int = 1, seed: int = 7, **changes: object) -> Plan:
-    values: dict[str, object] = {
-        "seed": seed, "rounds": rounds, "tau": tau, "codecs": (IDENTITY,) * len(tau),
-        "schedule": "constant", "mu": 0.1, "floor": 1.0,
-    }  # fmt: skip
-    return Plan(**(values | changes))  # type: ignore[arg-type]
-
-
-def quadratic(centres: Mapping[str, np.ndarray | float]) -> TrainFunction:
-    """Plain gradient descent on ``||w - centre||^2 / 2`` of each device, in float32."""
-
-    def train(node: NodeId, head: Head, model: Vector) -> Vector:
-        w = model.copy()
-        centre = np.float32(1) * np.asarray(centres[node], np.float32)
-        mu = np.float32(head.plan.mu)
-        for _ in range(math.prod(head.plan.tau[: head.tier])):
-            w = w - mu * (w - centre)
-        return w
-
-    return train
 
 
 class _Inbox:
@@ -148,7 +91,7 @@ class _Inbox:
 class NodeProcess:
     """One node: its machine, its transports, its disk."""
 
-    def __init__(self, world: World, node: str) -> None:
+    def __init__(self, world: World, node: str, *, client: str = "") -> None:
         self.world, self.node = world, NodeId(node)
         self.garbage: list[str] = []
         self.notes: list[Note] = []
@@ -162,9 +105,9 @@ class NodeProcess:
         self.machine = self._make_machine()
         shape = world.shape
         if node in shape.parents:
-            self._connect("up", NodeId(shape.parents[node]), node)
+            self._connect("up", NodeId(shape.parents[node]), node + client)
         if node in shape.tiers:
-            self._connect("down", self.node, f"{node}.cell")
+            self._connect("down", self.node, f"{node}.cell{client}")
 
     def _make_machine(self) -> DeviceMachine | TierAggregator | RootMachine:
         world, shape = self.world, self.world.shape
@@ -173,25 +116,25 @@ class NodeProcess:
                 node=self.node, part_bytes=world.part_bytes,
                 presence=Presence(
                     status="online", nonce=self.nonce, ready=True, devices=1,
-                    weight=shape.weights.get(self.node, 1),
+                    weight=shape.weight(self.node),
                 ),
                 trainee=Trainee(
                     artefact=ARTEFACT, layout=world.layout.digest, dimension=world.layout.dimension
                 ),
             )  # fmt: skip
         members = shape.children(self.node)
+        least = world.members_min.get(self.node, len(members))
+        spooled = SpoolFiles(self.disk).found()
         if self.node in shape.parents:
             state = CellState(self.disk)
             return TierAggregator(
-                node=self.node, tier=shape.tiers[self.node], members=members,
-                members_min=world.members_min or len(members), part_bytes=world.part_bytes,
-                nonce=self.nonce, announced=state.announced(), resume=state.resume(),
-                spooled=SpoolFiles(self.disk).found(),
+                node=self.node, tier=shape.tiers[self.node], members=members, members_min=least,
+                part_bytes=world.part_bytes, nonce=self.nonce, announced=state.announced(),
+                resume=state.resume(), spooled=spooled,
             )  # fmt: skip
         return RootMachine(
-            node=self.node, members=members, members_min=world.members_min or len(members),
-            part_bytes=world.part_bytes, nonce=self.nonce, course=world.course(self.disk),
-            spooled=SpoolFiles(self.disk).found(),
+            node=self.node, members=members, members_min=least, part_bytes=world.part_bytes,
+            nonce=self.nonce, course=world.course(self.disk), spooled=spooled,
         )  # fmt: skip
 
     def _connect(self, side: str, cell: NodeId, client_id: str) -> None:
@@ -210,22 +153,50 @@ class NodeProcess:
         self._transports[side] = (transport, cell)
         transport.start()
 
+    @property
+    def events(self) -> list[str]:
+        """The names of its notes, for tests to look in."""
+        return [note.event for note in self.notes]
+
     def take(self, event: Event) -> None:
         if self.stopped is None:
             for effect in self.machine.handle(event, self.world.now_s):
                 self._perform(effect)
+            self._check_transfers()
+
+    def cut(self, side: str) -> None:
+        """Lose one connection; it stays away until ``reconnect``."""
+        transport, cell = self._transports[side]
+        if transport.connected:
+            self.world.brokers[cell].cut(transport.client_id)
+
+    def reconnect(self, side: str) -> None:
+        transport, cell = self._transports[side]
+        if self.stopped is None and self.world.brokers[cell].running:
+            self.world.brokers[cell].reconnect(transport.client_id)
 
     def crash(self) -> None:
         """Lose the process: connections end without a farewell, memory is gone."""
         self.stopped = Stop(exit_code=137, reason="killed")
-        for transport, cell in self._transports.values():
-            if transport.connected:
-                self.world.brokers[cell].cut(transport.client_id)
-            self.world.brokers[cell]._ended(transport)
+        for transport, _ in self._transports.values():
+            transport.abort()
+
+    def _check_transfers(self) -> None:
+        cell = getattr(self.machine, "cell", None)
+        if cell is not None:
+            members = self.world.shape.children(self.node)
+            receiving = sum(cell._intake.standing(child) == "receiving" for child in members)
+            self.world.transfers[str(self.node)] = max(
+                receiving, self.world.transfers[str(self.node)]
+            )
+            assert receiving <= TRANSFERS_AT_ONCE, "more than K transfers at once"
 
     def _perform(self, effect: Effect) -> None:
+        world = self.world
         match effect:
             case Send():
+                if isinstance(effect.message, (Want, Ack)):
+                    assert len(effect.message.parts) <= WINDOW_PARTS, "more than a window"
                 transport, cell = self._transports[effect.side]
                 topic, payload, qos, retain = encode_packet(
                     effect.message, federation=FEDERATION, cell=cell, node=effect.node
@@ -235,12 +206,14 @@ class NodeProcess:
                 self.notes.append(effect)
             case Stop():
                 self.stopped = effect
+                for transport, _ in self._transports.values():
+                    transport.close()
             case Work():
-                self.world.later(self, lambda: self._work(effect))
+                world.later(self, lambda: self._work(effect))
             case Aggregate():
-                self.world.later(self, lambda: self._aggregate(effect))
+                world.later(self, lambda: self._aggregate(effect))
             case Answer():
-                self.world.later(self, lambda: self._answer(effect))
+                world.later(self, lambda: self._answer(effect))
             case Spool():
                 SpoolFiles(self.disk).put(effect.run, effect.path, effect.child, effect.blob)
             case Remember():
@@ -249,9 +222,9 @@ class NodeProcess:
                 self.kept = effect
             case Finish():
                 self.finished = effect
-                self.world.save(self.disk, self.world.rounds_done, effect.head, finished=True)
+                world.save(self.disk, world.rounds_done, effect.head, finished=True)
             case Preempt():
-                pass
+                world.preempted.append((str(self.node), str(effect.job.path)))
 
     def _work(self, work: Work) -> Event:
         outbox = Outbox(self.disk)
@@ -268,8 +241,8 @@ class NodeProcess:
             else:
                 end = self.world.train(self.node, head, start)
                 blob = delta_update(
-                    self.node, head, start=start, end=end, figures=Figures(),
-                    weight=self.world.shape.weights.get(self.node, 1),
+                    self.node, head, start=start, end=end, figures=Figures(trained_steps=1),
+                    weight=self.world.shape.weight(self.node),
                 )  # fmt: skip
         except TrainingError as error:
             return WorkFailed(job=work.job, reason=str(error))
@@ -279,8 +252,8 @@ class NodeProcess:
     def _aggregate(self, aggregate: Aggregate) -> Event:
         before, _, _ = decode_model(aggregate.model)
         spool = SpoolFiles(self.disk)
+        self.world.check_sum(self, aggregate, spool)
         new = next_model(before, spool, aggregate, step=add)
-        self.world.sums.append((str(self.node), str(aggregate.head.path), aggregate.came))
         if aggregate.above is not None:
             CellState(self.disk).close(
                 above=aggregate.above, done=aggregate.done, model=new.model, blob=new.blob
@@ -293,6 +266,10 @@ class NodeProcess:
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
 
     def _answer(self, answer: Answer) -> Event:
+        outbox = Outbox(self.disk)
+        stored = outbox.get(answer.job)
+        if stored is not None:
+            return WorkDone(job=answer.job, blob=stored)
         head = answer.head
         if answer.weight == 0:
             blob = figures_update(self.node, head, reason=answer.reason, figures=answer.figures)
@@ -301,6 +278,7 @@ class NodeProcess:
                 self.node, head, start=decode_model(answer.start)[0],
                 end=decode_model(answer.end)[0], weight=answer.weight, figures=answer.figures,
             )  # fmt: skip
+        outbox.put(answer.job, blob)
         return WorkDone(job=answer.job, blob=blob)
 
 
@@ -316,26 +294,56 @@ class World:
         disk: Path,
         start: np.ndarray,
         part_bytes: int = 4096,
-        members_min: int | None = None,
+        members_min: Mapping[str, int] | None = None,
         run: int = 1,
         starting_order: list[str] | None = None,
+        interleaving: int | None = None,
+        work_s: Callable[[str], float] = lambda node: 0.0,
     ) -> None:
+        """Start every node.
+
+        Args:
+            shape: The tree.
+            plan: What the cloud asks for.
+            train: What devices do.
+            disk: A directory for all of their disks.
+            start: The first model.
+            part_bytes: Of a published part.
+            members_min: How many members a parent waits for, where not all.
+            run: The run's number.
+            starting_order: Of the nodes, where it matters.
+            interleaving: A seed for whose message is delivered next; None = broker by broker.
+            work_s: How long a node takes over a job.
+        """
         self.shape, self.plan, self.train = shape, plan, train
-        self.disk, self.part_bytes, self.members_min = disk, part_bytes, members_min
+        self.disk, self.part_bytes, self.members_min = disk, part_bytes, dict(members_min or {})
+        self.work_s = work_s
         self.now_s = 0.0
-        self.model = np.asarray(start, np.float32)
-        self.layout = ParameterLayout(tensors=(TensorSpec(name="w", shape=self.model.shape),))
-        self.blob = encode_model(self.model, model=self.digest, layout=self.layout.digest)
-        self.run_id = RunId(run)
-        self.rounds_done = 0
-        self.trained: list[tuple[str, str]] = []
-        self.sums: list[tuple[str, str, tuple]] = []
-        self.brokers = {NodeId(cell): MemoryBroker() for cell in shape.tiers}
-        self._later: list[tuple[NodeProcess, Callable[[], Event]]] = []
+        self.start_model = np.asarray(start, np.float32)
+        self.layout = ParameterLayout(tensors=(TensorSpec(name="w", shape=self.start_model.shape),))
+        self._dice = None if interleaving is None else random.Random(interleaving)
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._entries = 0
         self._nonces = 0
+        self.brokers = {NodeId(cell): MemoryBroker() for cell in shape.tiers}
+        self.trained: list[tuple[str, str]] = []
+        self.preempted: list[tuple[str, str]] = []
+        self.sums: list[tuple[str, str, tuple[str, ...]]] = []
+        self.transfers: Counter[str] = Counter()
+        self._closed: set[tuple[object, ...]] = set()
+        self._disks: Counter[str] = Counter()
+        self.begin_run(run)
         self.nodes: dict[str, NodeProcess] = {}
         for node in starting_order or [*sorted(shape.tiers), *shape.devices]:
             self.start(node)
+
+    # The run
+
+    def begin_run(self, run: int, plan: Plan | None = None) -> None:
+        """What a cloud that is started next will do."""
+        self.run_id, self.plan = RunId(run), plan or self.plan
+        self.model, self.rounds_done = self.start_model, 0
+        self.blob = encode_model(self.model, model=self.digest, layout=self.layout.digest)
 
     @property
     def digest(self) -> str:
@@ -345,29 +353,17 @@ class World:
     def cloud(self) -> NodeProcess:
         return self.nodes["cloud"]
 
-    def next_nonce(self) -> int:
-        self._nonces += 1
-        return self._nonces
-
-    def start(self, node: str) -> None:
-        self.nodes[node] = NodeProcess(self, node)
-
-    def restart(self, node: str) -> None:
-        self.nodes[node].crash()
-        self.start(node)
-
-    def later(self, node: NodeProcess, work: Callable[[], Event]) -> None:
-        self._later.append((node, work))
-
     def course(self, disk: Path) -> Course:
         snapshot = Snapshots(disk).read()
-        if snapshot is not None and not snapshot.finished and snapshot.run == self.run_id:
+        mine = snapshot is not None and not snapshot.finished and snapshot.run == self.run_id
+        if snapshot is not None and mine:
             self.model, _, _ = decode_model(snapshot.blob)
             self.blob, self.rounds_done = snapshot.blob, snapshot.rounds_done
         return Course(
-            run=self.run_id, epoch=snapshot.epoch if snapshot is not None else 0, plan=self.plan,
-            artefact=ARTEFACT, layout=self.layout.digest, dimension=self.layout.dimension,
-            next_round=self.rounds_done, model=self.digest, blob=self.blob,
+            run=self.run_id, epoch=snapshot.epoch if snapshot is not None and mine else 0,
+            plan=self.plan, artefact=ARTEFACT, layout=self.layout.digest,
+            dimension=self.layout.dimension, next_round=self.rounds_done, model=self.digest,
+            blob=self.blob,
         )  # fmt: skip
 
     def save(self, disk: Path, rounds_done: int, head: Head, *, finished: bool = False) -> None:
@@ -378,25 +374,88 @@ class World:
             )
         )  # fmt: skip
 
-    def step(self) -> bool:
-        """Deliver one message, do one piece of work, or let time pass to the next timer."""
-        for broker in self.brokers.values():
-            if broker.deliver_next():
-                return True
-        if self._later:
-            node, work = self._later.pop(0)
+    # What a test does to it
+
+    def start(self, node: str, *, client: str = "") -> NodeProcess:
+        """Start a node; with another client id it is a clone beside the first."""
+        process = NodeProcess(self, node, client=client)
+        self.nodes[node + client] = process
+        return process
+
+    def crash(self, node: str) -> None:
+        self.nodes[node].crash()
+
+    def restart(self, node: str) -> None:
+        self.crash(node)
+        self.start(node)
+
+    def wipe(self, node: str) -> None:
+        """Replace a node's disk by an empty one."""
+        shutil.rmtree(self.disk / node)
+        self._disks[node] += 1
+
+    def lose_broker(self, cell: str) -> None:
+        """Restart a broker: what it retained is gone, every client connects again."""
+        self.brokers[NodeId(cell)].stop()
+        self.brokers[NodeId(cell)].restart()
+
+    def next_nonce(self) -> int:
+        self._nonces += 1
+        return self._nonces
+
+    def at(self, time_s: float, action: Callable[[], None]) -> None:
+        self._entries += 1
+        heapq.heappush(self._agenda, (time_s, self._entries, action))
+
+    def later(self, node: NodeProcess, work: Callable[[], Event]) -> None:
+        def done() -> None:
             if node.stopped is None:
-                node.take(work())
+                event = work()
+                self.at(self.now_s, lambda: node.take(event))  # a crash may come in between
+
+        self.at(self.now_s + self.work_s(str(node.node)), done)
+
+    # What must hold at every step
+
+    def check_sum(self, node: NodeProcess, aggregate: Aggregate, spool: SpoolFiles) -> None:
+        """One base model, no member twice, and no iteration that was closed before."""
+        head = aggregate.head
+        names = [str(member.node) for member in aggregate.came]
+        assert len(set(names)) == len(names), "a member is counted twice"
+        for member in aggregate.came:
+            blob = spool.get(head.run, head.path, member.node)
+            assert blob is not None
+            assert decode_update(blob).manifest.base == head.model, "another base model"
+            assert decode_update(blob).manifest.node == member.node
+        key = (node.node, self._disks[str(node.node)], head.run, head.epoch, str(head.path))
+        assert key not in self._closed, f"{key} is closed a second time"
+        self._closed.add(key)
+        self.sums.append((str(node.node), str(head.path), tuple(names)))
+
+    def check_delivery(self, cell: NodeId, delivery: Delivery) -> None:
+        """Nothing of another cell is ever on this cell's broker."""
+        assert Topic.parse(delivery.topic).cell == cell, delivery.topic
+
+    # Time
+
+    def step(self) -> bool:
+        """Deliver one message, or let time pass to the next timer or appointment."""
+        busy = [broker for broker in self.brokers.values() if broker.pending]
+        if busy:
+            broker = busy[0] if self._dice is None else self._dice.choice(busy)
+            return broker.deliver_next()
+        if self._agenda and self._agenda[0][0] <= self.now_s:
+            heapq.heappop(self._agenda)[2]()
             return True
         timers = [
-            (n.machine.timer_s, n)
-            for n in self.nodes.values()
-            if n.stopped is None and n.machine.timer_s is not None
+            (node.machine.timer_s, node)
+            for node in self.nodes.values()
+            if node.stopped is None and node.machine.timer_s is not None
         ]
-        if not timers:
+        due = [timer for timer, _ in timers] + [time_s for time_s, _, _ in self._agenda[:1]]
+        if not due:
             return False
-        due_s = min(timer for timer, _ in timers)
-        self.now_s = max(self.now_s, due_s)
+        self.now_s = max(self.now_s, min(due))
         for timer, node in timers:
             if timer <= self.now_s:
                 node.take(Tick())
@@ -408,10 +467,8 @@ class World:
         while not done(self):
             assert self.step(), "nothing left to happen"
             assert self.now_s < limit_s, f"not done after {limit_s} s of virtual time"
-        for _ in range(10_000):  # let what was said last arrive
-            if not any(broker.deliver_next() for broker in self.brokers.values()):
-                break
 
-
-def job_of(head: Head) -> Job:
-    return Job.of(head)
+    def settle(self) -> None:
+        """Let what was said last arrive."""
+        while any(broker.deliver_next() for broker in self.brokers.values()):
+            pass

@@ -57,8 +57,8 @@ def testbed(
     with ExitStack() as stack:
 
         def make(
-            directory: str = "bed", /, *, broker: str = "mosquitto", environment: Any = {},
-            sys_interval_s: int = 0, options: Any = {}, **wanted: Any,
+            directory: str = "bed", /, *, broker: str = "mosquitto", environment: Any = None,
+            sys_interval_s: int = 0, options: Any = None, **wanted: Any,
         ) -> Testbed:  # fmt: skip
             if broker == "mosquitto":
                 request.getfixturevalue("mosquitto_binary")
@@ -66,8 +66,8 @@ def testbed(
                 pytest.importorskip("iotcore", reason="pip install -e '.[embedded]'")
             file = write_federation(f"{directory}/federation.toml", **wanted)
             bed = Testbed(
-                tmp_path / directory, file, broker=broker, environment=environment,
-                sys_interval_s=sys_interval_s, options=options,
+                tmp_path / directory, file, broker=broker, environment=environment or {},
+                sys_interval_s=sys_interval_s, options=options or {},
             )  # fmt: skip
             stack.enter_context(bed)
             bed.start_brokers()

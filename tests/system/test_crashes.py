@@ -31,7 +31,44 @@ def test_a_node_killed_in_mid_run_and_restarted_changes_nothing(testbed, digest_
     assert len(bed.rows(bed.directory / "out")) < LONG["rounds"], "it was killed too late"
     assert _finish(bed) == digest_alone(**LONG)
     rounds = [row["round"] for row in bed.rows(bed.directory / "out")]
-    assert rounds == list(range(LONG["rounds"]))
+    assert rounds == sorted(set(rounds)), "a round is written down once"
+
+
+def test_a_cloud_killed_in_its_first_round_begins_again(testbed, digest_alone):
+    bed = testbed()
+    bed.start_fleet()
+    out = bed.directory / "out"
+    bed.wait_until(lambda: bed.nodes["west"].log.count("ready=True") == 2, "west's cell is ready")
+    bed.nodes["w-0"].signal(signal.SIGSTOP)  # so that the round stays open
+    bed.start_cloud("--out", out)
+    bed.wait_until(lambda: "round opened" in bed.nodes["cloud"].log, "the round is open")
+    bed.restart("cloud", "--out", out)
+    bed.nodes["w-0"].signal(signal.SIGCONT)
+    assert bed.finished(out)["model_digest"] == digest_alone()
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_cloud_that_is_stopped_says_that_it_was_not_done_and_goes_on_later(
+    testbed, digest_alone, number, code
+):
+    bed = testbed(**LONG)
+    _start(bed)
+    cloud = bed.nodes["cloud"]
+    cloud.signal(number)
+    assert cloud.exit_code(deadline_s=20) == code, cloud.log
+    assert "Traceback" not in cloud.log
+    bed.start_cloud("--out", bed.directory / "out")
+    assert _finish(bed) == digest_alone(**LONG)
+
+
+def test_with_a_quorum_a_run_ends_without_the_device_that_stays_away(testbed):
+    bed = testbed(**LONG, plan='quorum = [1, "all"]\ndeadline_s = [1.0, "none"]')
+    _start(bed)
+    bed.nodes.pop("w-1").kill()
+    report = bed.finished(bed.directory / "out")
+    assert report["rounds"] == LONG["rounds"]
+    assert report["links"][0]["lost"] >= 1
+    assert report["links"][1]["lost"] == 0
 
 
 def test_a_gateway_killed_with_an_update_in_its_spool_asks_for_no_second_one(testbed, digest_alone):
@@ -45,7 +82,9 @@ def test_a_gateway_killed_with_an_update_in_its_spool_asks_for_no_second_one(tes
     bed.nodes["west"].kill()
     kept = {path: path.read_bytes() for path in spool.glob("*/*/w-0")}
     bed.start("west")
-    bed.wait_until(lambda: bed.nodes["west"].log.count("connected ") >= 4, "west is back on both sides")
+    bed.wait_until(
+        lambda: bed.nodes["west"].log.count("connected ") >= 4, "west is back on both sides"
+    )
     assert {path: path.read_bytes() for path in kept} == kept
     bed.nodes["w-1"].signal(signal.SIGCONT)
     assert _finish(bed) == digest_alone(**LONG)

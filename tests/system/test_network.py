@@ -46,8 +46,10 @@ def test_bytes_of_the_report_are_those_on_the_wire_and_in_the_brokers_own_count(
         up = children.bytes_up + parent.bytes_up
         down = children.bytes_down + parent.bytes_down
         wait_until(
-            lambda: _sys_value(inbox, "bytes/received") == pytest.approx(up, rel=0.02)
-            and _sys_value(inbox, "bytes/sent") == pytest.approx(down, rel=0.02),
+            lambda: (
+                _sys_value(inbox, "bytes/received") == pytest.approx(up, rel=0.02)
+                and _sys_value(inbox, "bytes/sent") == pytest.approx(down, rel=0.02)
+            ),
             f"the broker counts {up} bytes received and {down} sent",
         )
         for program in bed.nodes.values():
@@ -116,10 +118,10 @@ def test_a_stranger_who_publishes_garbage_everywhere_changes_nothing(
     heard = {topic.split("/", 4)[4] for stranger in strangers for topic in stranger.heard}
     assert {"update/0", "head", "model/0", "presence"} <= {t.split("/", 1)[-1] for t in heard}
     for node, program in bed.nodes.items():
-        # Each kind of garbage is told at its 1st, 10th and 100th time.
+        # The first few kinds are told one by one, the rest at the 1st, 10th, 100th time.
         lines = program.log.splitlines()
-        sent = sum(stranger.sent for stranger in strangers)
-        assert len(lines) < max(200, sent // 10), f"{node}: {len(lines)} lines of {sent} messages"
+        assert len(lines) < 120, f"{node} wrote {len(lines)} lines"
+    assert sum(stranger.sent for stranger in strangers) > 1000
     assert "garbage" in bed.nodes["west"].log
 
 

@@ -143,6 +143,7 @@ class Wanted:
     rounds: int = 2
     seed: int = 7
     part_bytes: int = 65_536
+    plan: str = ""  # further lines of [plan]
     id: str = "small"
 
     def text(self, *, artefact: str, data: Path, held_out: Sequence[str] = ("held-out",)) -> str:
@@ -164,6 +165,7 @@ rounds = {self.rounds}
 tau = {list(self.tau)}
 seed = {self.seed}
 part_bytes = {self.part_bytes}
+{self.plan}
 [plan.schedule]
 kind = "cosine"
 mu = 0.2

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedtier.core.effects import NO_BLOB
 from fedtier.draws import DrawKey
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
@@ -85,8 +86,9 @@ HEAD = Head(
 )  # fmt: skip
 BEACON = Beacon(nonce=NONCE, seq=77, run=RUN, epoch=1, path=PATH, state="open")
 WANT = Want(digest=_MODEL.digest, parts=(0, 7, 12))
-WANT_HEAD = Want(digest="", parts=())
+WANT_HEAD = Want(digest=NO_BLOB, parts=())
 ACK = Ack(digest=_MODEL.digest, verdict="want", parts=(1, 2))
+WANT_OFFER = Ack(digest=NO_BLOB, verdict="want")
 REJECTED = Ack(digest=_MODEL.digest, verdict="rejected", reason="conflict: another update is held")
 MODEL_PART = _MODEL.part(0, **_WHERE)
 UPDATE_PART = Part(
@@ -101,6 +103,7 @@ EXAMPLES: dict[str, bytes] = {
     "want.json": WANT.encode(),
     "want_head.json": WANT_HEAD.encode(),
     "ack.json": ACK.encode(),
+    "ack_want_offer.json": WANT_OFFER.encode(),
     "ack_rejected.json": REJECTED.encode(),
     "update_part.hex": UPDATE_PART.encode(),
     "model_part.hex": MODEL_PART.encode(),
@@ -132,7 +135,7 @@ def _as_file(name: str, data: bytes) -> bytes:
 
 
 def _for_people(name: str, data: bytes) -> list[str]:
-    text = json.dumps(json.loads(data), indent=1) if name.endswith(".json") else dump(data)
+    text = json.dumps(json.loads(data), indent=1) + "\n" if name.endswith(".json") else dump(data)
     return text.splitlines(keepends=True)
 
 

@@ -1,0 +1,62 @@
+"""The way down of one model: ask for what is missing, a window at a time, until it is whole."""
+
+from __future__ import annotations
+
+from fedtier.limits import GAP_S, WINDOW_PARTS
+from fedtier.wire.messages import BlobRef, Want
+from fedtier.wire.parts import Incoming, Part
+
+
+class Fetch:
+    """One blob that a head lists and this node does not have yet."""
+
+    def __init__(self, blob: BlobRef, *, bytes_max: int, ask_at_s: float) -> None:
+        """Make room for a blob.
+
+        Args:
+            blob: As the head lists it.
+            bytes_max: The largest size that makes sense.
+            ask_at_s: When to ask, unless its parts come by themselves before.
+
+        Raises:
+            WireError: If the announced numbers cannot be.
+        """
+        self._slot = Incoming(
+            digest=blob.digest, total=blob.total, parts=blob.parts, bytes_max=bytes_max
+        )
+        self._asked: set[int] = set()
+        self.blob = blob
+        self.ask_at_s = ask_at_s
+
+    @property
+    def complete(self) -> bool:
+        """Whether every part has come."""
+        return self._slot.complete
+
+    def add(self, part: Part, now_s: float) -> Want | None:
+        """Put a part in its place; gives the next request once the last one has been served.
+
+        Raises:
+            WireError: If the part does not fit this blob.
+        """
+        if not self._slot.add(part):
+            return None
+        self.ask_at_s = now_s + GAP_S
+        served = part.part in self._asked
+        self._asked.discard(part.part)
+        return self.ask(now_s) if served and not self._asked and not self.complete else None
+
+    def ask(self, now_s: float) -> Want:
+        """Ask for the first parts that are missing, and again after a gap without progress."""
+        window = self._slot.missing(WINDOW_PARTS)
+        self._asked = set(window)
+        self.ask_at_s = now_s + GAP_S
+        return Want(digest=self.blob.digest, parts=window)
+
+    def take(self) -> bytes:
+        """The whole blob.
+
+        Raises:
+            WireError: If it does not have its digest.
+        """
+        return self._slot.take()

@@ -1,0 +1,92 @@
+"""The way up of one answer: offered until there is a verdict, served as it is asked for."""
+
+from __future__ import annotations
+
+import zlib
+
+from fedtier.core.effects import Job
+from fedtier.ids import NodeId
+from fedtier.limits import OFFER_FIRST_S, OFFER_MAX_S
+from fedtier.wire.messages import Head
+from fedtier.wire.parts import Outgoing, Part
+
+_DOUBLINGS_MAX = 10  # 5 s doubled so often is far beyond the longest pause
+
+
+class Offer:
+    """One update, and when to offer it next."""
+
+    def __init__(
+        self,
+        job: Job,
+        blob: bytes,
+        *,
+        node: NodeId,
+        part_bytes: int,
+        now_s: float,
+        abstains: bool,
+    ) -> None:
+        """Make an update ready to be offered.
+
+        Args:
+            job: What it answers.
+            blob: All of it.
+            node: The sender, so that siblings do not march in step.
+            part_bytes: How large a published part may be, header included.
+            now_s: The time.
+            abstains: It is what is left to say when any other answer would be rejected.
+        """
+        self.job = job
+        self.abstains = abstains
+        self.settled = False
+        self.repeat_at_s: float | None = None
+        self._outgoing = Outgoing(blob, kind="update", part_bytes=part_bytes)
+        self._node = node
+        self._repeats = 0
+        self._since_s: float | None = now_s
+
+    @property
+    def digest(self) -> str:
+        """The update's name."""
+        return self._outgoing.digest
+
+    def begin(self, head: Head, now_s: float) -> Part:
+        """Offer it as if for the first time."""
+        self.settled = False
+        self._repeats = 0
+        return self.repeat(head, now_s)
+
+    def repeat(self, head: Head, now_s: float) -> Part:
+        """Offer it once more: its first part, addressed to the head it answers."""
+        self.repeat_at_s = now_s + self._pause_s()
+        self._repeats += 1
+        return self._part(0, head)
+
+    def wanted(self, parts: tuple[int, ...], head: Head, now_s: float) -> list[Part]:
+        """What the parent asks for; with nothing, it is queued and needs no hurry."""
+        self.settled = False
+        if parts:
+            self._repeats = 0
+        self.repeat_at_s = now_s + self._pause_s()
+        return [self._part(index, head) for index in parts if index < self._outgoing.parts]
+
+    def settle(self) -> None:
+        """Stop offering it, but keep it for as long as the parent may ask again."""
+        self.settled = True
+        self.repeat_at_s = None
+
+    def micros(self, now_s: float) -> int:
+        """Time from the first offer to now; counted once."""
+        since_s, self._since_s = self._since_s, None
+        return 0 if since_s is None else round(1e6 * (now_s - since_s))
+
+    def _pause_s(self) -> float:
+        """Doubling from 5 s to 60 s, spread by up to a tenth."""
+        pause_s = min(OFFER_MAX_S, OFFER_FIRST_S * 2.0 ** min(self._repeats, _DOUBLINGS_MAX))
+        spread = zlib.crc32(f"{self._node} {self.digest} {self._repeats}".encode())
+        return pause_s * (1 + 0.1 * spread / 2**32)
+
+    def _part(self, index: int, head: Head) -> Part:
+        return self._outgoing.part(
+            index, run=head.run, epoch=head.epoch, path=head.path, nonce=head.nonce, seq=head.seq
+        )

@@ -1,0 +1,347 @@
+"""Lost, doubled, late and crossed messages, crashes and empty disks: the digest stays the same."""
+
+from __future__ import annotations
+
+import functools
+import random
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from world import World
+from world_faults import BadNetwork
+from world_shapes import Shape, irregular, make_plan, quadratic, random_centres, regular
+
+from fedtier.wire.messages import CodecSpec
+
+QSGD = CodecSpec(name="qsgd", parameters=(("bucket", 64), ("levels", 3)))
+DIMENSION = 2500  # models of three parts, updates of one at the devices and three above
+SEEDS = range(6)
+
+TREE = regular(2, 2, 2)
+CROOKED = irregular(11, 3)
+PLAN = make_plan((2, 1, 2), rounds=2, codecs=(QSGD, make_plan((1,)).codecs[0], QSGD), beacon_s=15.0)
+
+
+def work_s(seed: int):
+    """Jobs of all lengths up to half a minute of virtual time."""
+    return lambda node: random.Random(f"{seed} {node}").choice([0.0, 0.5, 3.0, 30.0])
+
+
+def make_world(shape: Shape, disk: Path, **options) -> World:
+    centres = random_centres(shape, seed=1, dimension=DIMENSION)
+    options = {"plan": PLAN, "train": quadratic(centres)} | options
+    return World(shape, options.pop("plan"), disk=disk, start=np.zeros(DIMENSION), **options)
+
+
+@functools.cache
+def perfect_digest(name: str) -> str:
+    with tempfile.TemporaryDirectory() as disk:
+        world = make_world(SHAPES[name], Path(disk))
+        world.run()
+        return world.digest
+
+
+SHAPES = {"regular": TREE, "crooked": CROOKED}
+
+
+@pytest.fixture
+def make(tmp_path) -> Iterator[object]:
+    """Worlds that are checked at the end: every round closed, to the bit as without faults."""
+    worlds = []
+
+    def make(seed: int, name: str = "regular", **options) -> World:
+        world = make_world(
+            SHAPES[name], tmp_path / f"{len(worlds)}", interleaving=seed, work_s=work_s(seed),
+            **options,
+        )  # fmt: skip
+        worlds.append((name, world))
+        return world
+
+    yield make
+    for name, world in worlds:
+        world.run(limit_s=20_000)
+        assert world.digest == perfect_digest(name)
+        world.settle()
+        assert not any(node.garbage for node in world.nodes.values())
+
+
+# Without any disconnection
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.covers("P-4")
+@pytest.mark.covers("X-1")
+def test_finite_drops_doubles_reorders_and_delays_change_no_bit(make, seed, name):
+    world = make(seed, name)
+    network = BadNetwork(world, seed, budget=500)
+    world.run(limit_s=20_000)
+    assert network.faults > 50
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+@pytest.mark.parametrize("channel", ["presence", "head", "model", "update", "want", "ack"], ids=str)
+def test_heavy_loss_on_one_channel_is_survived(make, channel, seed):
+    world = make(seed)
+    BadNetwork(
+        world, seed, drop=0.8, double=0.1, reorder=0.05, delay=0.05, budget=60,
+        touches=lambda delivery: f"/{channel}" in delivery.topic,
+    )  # fmt: skip
+
+
+# Connections
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_connections_that_come_and_go_change_no_bit(make, seed):
+    world, dice = make(seed), random.Random(seed)
+    for _ in range(25):
+        node = dice.choice([*TREE.parents, "cloud"])
+        side = (
+            "down"
+            if node == "cloud"
+            else dice.choice(["up", "down"])
+            if node in TREE.tiers
+            else "up"
+        )
+        time_s = dice.uniform(0, 150)
+        world.at(time_s, lambda node=node, side=side: world.nodes[node].cut(side))
+        back_s = time_s + dice.choice([0.0, 0.3, 10.0, 100.0])
+        world.at(back_s, lambda node=node, side=side: world.nodes[node].reconnect(side))
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_brokers_that_forget_all_they_retained_change_no_bit(make, seed):
+    world, dice = make(seed), random.Random(seed)
+    for _ in range(8):
+        cell = dice.choice(list(TREE.tiers))
+        world.at(dice.uniform(0, 150), lambda cell=cell: world.lose_broker(cell))
+
+
+# Crashes
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.covers("X-1")
+def test_crashes_of_any_nodes_at_any_time_change_no_bit(make, seed, name):
+    world, dice = make(seed, name), random.Random(seed)
+    nodes = [*SHAPES[name].parents, "cloud"]
+    for _ in range(8):
+        _crash_and_return(world, dice.choice(nodes), dice)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_crashes_on_a_bad_network_change_no_bit(make, seed):
+    world, dice = make(seed), random.Random(seed)
+    BadNetwork(world, seed, budget=300)
+    for _ in range(6):
+        _crash_and_return(world, dice.choice([*TREE.parents, "cloud"]), dice)
+
+
+def _crash_and_return(world: World, node: str, dice: random.Random) -> None:
+    def crash() -> None:
+        if world.nodes[node].stopped is None and world.cloud.finished is None:
+            world.crash(node)
+            world.at(world.now_s + dice.choice([0.0, 1.0, 40.0]), lambda: world.start(node))
+
+    world.at(dice.uniform(0, 150), crash)
+
+
+@pytest.mark.parametrize("node", ["cloud", "g2-0", "g1-1", "d3"])
+@pytest.mark.covers("H-7")
+@pytest.mark.covers("S-2")
+def test_a_crash_after_any_number_of_steps_changes_no_bit(tmp_path, node):
+    """Points all over the run at which this node is killed."""
+    whole = make_world(TREE, tmp_path / "whole")
+    steps = 0
+    while whole.cloud.finished is None:
+        whole.step()
+        steps += 1
+    for point in range(0, steps, max(40, steps // 9)):
+        world = make_world(TREE, tmp_path / str(point))
+        for _ in range(point):
+            world.step()
+        world.restart(node)
+        world.run(limit_s=20_000)
+        assert world.digest == perfect_digest("regular"), f"killed after step {point}"
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_all_nodes_killed_at_once_go_on_where_they_were(make, seed):
+    world = make(seed)
+    world.run(until=lambda world: world.now_s > 20 + 10 * seed)
+    for node in [*world.nodes]:
+        world.crash(node)
+    for node in [*world.nodes]:
+        world.start(node)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+def test_an_empty_disk_in_a_gateway_changes_no_bit(make, seed):
+    world, dice = make(seed), random.Random(seed)
+    node = dice.choice(TREE.gateways)
+    world.run(until=lambda world: world.now_s > dice.uniform(1, 80))
+    world.crash(node)
+    world.wipe(node)
+    world.start(node)
+
+
+@pytest.mark.parametrize("seed", SEEDS[:4])
+@pytest.mark.covers("H-4")
+def test_a_cloud_restored_from_the_snapshot_before_reaches_the_same_model(make, seed):
+    """The epoch rises, so that children who have seen later heads obey the earlier state."""
+    world = make(seed, plan=make_plan(PLAN.tau, rounds=2, codecs=PLAN.codecs))
+    world.run(until=lambda world: world.rounds_done == 2)
+    world.crash("cloud")
+    (world.disk / "cloud" / "snapshot.record").unlink()
+    world.start("cloud")
+    assert world.rounds_done == 1
+    world.run(until=lambda world: world.cloud.machine.cell.head is not None)
+    assert world.cloud.machine.cell.head.epoch == 1
+
+
+@pytest.mark.covers("S-5")
+def test_a_restarted_parent_counts_what_its_spool_holds(make):
+    """One device is slow: its siblings' updates survive their gateway, and are not asked again."""
+    world = make(0)
+    world.work_s = lambda node: 1000.0 if node == "d0" else 0.0
+    spool = world.disk / "g1-0"
+    world.run(until=lambda world: any(spool.glob("*/*/d1")))
+    asked = len(world.trained)
+    world.restart("g1-0")
+    world.run(until=lambda world: world.nodes["g1-0"].machine.cell.state == "collecting")
+    assert world.nodes["g1-0"].machine.cell.missing() == ("d0",)
+    world.work_s = lambda node: 0.0
+    world.run(until=lambda world: world.nodes["d1"].machine.state == "settled")
+    assert world.trained[asked:].count(("d1", "r0.0.0")) == 0
+
+
+@pytest.mark.covers("T-13")
+@pytest.mark.covers("S-5")
+def test_a_torn_spool_file_is_offered_again(make):
+    world = make(0)
+    world.work_s = lambda node: 100.0 if node == "d0" else 0.0
+    spool = world.disk / "g1-0"
+    world.run(until=lambda world: any(spool.glob("*/*/d1")))
+    torn = next(spool.glob("*/*/d1"))
+    torn.write_bytes(torn.read_bytes()[:-5])
+    world.restart("g1-0")
+
+
+# A second run
+
+
+@pytest.mark.parametrize("whole_fleet", [False, True], ids=["the cloud alone", "everybody"])
+@pytest.mark.covers("H-1")
+def test_a_second_run_on_brokers_full_of_the_first_ones_messages_is_as_on_clean_ones(
+    tmp_path, whole_fleet
+):
+    other_plan = make_plan(PLAN.tau, rounds=2, seed=8, codecs=PLAN.codecs)
+    clean = make_world(TREE, tmp_path / "clean", plan=other_plan, run=2)
+    clean.run()
+    world = make_world(TREE, tmp_path / "used", work_s=work_s(0))
+    world.run()
+    assert world.digest == perfect_digest("regular")
+    nodes = [*world.nodes] if whole_fleet else ["cloud"]
+    for node in nodes:
+        world.crash(node)
+    world.begin_run(2, other_plan)
+    for node in nodes:
+        world.start(node)
+    world.run()
+    assert world.digest == clean.digest != perfect_digest("regular")
+
+
+# Recoveries, one by one, with their times
+
+
+@pytest.mark.covers("T-12")
+def test_a_lost_head_is_recovered_by_the_next_beacon(make):
+    world = make(0, plan=PLAN)
+    world.work_s = lambda node: 0.0
+    lost = []
+
+    def fault(delivery):
+        if delivery.client_id == "d0" and delivery.topic.endswith("all/head") and not lost:
+            lost.append(delivery)
+            return ()
+        return (0,)
+
+    world.brokers["g1-0"].fault = fault
+    world.run(until=lambda world: bool(lost))
+    lost_s = world.now_s
+    world.run(until=lambda world: ("d0", "r0.0.0") in world.trained)
+    assert lost_s + 14 < world.now_s <= lost_s + PLAN.beacon_s + 2 * 2.5
+
+
+@pytest.mark.covers("T-1")
+def test_a_lost_offer_is_repeated_after_five_seconds(make):
+    world = make(0)
+    world.work_s = lambda node: 0.0
+    lost_s = []
+
+    def fault(delivery):
+        if "d0/update/0" in delivery.topic and not lost_s:
+            lost_s.append(world.now_s)
+            return ()
+        return (0,)
+
+    world.brokers["g1-0"].fault = fault
+    world.run(until=lambda world: world.nodes["d0"].machine.state == "settled")
+    assert lost_s[0] + 5 <= world.now_s <= lost_s[0] + 5.5
+
+
+@pytest.mark.covers("T-4")
+def test_lost_parts_are_asked_for_again_after_two_seconds(make):
+    world = make(0)
+    world.work_s = lambda node: 0.0
+    lost_s = []
+
+    def fault(delivery):
+        if "g2-0/update/1" in delivery.topic and not lost_s:
+            lost_s.append(world.now_s)
+            return ()
+        return (0,)
+
+    world.brokers["cloud"].fault = fault
+    world.run(until=lambda world: bool(lost_s))
+    world.run(until=lambda world: world.nodes["g2-0"].machine.link.state == "settled")
+    assert lost_s[0] + 2 <= world.now_s <= lost_s[0] + 2.5
+
+
+@pytest.mark.covers("T-6")
+def test_a_device_that_missed_the_model_asks_for_it_after_two_seconds(make):
+    world = make(0)
+    world.work_s = lambda node: 0.0
+    lost_s = []
+
+    def fault(delivery):
+        if delivery.client_id == "d0" and "all/model" in delivery.topic:
+            lost_s.append(world.now_s)
+            return ()
+        return (0,)
+
+    world.brokers["g1-0"].fault = fault
+    world.run(until=lambda world: ("d0", "r0.0.0") in world.trained)
+    assert lost_s[0] + 2 <= world.now_s <= lost_s[0] + 2.5
+
+
+@pytest.mark.covers("M-5")
+def test_a_presence_that_was_lost_is_said_again_within_half_a_minute(make):
+    world = make(0)
+    lost = []
+
+    def fault(delivery):
+        if "d0/presence" in delivery.topic and len(lost) < 2:
+            lost.append(delivery)
+            return ()
+        return (0,)
+
+    world.brokers["g1-0"].fault = fault
+    world.brokers["g1-0"].retained.clear()
+    world.run(until=lambda world: bool(world.trained))
+    assert world.now_s < 65

@@ -1,0 +1,104 @@
+"""A node file becomes connections under the right names, with a last will and a farewell."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fedtier.config.node_file import parse_node_file
+from fedtier.ids import BootNonce
+from fedtier.runtime import assembly
+from fedtier.runtime.assembly import (
+    connection_down,
+    connection_up,
+    farewells,
+    fresh_nonce,
+    step_back,
+)
+from fedtier.runtime.driver import Mailbox
+from fedtier.wire.messages import Presence
+from fedtier.wire.topics import child_filters, parent_filters
+
+NONCE = BootNonce(7)
+GATEWAY = """
+[node]
+id = "north"
+role = "gateway"
+federation = "farm"
+tier = 1
+state_dir = "state"
+
+[parent]
+id = "cloud"
+url = "mqtt://cloud.example:1883"
+username = "north"
+password_file = "secret"
+
+[cell]
+url = "mqtt://127.0.0.1:1884"
+members = ["cow-1", "cow-2"]
+"""
+
+
+class Transport:
+    """Remembers how it was made; nothing connects."""
+
+    def __init__(self, url, client_id, subscriptions, inbox, *, will, credentials, where):
+        self.url, self.client_id, self.subscriptions = url, client_id, subscriptions
+        self.inbox, self.will, self.credentials, self.where = inbox, will, credentials, where
+
+
+@pytest.fixture
+def gateway(monkeypatch, tmp_path):
+    monkeypatch.setattr(assembly, "MqttTransport", Transport)
+    return parse_node_file(GATEWAY, where="north.toml", directory=tmp_path)
+
+
+@pytest.mark.covers("P-3")
+@pytest.mark.covers("P-6")
+def test_a_gateway_has_a_name_of_its_own_on_either_side(gateway):
+    up = connection_up(gateway, Mailbox(), NONCE)
+    down = connection_down(gateway, Mailbox(), NONCE, give_up_s=10)
+    assert (up.cell, up.transport.client_id) == ("cloud", "north")
+    assert (down.cell, down.transport.client_id) == ("north", "north.cell")
+    assert up.transport.subscriptions == child_filters("farm", cell="cloud", node="north")
+    assert down.transport.subscriptions == parent_filters("farm", cell="north")
+    assert (up.where, down.where) == ("mqtt://cloud.example:1883", "mqtt://127.0.0.1:1884")
+    assert (up.give_up_s, down.give_up_s) == (None, 10)
+
+
+@pytest.mark.covers("P-7")
+def test_a_will_says_lost_and_a_farewell_says_leaving_on_the_nodes_own_presence(gateway):
+    up = connection_up(gateway, Mailbox(), NONCE).transport.will
+    down = connection_down(gateway, Mailbox(), NONCE, give_up_s=10).transport.will
+    said = farewells(gateway, NONCE)
+    assert up.topic == said["up"][0] == "fedtier/v1/farm/cloud/north/presence"
+    assert down.topic == said["down"][0] == "fedtier/v1/farm/north/all/presence"
+    for will, (_, farewell) in ((up, said["up"]), (down, said["down"])):
+        assert will.retain
+        assert Presence.decode(will.payload) == Presence(status="lost", nonce=NONCE)
+        assert Presence.decode(farewell) == Presence(status="leaving", nonce=NONCE)
+
+
+def test_credentials_are_those_of_each_side(gateway):
+    up = connection_up(gateway, Mailbox(), NONCE).transport.credentials
+    down = connection_down(gateway, Mailbox(), NONCE, give_up_s=10).transport.credentials
+    assert up.username == "north"
+    assert Path(up.password_file).name == "secret"
+    assert (down.username, down.password_file) == (None, None)
+
+
+def test_every_boot_has_another_nonce():
+    nonces = {fresh_nonce() for _ in range(100)}
+    assert len(nonces) == 100
+    assert all(0 <= nonce < 2**64 for nonce in nonces)
+
+
+def test_a_polite_node_lets_others_go_first(monkeypatch):
+    asked = []
+    monkeypatch.setattr(os, "nice", asked.append)
+    step_back(0)
+    step_back(5)
+    assert asked == [5]

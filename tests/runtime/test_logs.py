@@ -1,0 +1,107 @@
+"""One event is one line, whatever strangers put into it; what repeats is said less and less."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedtier.core.effects import Note
+from fedtier.runtime.logs import KeyValueFormatter, set_up
+from fedtier.runtime.repeats import Repeats
+
+
+def line(message="event", **fields):
+    record = logging.makeLogRecord({"msg": message, "levelname": "INFO"} | fields)
+    return KeyValueFormatter().format(record)
+
+
+def test_fields_stand_behind_the_event():
+    assert line(path="r1.2", members=8, share=0.5).endswith(" event  path=r1.2 members=8 share=0.5")
+    assert line().endswith("INFO    event")
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["two words", "", "a\nb", "a\r\nb", "tab\there", "\x1b[31m", "\u2028", "\x85", "x=y", "'", '"'],
+)
+def test_a_value_that_is_not_one_plain_word_is_quoted(value):
+    text = line(reason=value, after=1)
+    assert text.endswith(f"  reason={value!a} after=1")
+    assert len(text.splitlines()) == 1
+
+
+@given(value=st.text(max_size=60))
+def test_no_value_makes_a_second_line(value):
+    text = line(reason=value)
+    assert len(text.splitlines()) == 1
+    assert text.isprintable()
+
+
+def test_words_of_any_language_stay_readable():
+    assert line(place="größe").endswith("place=größe")
+
+
+def test_a_traceback_follows_the_fields():
+    try:
+        raise ValueError("no")
+    except ValueError as error:
+        record = logging.makeLogRecord(
+            {"msg": "event", "exc_info": (ValueError, error, error.__traceback__), "path": "r1"}
+        )
+    first, second, *_ = KeyValueFormatter().format(record).splitlines()
+    assert first.endswith("event  path=r1")
+    assert second.startswith("Traceback")
+
+
+def test_a_log_may_go_to_a_file(tmp_path):
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        set_up(level=logging.DEBUG, file=tmp_path / "log")
+        logging.getLogger("x").debug("event", extra={"reason": "a\nb"})
+    finally:
+        for handler in root.handlers:
+            if handler not in handlers:
+                handler.close()
+        root.handlers[:], root.level = handlers, level
+    assert (tmp_path / "log").read_text().endswith("event  reason='a\\nb'\n")
+
+
+def warning(event="garbage", **fields):
+    return Note(level="warning", event=event, fields=fields)
+
+
+def test_a_warning_is_said_at_its_first_tenth_hundredth_time():
+    repeats = Repeats()
+    said = [repeats.count(warning(reason="x")) for _ in range(1000)]
+    assert [count for count in said if count] == [1, 10, 100, 1000]
+
+
+def test_two_warnings_are_counted_apart():
+    repeats = Repeats()
+    assert [repeats.count(warning(reason=r)) for r in "aabb"] == [1, None, 1, None]
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_what_is_no_warning_is_never_held_back(level):
+    repeats = Repeats()
+    note = Note(level=level, event="round closed")
+    assert [repeats.count(note) for _ in range(5)] == [1] * 5
+
+
+def test_many_wordings_of_one_event_are_counted_as_one_and_leave_room_for_others():
+    repeats = Repeats()
+    said = [repeats.count(warning(reason=str(n))) for n in range(10_032)]
+    assert [count for count in said[32:] if count] == [1, 10, 100, 1000, 10_000]
+    assert repeats.count(warning("second parent", own="x")) == 1
+
+
+def test_memory_is_bounded_however_many_events_there_are():
+    repeats = Repeats()
+    for event in range(200):
+        for wording in range(40):
+            repeats.count(warning(f"event {event}", reason=wording))
+    assert len(repeats._counts) <= 1024 + 200

@@ -1,0 +1,78 @@
+"""What travels has the same bytes as ever; `python tests/wire/wire_examples.py` shows a change."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from wire_examples import (
+    ACK,
+    BEACON,
+    EXAMPLES,
+    GOLDEN,
+    HEAD,
+    LAYOUT,
+    MODEL,
+    MODEL_PART,
+    PARAMETERS,
+    PRESENCE,
+    REJECTED,
+    UPDATE_MANIFEST,
+    UPDATE_PART,
+    WANT,
+    WANT_HEAD,
+    WANT_OFFER,
+    load,
+)
+
+from fedtier.quantize import Qsgd
+from fedtier.wire.manifest import decode_model, decode_update, peek_update
+from fedtier.wire.messages import Ack, Presence, Want, decode_head_or_beacon
+from fedtier.wire.parts import Part
+
+READ = {
+    "presence.json": (Presence.decode, PRESENCE),
+    "head.json": (decode_head_or_beacon, HEAD),
+    "beacon.json": (decode_head_or_beacon, BEACON),
+    "want.json": (Want.decode, WANT),
+    "want_head.json": (Want.decode, WANT_HEAD),
+    "ack.json": (Ack.decode, ACK),
+    "ack_want_offer.json": (Ack.decode, WANT_OFFER),
+    "ack_rejected.json": (Ack.decode, REJECTED),
+    "update_part.hex": (lambda data: Part.decode(data, kind="update"), UPDATE_PART),
+    "model_part.hex": (lambda data: Part.decode(data, kind="model"), MODEL_PART),
+    "update_blob.hex": (lambda data: decode_update(data).manifest, UPDATE_MANIFEST),
+    "model_blob.hex": (lambda data: decode_model(data)[1:], (MODEL, LAYOUT.digest)),
+}
+
+
+@pytest.mark.covers("W-1")
+@pytest.mark.covers("W-6")
+@pytest.mark.covers("W-8")
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_message_is_written_as_its_golden_file_says(name):
+    assert EXAMPLES[name] == load(name)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_golden_file_is_read_as_what_was_written(name):
+    read, expected = READ[name]
+    assert read(load(name)) == expected
+
+
+def test_no_golden_file_is_left_over():
+    assert {path.name for path in GOLDEN.iterdir()} == set(EXAMPLES)
+
+
+def test_the_blobs_give_back_their_numbers_to_the_bit():
+    parameters, _, _ = decode_model(load("model_blob.hex"))
+    assert parameters.tobytes() == PARAMETERS.tobytes()
+    sections = decode_update(load("update_blob.hex")).sections
+    norm = np.float32(np.sqrt(3.0**2 + 4.0**2 + 1 + 0.25))
+    # codes of 4 bits, offset by s = 4, after the norm: see the golden file's last line
+    codes = [int(digit, 16) - 4 for byte in sections[1] for digit in f"{byte:02x}"[::-1]]
+    expected = np.array(codes, np.float32) / np.float32(4) * norm
+    assert Qsgd(levels=4).decode(sections, 6).tolist() == expected.tolist()
+
+
+def test_the_manifest_is_read_from_the_first_part_alone():
+    assert peek_update(load("update_blob.hex")[:0x1B0]) == UPDATE_MANIFEST
