@@ -13,7 +13,6 @@ from typing import Literal, assert_never
 
 from fedtier.core.cell import Cell, CellEffect, Collected, Looked
 from fedtier.core.child import Assigned, ChildLink, LinkEffect
-from fedtier.core.device import hear_parent
 from fedtier.core.effects import Aggregate, Answer, Effect, Job, Keep, Note, Preempt, Remember
 from fedtier.core.events import (
     Aggregated,
@@ -31,9 +30,7 @@ from fedtier.core.roster import digest_of_members
 from fedtier.errors import ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.exact_sum import fixed_point_exponent
-from fedtier.wire.messages import WEIGHT_MAX, Ack, Beacon, Head, Member, Presence, Want
-from fedtier.wire.parts import Part
-from fedtier.wire.topics import ALL
+from fedtier.wire.messages import WEIGHT_MAX, Head, Member, Presence
 
 GatewayState = Literal["idle", "waiting", "collecting", "closing", "answering"]
 """waiting: a job is held until the cell has looked for a second parent. closing: an iteration is
@@ -145,9 +142,9 @@ class TierAggregator:
                 self.cell.disconnected()
                 return []
             case Received(side="up"):
-                return self._from_link(hear_parent(self.link, event, now_s), now_s)
+                return self._from_link(self.link.hear(event, now_s), now_s)
             case Received():
-                items = hear_children(self.cell, event, now_s)
+                items = self.cell.hear(event, now_s)
                 return [*self._from_cell(items, now_s), *self._announce(now_s)]
             case Aggregated():
                 return self._aggregated(event, now_s)
@@ -339,20 +336,3 @@ class TierAggregator:
 def _next_job(above: Job, done: int, model: str) -> Job:
     """The job of the iteration that follows ``done`` closed ones for the parent's job."""
     return Job(run=above.run, path=above.path.child(done), task=above.task, base=model)
-
-
-def hear_children(cell: Cell, event: Received, now_s: float) -> list[CellEffect]:
-    """Give a message from the children's side to the cell."""
-    match event.message:
-        case Presence() as presence if event.node == ALL:
-            return cell.hear_own_presence(presence, retained=event.retained)
-        case Presence() as presence:
-            return cell.hear_presence(event.node, presence)
-        case Want() as want:
-            return cell.hear_want(event.node, want, now_s)
-        case Part(kind="update") as part:
-            return cell.hear_part(event.node, part, now_s)
-        case Head() | Beacon() | Ack() | Part():
-            return [Note(level="debug", event="stray message", fields={"node": event.node})]
-        case _:
-            assert_never(event.message)

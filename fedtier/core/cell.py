@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, assert_never
 
 from fedtier.core.effects import NO_BLOB, Effect, Job, Note, Send, Spool
+from fedtier.core.events import Received
 from fedtier.core.figures import Figures, fold
 from fedtier.core.intake import Complete, Intake, IntakeEffect, accepted
 from fedtier.core.patience import Patience
@@ -24,6 +25,7 @@ from fedtier.wire.blob import blob_digest
 from fedtier.wire.manifest import RAW_FORM, UpdateManifest, decode_update
 from fedtier.wire.messages import Ack, Beacon, BlobRef, Head, Member, Presence, Want
 from fedtier.wire.parts import Outgoing, Part
+from fedtier.wire.topics import ALL
 
 CellState = Literal["looking", "idle", "collecting", "closing"]
 """looking: is there a second parent? collecting: an iteration is open. closing: it is summed."""
@@ -123,6 +125,22 @@ class Cell:
         """The cell's broker is gone; nothing is sent until it is back."""
         self._connected = False
         self._lookout.disconnected()
+
+    def hear(self, event: Received, now_s: float) -> list[CellEffect]:
+        """Take a message from the children's side."""
+        match event.message:
+            case Presence() as presence if event.node == ALL:
+                return self.hear_own_presence(presence, retained=event.retained)
+            case Presence() as presence:
+                return self.hear_presence(event.node, presence)
+            case Want() as want:
+                return self.hear_want(event.node, want, now_s)
+            case Part(kind="update") as part:
+                return self.hear_part(event.node, part, now_s)
+            case Head() | Beacon() | Ack() | Part():
+                return [Note(level="debug", event="stray message", fields={"node": event.node})]
+            case _:
+                assert_never(event.message)
 
     def hear_own_presence(self, presence: Presence, *, retained: bool) -> list[CellEffect]:
         """Take what was published as this cell's parent, by whomever."""

@@ -7,9 +7,10 @@ where the work begins: it reports ``Assigned`` and waits for ``answer`` or ``abs
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, assert_never
 
 from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
+from fedtier.core.events import Received
 from fedtier.core.fetch import Fetch
 from fedtier.core.offer import Offer
 from fedtier.errors import WireError
@@ -122,6 +123,24 @@ class ChildLink:
         """Say something new about this node."""
         self._presence = presence
         return [self._announce(now_s)] if self._connected else []
+
+    def hear(self, event: Received, now_s: float) -> list[LinkEffect]:
+        """Take a message from the parent's side."""
+        match event.message:
+            case Head() as head:
+                return self.hear_head(head, now_s, retained=event.retained)
+            case Beacon() as beacon:
+                return self.hear_beacon(beacon)
+            case Part() as part:
+                return self.hear_part(part, now_s)
+            case Ack() as ack:
+                return self.hear_ack(ack, now_s)
+            case Presence() as presence:  # for people: the head says all that matters
+                return [Note(level="debug", event="parent", fields={"status": presence.status})]
+            case Want():
+                return [Note(level="debug", event="stray want")]
+            case _:
+                assert_never(event.message)
 
     def hear_head(self, head: Head, now_s: float, *, retained: bool) -> list[LinkEffect]:
         """Take a head, if it is newer than the one obeyed."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from fedtier.core.child import Assigned, ChildLink, ChildState, LinkEffect
-from fedtier.core.effects import Effect, Note, Work
+from fedtier.core.effects import Effect, Work
 from fedtier.core.events import (
     Aggregated,
     Connected,
@@ -19,8 +19,7 @@ from fedtier.core.events import (
 )
 from fedtier.core.refusal import refusal
 from fedtier.ids import NodeId
-from fedtier.wire.messages import Ack, Beacon, Head, Presence, Want
-from fedtier.wire.parts import Part
+from fedtier.wire.messages import Head, Presence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +67,7 @@ class DeviceMachine:
                 self.link.disconnected()
                 return []
             case Received():
-                return self._own(hear_parent(self.link, event, now_s), now_s)
+                return self._own(self.link.hear(event, now_s), now_s)
             case WorkDone():
                 return self._own(self.link.answer(event.job, event.blob, now_s), now_s)
             case WorkFailed():
@@ -100,22 +99,3 @@ class DeviceMachine:
         if (head.layout, head.dimension) != (own.layout, own.dimension):
             return f"layout {head.layout[:12]} is asked for, {own.layout[:12]} is here"
         return refusal(head, tier=0)
-
-
-def hear_parent(link: ChildLink, event: Received, now_s: float) -> list[LinkEffect]:
-    """Give a message from the parent's side to the link."""
-    match event.message:
-        case Head() as head:
-            return link.hear_head(head, now_s, retained=event.retained)
-        case Beacon() as beacon:
-            return link.hear_beacon(beacon)
-        case Part() as part:
-            return link.hear_part(part, now_s)
-        case Ack() as ack:
-            return link.hear_ack(ack, now_s)
-        case Presence() as presence:  # for people: the head says all that matters
-            return [Note(level="debug", event="parent", fields={"status": presence.status})]
-        case Want():
-            return [Note(level="debug", event="stray want")]
-        case _:
-            assert_never(event.message)

@@ -17,8 +17,8 @@ from fedtier.wire.fields import Fields, to_json
 Q_UNITS_PER_ONE = 2**20
 """Relative quantization errors are summed in units of 2^-20."""
 
-FIGURES_BYTES_MAX = 2400
-"""Of the 3 KiB of a manifest: the rest of one has at most 660 bytes."""
+FIGURES_BYTES_MAX = 2500
+"""Of the 3 KiB of a manifest: the rest of one that carries figures has at most 570 bytes."""
 
 _MAX = 2**62
 _BINS = 101
@@ -162,10 +162,6 @@ class Figures:
         """These figures with a link's counts added."""
         return replace(self, links=_merge(self.links, {link: figures}))
 
-    def with_tier(self, tier: int, figures: TierFigures) -> Figures:
-        """These figures with a tier's counts added."""
-        return replace(self, tiers=_merge(self.tiers, {tier: figures}))
-
     def to_json(self) -> dict[str, Any]:
         """As they stand in a manifest, or nothing at all where they would not fit.
 
@@ -185,7 +181,7 @@ class Figures:
         if self.scores.examples:
             scores = self.scores
             document["e"] = [scores.examples, scores.correct, scores.loss_units]
-            document["h"] = [list(pair) for pair in scores.histogram]
+            document["h"] = [number for pair in scores.histogram for number in pair]
             document["w"] = list(scores.worst or ())
         return document
 
@@ -226,9 +222,10 @@ def fold(figures: Iterable[Figures]) -> Figures:
 
 def _scores(reader: Fields) -> Scores:
     totals = reader.integers("e", 0, _MAX, items_max=3)
-    histogram = tuple((row[0], row[1]) for row in _rows(reader, "h", width=2, items_max=_BINS))
+    flat = reader.integers("h", 0, _MAX, items_max=2 * _BINS)
+    histogram = tuple(zip(flat[::2], flat[1::2], strict=False))
     worst = reader.listing("w", items_max=3)
-    if len(totals) != 3 or any(not 0 <= hundredths < _BINS for hundredths, _ in histogram):
+    if len(totals) != 3 or len(flat) % 2 or any(bin_ >= _BINS for bin_ in flat[::2]):
         raise WireError("figures: scores out of range")
     if len(worst) != 3 or not isinstance(worst[2], str) or not is_node_id(worst[2]):
         raise WireError("figures: the worst device is not [correct, examples, node]")
@@ -241,11 +238,9 @@ def _scores(reader: Fields) -> Scores:
     )  # fmt: skip
 
 
-def _rows(
-    reader: Fields, name: str, *, width: int, items_max: int = TIERS_MAX + 1
-) -> list[tuple[int, ...]]:
+def _rows(reader: Fields, name: str, *, width: int) -> list[tuple[int, ...]]:
     rows = []
-    for row in reader.listing(name, items_max=items_max):
+    for row in reader.listing(name, items_max=TIERS_MAX + 1):
         if not isinstance(row, list) or len(row) != width:
             raise WireError(f"figures: a row of {name!r} does not have {width} numbers")
         rows.append(Fields({name: row}, what="figures").integers(name, 0, _MAX, items_max=width))

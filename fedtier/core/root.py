@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
-from fedtier.core.aggregator import Spooled, hear_children
+from fedtier.core.aggregator import Spooled
 from fedtier.core.cell import Cell, CellEffect, Collected, Looked
 from fedtier.core.effects import Aggregate, Effect, Finish, Job, Note, Stop
 from fedtier.core.events import (
@@ -85,11 +85,6 @@ class RootMachine:
         return self._state
 
     @property
-    def round(self) -> int:
-        """The round that is open or will be next, from 0."""
-        return self._round
-
-    @property
     def timer_s(self) -> float | None:
         """When a ``Tick`` is due."""
         return self.cell.timer_s
@@ -103,7 +98,7 @@ class RootMachine:
                 self.cell.disconnected()
                 return []
             case Received():
-                effects = self._from_cell(hear_children(self.cell, event, now_s), now_s)
+                effects = self._from_cell(self.cell.hear(event, now_s), now_s)
                 return [*effects, *self._open_if_ready(now_s)]
             case Aggregated():
                 return self._aggregated(event, now_s)

@@ -30,9 +30,6 @@ class Roster:
     def __contains__(self, node: NodeId) -> bool:
         return node in self._members
 
-    def __len__(self) -> int:
-        return len(self._members)
-
     def hear(self, child: NodeId, presence: Presence) -> bool:
         """Take a member's presence; says whether it changed anything.
 
@@ -59,10 +56,6 @@ class Roster:
     def devices(self) -> int:
         """How many devices the present members say are beneath them."""
         return sum(self._presences[member.node].devices for member in self.present())
-
-    def absent(self) -> tuple[NodeId, ...]:
-        """The members that are not ready, by name."""
-        return tuple(sorted(self._members - {member.node for member in self.present()}))
 
 
 class Lookout:

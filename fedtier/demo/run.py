@@ -182,6 +182,7 @@ def _train(request: _Request, console: Console) -> int:
             broker_kind="url",
             run_dir=request.out,
         )
+        screen.say(f"starting {len(texts)} nodes")
         for node, text in texts.items():
             write_durably(request.out / "nodes" / f"{node}.toml", text.encode())
             fleet.start_node(node, *(request.options if node == topology.cloud else ()))

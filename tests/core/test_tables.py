@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -37,7 +38,7 @@ from fedtier.wire.parts import Outgoing
 from fedtier.wire.topics import ALL
 
 PART_BYTES = 4096
-DIMENSION = 3000  # three parts
+DIMENSION = 3000  # four parts
 LAYOUT = ParameterLayout(tensors=(TensorSpec(name="w", shape=(DIMENSION,)),)).digest
 PLAN = make_plan((1, 1), rounds=2, deadline_s=(50.0, 50.0), quorum=("1", "1"))
 D0, D1 = NodeId("d0"), NodeId("d1")
@@ -77,7 +78,8 @@ def heads(head: Head) -> list[Head]:
     newer = replace(head, seq=head.seq + 1)
     other_blob = {"model": OTHER_MODEL, "blobs": (listed(OTHER_OUT),)}
     changes = [
-        {}, {"run": RunId(9)}, {"epoch": 0}, {"epoch": 2}, {"path": OTHER_PATHS[len(head.path.indices)]},
+        {}, {"run": RunId(9)}, {"epoch": 0}, {"epoch": 2},
+        {"path": OTHER_PATHS[len(head.path.indices)]},
         {"state": "paused"}, {"state": "draining"}, {"state": "finished"}, {"members": ()},
         {"task": "evaluate"}, {"task": "gradient"}, other_blob, other_blob | {"state": "finished"},
         other_blob | {"blobs": ()}, other_blob | {"blobs": (), "state": "finished"},
@@ -123,9 +125,9 @@ def acks(digest: str) -> list[Ack]:
     ]
 
 
-def update(head: Head, node: NodeId, value: float = 1.0, **changes: object) -> bytes:
+def update(head: Head, child: NodeId, value: float = 1.0, **changes: object) -> bytes:
     manifest = UpdateManifest(
-        run=head.run, path=head.path, node=node, task=head.task, base=head.model,
+        run=head.run, path=head.path, node=child, task=head.task, base=head.model,
         layout=head.layout, weight=1, codec="identity",
     )  # fmt: skip
     manifest = replace(manifest, **changes)
@@ -139,6 +141,7 @@ def parts_of(blob: bytes, head: Head, part_bytes: int = PART_BYTES) -> list[obje
     return [out.part(i, **address, nonce=head.nonce, seq=head.seq) for i in range(out.parts)]
 
 
+@functools.cache
 def update_parts(head: Head, node: NodeId) -> list[object]:
     """Right and wrong updates, in one part and in many, part by part."""
     wrong = [
@@ -315,6 +318,7 @@ def own_presences() -> list[Presence]:
     return presences()
 
 
+@functools.cache
 def from_children(side: str, head: Head) -> dict[str, list[object]]:
     wants = [
         Want(digest=digest, parts=parts)
@@ -426,9 +430,8 @@ def test_the_intake_keeps_its_table(state, kind):
 # The gateway and the cloud
 
 
-ABOVE = replace(
-    HEAD, path=IterationPath((0,)), tier=2, members=(Member(node=NodeId("g"), weight=2, beneath="b"),)
-)  # fmt: skip
+GATEWAY = Member(node=NodeId("g"), weight=2, beneath="b")
+ABOVE = replace(HEAD, path=IterationPath((0,)), tier=2, members=(GATEWAY,))
 ANNOUNCED = {"b": HEAD.members}
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from testbed import IDENTITY, Program, Testbed, wait_until
+
+from fedtier.transport.takeover import SHORT_S
 
 
 @pytest.fixture
@@ -135,8 +138,27 @@ def test_of_two_parents_on_one_cell_one_ends_and_says_why(testbed):
         second.kill()
 
 
+def test_a_second_cloud_gives_way_to_the_one_that_has_been_there_for_a_while(
+    testbed, digest_alone, refuse
+):
+    wanted = {"rounds": 8, "tau": (8, 2)}
+    bed = testbed(**wanted)
+    bed.start_fleet()
+    out = bed.directory / "out"
+    bed.start_cloud("--out", out)
+    bed.wait_until(lambda: bed.rows(out), "a round has closed")
+    bed.nodes.pop("w-0").kill()  # the run waits for it, for as long as we need
+    # Of two connections that are both young, nobody can tell which is the newcomer's.
+    began_s = time.monotonic()
+    wait_until(lambda: time.monotonic() - began_s > SHORT_S + 1, "the first cloud is no newcomer")
+    log = refuse("cloud", "run", "--config", _copy(bed, "cloud"), "--out", out / "2", code=78)
+    assert "two machines run under one id" in log
+    bed.start("w-0")
+    assert bed.finished(out)["model_digest"] == digest_alone(**wanted)
+
+
 def _copy(bed: Testbed, node: str) -> Path:
-    """A clone of a gateway's card: the same id, another boot, another state."""
+    """A clone of a parent's card: the same id, another boot, another state."""
     text = bed.file(node).read_text(encoding="utf-8")
     path = bed.directory / "nodes" / "clone.toml"
     path.write_text(text.replace(f"/state/{node}", "/state/clone"), encoding="utf-8")

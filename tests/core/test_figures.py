@@ -1,0 +1,207 @@
+"""Figures fold in any order, survive restarts of those who count, and always fit a manifest."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from world import World
+from world_shapes import make_plan, quadratic, random_centres, regular
+
+from fedtier.core.figures import (
+    FIGURES_BYTES_MAX,
+    Figures,
+    LinkFigures,
+    Scores,
+    TierFigures,
+    fold,
+)
+from fedtier.core.intake import IntakeCounts
+from fedtier.core.tally import Tally
+from fedtier.errors import WireError
+from fedtier.ids import IterationPath, NodeId, RunId
+from fedtier.limits import MANIFEST_BYTES_MAX
+from fedtier.wire.fields import to_json
+from fedtier.wire.manifest import UpdateManifest
+
+counts = st.integers(0, 2**50)
+links = st.builds(LinkFigures, **{f.name: counts for f in fields(LinkFigures)})
+tiers = st.builds(TierFigures, **{f.name: counts for f in fields(TierFigures)})
+scores = st.builds(
+    lambda node, examples, correct, loss: Scores.of_device(
+        node, examples=examples, correct=min(examples, correct), loss_units=loss
+    ),
+    st.sampled_from(["a", "b", "c"]), st.integers(0, 99), st.integers(0, 99), counts,
+)  # fmt: skip
+figures = st.builds(
+    Figures, links=st.dictionaries(st.integers(1, 8), links, max_size=3),
+    tiers=st.dictionaries(st.integers(0, 7), tiers, max_size=3), scores=scores,
+    trained_steps=counts, trained_loss_units=counts,
+)  # fmt: skip
+
+
+@given(st.lists(figures, max_size=4))
+def test_no_order_of_folding_changes_the_sum(some):
+    sums = [fold(order) for order in itertools.permutations(some)]
+    assert all(total == sums[0] for total in sums)
+
+
+@given(figures)
+def test_figures_are_read_as_they_were_written(some):
+    written = some.to_json()
+    assert Figures.from_json(written) == some
+
+
+def test_of_two_equally_bad_devices_the_first_by_name_is_the_worst():
+    worst = [Scores.of_device(NodeId(n), examples=4, correct=1, loss_units=0) for n in "ba"]
+    assert (worst[0] + worst[1]).worst == (1, 4, "a")
+
+
+def test_accuracy_loss_and_percentiles_are_read_from_sums_and_bins():
+    devices = [
+        Scores.of_device(NodeId(f"d{i}"), examples=10, correct=i, loss_units=2**20)
+        for i in range(10)
+    ]
+    total = sum(devices, start=Scores())
+    assert (total.devices, total.accuracy, total.loss) == (10, 0.45, 0.1)
+    assert total.percentile(10) == 0.0
+    assert total.percentile(100) == 0.9
+    assert (Scores().accuracy, Scores().loss, Scores().percentile(10)) == (None, None, None)
+    assert total.percentile(101) is None
+
+
+# Size
+
+
+def manifest_of(some: Figures) -> UpdateManifest:
+    return UpdateManifest(
+        run=RunId(2**64 - 1), path=IterationPath((2**32 - 1,) * 8), node=NodeId("n" * 40),
+        task="evaluate", base="f" * 64, layout="f" * 64, weight=2**31 - 1, codec="c" * 100,
+        q=1.2345678901234567e-05, reason="", figures=some.to_json(),
+    )  # fmt: skip
+
+
+def test_the_most_an_honest_tree_reports_fits_a_manifest():
+    """Eight tiers, all 101 bins, a million devices, a petabyte and a decade on every link."""
+    link = LinkFigures(
+        updates=10**9, duplicates=10**7, late=10**7, lost=10**7, bytes_up=10**15, bytes_down=10**15,
+        q_units=2**20 * 10**9, q_count=10**9, micros=10**14,
+    )  # fmt: skip
+    tier = TierFigures(
+        nodes=10**6, peak_rss_kib_sum=10**12, peak_rss_kib_max=10**7, cpu_ms_sum=10**14,
+        cpu_ms_max=10**11,
+    )  # fmt: skip
+    some = Figures(
+        links=dict.fromkeys(range(1, 9), link), tiers=dict.fromkeys(range(8), tier),
+        scores=Scores(
+            examples=10**11, correct=10**11, loss_units=2**20 * 10**11,
+            histogram=tuple((bin_, 9901) for bin_ in range(101)), worst=(1, 10**5, "n" * 40),
+        ),
+        trained_steps=10**12, trained_loss_units=2**20 * 10**12,
+    )  # fmt: skip
+    assert some.to_json()
+    assert len(to_json(manifest_of(some).to_json())) <= MANIFEST_BYTES_MAX
+
+
+def test_figures_that_do_not_fit_are_left_out_and_the_update_stays():
+    link = LinkFigures(**{f.name: 2**62 for f in fields(LinkFigures)})
+    tier = TierFigures(**{f.name: 2**62 for f in fields(TierFigures)})
+    some = Figures(links=dict.fromkeys(range(1, 9), link), tiers=dict.fromkeys(range(8), tier))
+    some += Figures(
+        scores=Scores(
+            examples=1, correct=1, histogram=tuple((b, 2**62) for b in range(101)),
+            worst=(1, 1, "a"),
+        )
+    )  # fmt: skip
+    assert some.to_json() == {}
+    assert Figures.from_json({}) == Figures()
+    assert FIGURES_BYTES_MAX + len(to_json(manifest_of(some).to_json())) <= MANIFEST_BYTES_MAX
+
+
+def test_sums_stop_at_what_a_parent_takes():
+    most = LinkFigures(bytes_up=2**62)
+    total = Figures(links={1: most + most}, trained_loss_units=-(2**62)) + Figures(
+        trained_loss_units=-5, trained_steps=1
+    )
+    assert Figures.from_json(total.to_json()) == total
+
+
+# What children make up
+
+GOOD = Figures(
+    links={1: LinkFigures(updates=1)}, tiers={0: TierFigures(nodes=1)},
+    scores=Scores.of_device(NodeId("a"), examples=4, correct=1, loss_units=5), trained_steps=3,
+).to_json()  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["l", "t", "s", "e", "h", "w"])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, 5, "x", {}, [5], ["x"], [[]], [[1]], [[1.5] * 10], [[True] * 10], [[-1] * 10],
+        [["1"] * 10], [[2**63] * 10], [[99, 0, 0, 0, 0, 0, 0, 0, 0, 0]], [[9, 0, 0, 0, 0, 0]],
+        [[1, 1]] * 200, [1, 2, 3, 4.0], [1.5, 2], [None, None, None], [5, 4, "a"], [0, 0, "a"],
+        [1, 4, "A!"], [1, 2, 3, 4, 5, 6, -7],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_odd_figures_are_refused(key, value):
+    odd = GOOD | {key: value}
+    with pytest.raises(WireError):
+        Figures.from_json(odd)
+
+
+@pytest.mark.parametrize("odd", [{"l": None}, {"h": [101, 1]}, {"h": [7]}, {"e": [1, 2]}], ids=str)
+def test_figures_that_almost_fit_are_refused(odd):
+    with pytest.raises(WireError):
+        Figures.from_json(GOOD | odd)
+
+
+# Restarts
+
+
+def report(child: str, **counted: int) -> UpdateManifest:
+    some = Figures(links={1: LinkFigures(**counted)}, tiers={0: TierFigures(nodes=1, cpu_ms_sum=5)})
+    return replace(manifest_of(some), node=NodeId(child), weight=1, q=0.5)
+
+
+def test_what_a_child_counted_before_its_restart_stays_counted():
+    tally = Tally()
+    tally.open(RunId(1))
+    for sent in (100, 250, 40, 90):  # it was restarted after the second report
+        tally.enter(NodeId("a"), report("a", bytes_up=sent))
+    tally.enter(NodeId("b"), report("b", bytes_up=7))
+    total = tally.figures(1, IntakeCounts(duplicates=3, late=2))
+    assert total.links[1].bytes_up == 250 + 90 + 7
+    assert (total.links[1].updates, total.links[1].q_count) == (5, 5)
+    assert (total.links[1].duplicates, total.links[1].late) == (3, 2)
+    assert total.tiers[0].nodes == 2
+
+
+def test_another_run_is_counted_from_zero():
+    tally = Tally()
+    tally.open(RunId(1))
+    tally.enter(NodeId("a"), report("a", bytes_up=100))
+    tally.lose(2)
+    tally.open(RunId(1))
+    assert tally.figures(1, IntakeCounts()).links[1].lost == 2
+    tally.open(RunId(2))
+    assert tally.figures(1, IntakeCounts()) == Figures(links={1: LinkFigures()})
+
+
+def test_the_cloud_hears_what_every_device_scored_and_every_link_carried(tmp_path):
+    shape = regular(2, 2, 2)
+    centres = random_centres(shape, seed=1, dimension=5)
+    plan = make_plan((1, 2, 3), rounds=2)
+    world = World(shape, plan, quadratic(centres), disk=tmp_path, start=np.zeros(5))
+    world.run()
+    total = world.cloud.finished.figures
+    assert (total.scores.devices, total.scores.examples, total.scores.accuracy) == (8, 80, 0.7)
+    # trainings and one evaluation, on each link: 8 devices, 4 and 2 gateways
+    updates = {link: figures.updates for link, figures in total.links.items()}
+    assert updates == {1: 8 * (2 * 6 + 1), 2: 4 * (2 * 3 + 1), 3: 2 * (2 + 1)}
+    assert all(figures.lost == 0 for figures in total.links.values())
