@@ -19,6 +19,7 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.core.figures import Q_UNITS_PER_ONE, Figures, LinkFigures
 from fedtier.ids import FederationId, RunId, hex64
 from fedtier.model.layout import Vector
+from fedtier.quantize.registry import make_codec
 from fedtier.storage.durable import write_durably
 from fedtier.wire.messages import Plan
 
@@ -50,7 +51,7 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
         rows.append(
             {
                 "link": link,
-                "quantizer": plan.codecs[link - 1].text,
+                "quantizer": _codec_text(plan, link),
                 "updates": f.updates,
                 "duplicates": f.duplicates,
                 "late": f.late,
@@ -62,6 +63,11 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _codec_text(plan: Plan, link: int) -> str:
+    spec = plan.codecs[link - 1]
+    return make_codec(spec.name, dict(spec.parameters), where="plan").text
 
 
 def report_of(result: RunResult) -> dict[str, Any]:

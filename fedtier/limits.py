@@ -37,6 +37,7 @@ BEACON_S = 30.0
 GIVE_UP_S = 600.0
 SECOND_PARENT_WAIT_S = 2.0
 SESSION_EXPIRY_S = 86_400
+CELL_SESSION_EXPIRY_S = 60  # a parent's session ends with its boot; no broker keeps dead ones long
 RECEIVE_MAXIMUM = 4
 CONNECT_WARN_S = 5.0
 CONNECT_GIVE_UP_S = 10.0  # `cloud run`, `doctor` and a node's own broker; agents and gateways never

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from fedtier.config.node_file import ConnectSection, NodeFile
 from fedtier.core.effects import Side
-from fedtier.ids import BootNonce, NodeId
+from fedtier.ids import BootNonce, NodeId, hex64
+from fedtier.limits import CELL_SESSION_EXPIRY_S
 from fedtier.runtime.driver import Connection, Mailbox
 from fedtier.transport.base import Credentials, Will
 from fedtier.transport.mqtt import MqttTransport
@@ -48,7 +49,9 @@ def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connect
         credentials=_credentials(parent),
         where=f"[parent] of {file.id}",
     )
-    return Connection(transport=transport, cell=cell, where=parent.url)
+    return Connection(
+        transport=transport, cell=cell, where=parent.url, part_bytes=file.node.part_bytes
+    )
 
 
 def connection_down(
@@ -64,14 +67,23 @@ def connection_down(
     topic, payload = _presence(file, cell=file.id, node=ALL, nonce=nonce, status="lost")
     transport = MqttTransport(
         section.url,
-        f"{file.id}.cell",
+        # Of this boot alone: two parents under one id must both be heard, not end each other's
+        # connections in turn, for either to find out about the other.
+        f"{file.id}.cell.{hex64(nonce)[:8]}",
         parent_filters(file.federation, cell=file.id),
         mailbox.inbox("down"),
         will=Will(topic=topic, payload=payload),
         credentials=_credentials(section),
         where=f"[cell] of {file.id}",
+        session_expiry_s=CELL_SESSION_EXPIRY_S,
     )
-    return Connection(transport=transport, cell=file.id, where=section.url, give_up_s=give_up_s)
+    return Connection(
+        transport=transport,
+        cell=file.id,
+        where=section.url,
+        part_bytes=file.node.part_bytes,
+        give_up_s=give_up_s,
+    )
 
 
 def farewells(file: NodeFile, nonce: BootNonce) -> Mapping[Side, tuple[str, bytes]]:

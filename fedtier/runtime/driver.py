@@ -21,14 +21,16 @@ from fedtier.core.effects import Effect, Note, Send, Side, Stop
 from fedtier.core.events import Connected, Disconnected, Event, Received, Tick
 from fedtier.errors import EXIT_CONFIG, EXIT_DONE, EXIT_UNREACHABLE, LinkError, WireError
 from fedtier.ids import FederationId, NodeId
-from fedtier.limits import CONNECT_WARN_S
+from fedtier.limits import CONNECT_WARN_S, NODE_ID_CHARACTERS_MAX
 from fedtier.runtime.repeats import Repeats
 from fedtier.transport.base import Transport
+from fedtier.transport.packet_size import publish_packet_bytes
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.topics import Topic
 
 log = logging.getLogger(__name__)
 
+_LONGEST_ID = NodeId("x" * NODE_ID_CHARACTERS_MAX)
 _TAKEOVER_WINDOW_S = 60.0
 _EXIT_INTERRUPTED = 130
 
@@ -53,6 +55,7 @@ class Connection:
     transport: Transport
     cell: NodeId
     where: str  # the broker, for people
+    part_bytes: int  # how large a part this node, or its parent, publishes there
     give_up_s: float | None = None  # exit 69 when the first connection takes longer
 
 
@@ -244,9 +247,28 @@ class Driver:
                 self._reached.add(item.side)
                 self._waiting_since_s.pop(item.side, None)
                 self._warned.discard(item.side)
+                self._check_part_bytes(item.side)
                 return item
             case _:
                 return item
+
+    def _check_part_bytes(self, side: Side) -> None:
+        """Refuse to begin what the broker would not carry."""
+        connection = self._connections[side]
+        longest = Topic(
+            federation=self._federation, cell=connection.cell, node=_LONGEST_ID, channel="update",
+            part=2**32 - 1,
+        )  # fmt: skip
+        needed = publish_packet_bytes(str(longest), connection.part_bytes, qos=1)
+        limit = connection.transport.packet_bytes_max
+        if needed > limit:
+            self.stop(
+                EXIT_CONFIG,
+                f"part_bytes = {connection.part_bytes} makes packets of up to {needed} bytes, the "
+                f"broker at {connection.where} takes {limit}. Make part_bytes smaller in the "
+                "federation file and write the node files anew, or raise the broker's limit "
+                "(mosquitto: max_packet_size).",
+            )
 
     def _where(self, side: Side) -> str:
         return self._connections[side].where

@@ -99,6 +99,10 @@ class Transport(Protocol):
         """Whether the broker has accepted the current connection."""
 
     @property
+    def packet_bytes_max(self) -> int:
+        """The largest packet the broker takes, as far as it has said; header and topic included."""
+
+    @property
     def queued_bytes(self) -> int:
         """Bytes handed over that the broker has not acknowledged; for pacing, not for promises."""
 

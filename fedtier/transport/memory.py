@@ -244,7 +244,7 @@ class MemoryTransport:
         """
         assert qos in (0, 1), qos
         assert not self._closed, "publish after close"
-        limit_bytes = self._broker.packet_bytes_max
+        limit_bytes = self.packet_bytes_max
         packet_bytes = check_packet_bytes(topic, len(payload), qos=qos, limit_bytes=limit_bytes)
         if self._connected:
             self._sent += packet_bytes
@@ -268,6 +268,11 @@ class MemoryTransport:
         self._leave()
         if connected:
             self._broker._publish_will(self)
+
+    @property
+    def packet_bytes_max(self) -> int:
+        """What the broker announces."""
+        return self._broker.packet_bytes_max
 
     @property
     def connected(self) -> bool:

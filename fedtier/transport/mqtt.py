@@ -97,8 +97,10 @@ class MqttTransport:
         where: str = "broker URL",
     ) -> None:
         self._address = parse_url(url, where=where)
-        self._client_id = client_id
-        self._subscriptions = tuple(subscriptions)
+        self.client_id = client_id
+        self.will = will
+        self.credentials = credentials
+        self.subscriptions = tuple(subscriptions)
         self._inbox = inbox
         self._queue_bytes_max = queue_bytes_max
         self._configured_bytes_max = packet_bytes_max or PACKET_BYTES_MAX
@@ -142,7 +144,7 @@ class MqttTransport:
 
     def _make_client(self, will: Will | None, credentials: Credentials, where: str) -> paho.Client:
         client = paho.Client(
-            CallbackAPIVersion.VERSION2, self._client_id, protocol=MQTTProtocolVersion.MQTTv5
+            CallbackAPIVersion.VERSION2, self.client_id, protocol=MQTTProtocolVersion.MQTTv5
         )
         client.connect_timeout = _CONNECT_S
         client.max_inflight_messages_set(_INFLIGHT)
@@ -180,7 +182,7 @@ class MqttTransport:
         assert qos in (0, 1), qos
         if self._failure is not None:
             raise RuntimeError("the transport's thread ended") from self._failure
-        limit_bytes = min(self._configured_bytes_max, self._announced_bytes_max)
+        limit_bytes = self.packet_bytes_max
         check_packet_bytes(topic, len(payload), qos=qos, limit_bytes=limit_bytes)
         message = Outgoing(topic, payload, qos, retain)
         with self._lock:
@@ -225,6 +227,11 @@ class MqttTransport:
     def connected(self) -> bool:
         """Whether the broker has accepted the current connection."""
         return self._connected
+
+    @property
+    def packet_bytes_max(self) -> int:
+        """The largest packet the broker takes; known once ``connected``."""
+        return min(self._configured_bytes_max, self._announced_bytes_max)
 
     @property
     def queued_bytes(self) -> int:
@@ -352,12 +359,12 @@ class MqttTransport:
                 silent=self._silent, lived_s=time.monotonic() - self._accepted_s
             )
             if taken_over:
-                reason = f"another client of {self._address} uses the client id {self._client_id}"
+                reason = f"another client of {self._address} uses the client id {self.client_id}"
             log.info(
                 "disconnected",
                 extra={
                     "broker": str(self._address),
-                    "client_id": self._client_id,
+                    "client_id": self.client_id,
                     "reason": reason,
                 },
             )
@@ -414,16 +421,16 @@ class MqttTransport:
     ) -> None:
         if reason.is_failure:
             self._refused = True
-            self._trouble = f"{self._address} refuses {self._client_id}: {reason}"
+            self._trouble = f"{self._address} refuses {self.client_id}: {reason}"
             log.warning("refused", extra={"broker": str(self._address), "reason": str(reason)})
             return
         self._takeover.accepted(session_present=flags.session_present)
         self._accepted_s = time.monotonic()
         announced = getattr(properties, "MaximumPacketSize", None)
         self._announced_bytes_max = announced if announced else PACKET_BYTES_MAX
-        if self._subscriptions:
-            client.subscribe(list(self._subscriptions))
-        limit_bytes = min(self._configured_bytes_max, self._announced_bytes_max)
+        if self.subscriptions:
+            client.subscribe(list(self.subscriptions))
+        limit_bytes = self.packet_bytes_max
         with self._lock:
             self._connected = True
             self._trouble = None
@@ -489,7 +496,7 @@ class MqttTransport:
         reasons: list[ReasonCode],
         _properties: Properties | None,
     ) -> None:
-        for (topic, _), reason in zip(self._subscriptions, reasons, strict=False):
+        for (topic, _), reason in zip(self.subscriptions, reasons, strict=False):
             if reason.is_failure:
                 log.error("subscription refused", extra={"topic": topic, "reason": str(reason)})
 

@@ -121,12 +121,6 @@ class CodecSpec:
     name: str
     parameters: tuple[tuple[str, int], ...] = ()
 
-    @property
-    def text(self) -> str:
-        """For people and reports: ``qsgd(bucket=128,levels=7)``."""
-        inner = ",".join(f"{key}={value}" for key, value in self.parameters)
-        return f"{self.name}({inner})" if inner else self.name
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
-settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=25)
+settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=15)
 settings.load_profile("fixed")
 
 

@@ -11,6 +11,7 @@ from fedtier.ids import BootNonce, FederationId, NodeId
 from fedtier.runtime.driver import Connection, Driver, Mailbox
 from fedtier.transport.base import Traffic
 from fedtier.transport.memory import MemoryBroker, MemoryTransport
+from fedtier.transport.packet_size import PACKET_BYTES_MAX
 from fedtier.wire.messages import Presence
 from fedtier.wire.packets import encode_packet
 from fedtier.wire.topics import ALL, parent_filters
@@ -46,6 +47,7 @@ class Silent:
         self.farewell = farewell
 
     connected = False
+    packet_bytes_max = PACKET_BYTES_MAX
     queued_bytes = 0
     dropped = 0
 
@@ -95,7 +97,7 @@ class Node:
         self.driver = Driver(
             federation=FEDERATION, machine=machine, mailbox=self.mailbox,
             connections={
-                side: Connection(transport=its, cell=CELL, where=URL, give_up_s=give_up_s)
+                side: Connection(transport=its, cell=CELL, where=URL, part_bytes=4096, give_up_s=give_up_s)
                 for side, its in self.transports.items()
             },
         )  # fmt: skip

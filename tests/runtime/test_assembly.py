@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from fedtier.config.node_file import parse_node_file
 from fedtier.ids import BootNonce
-from fedtier.runtime import assembly
 from fedtier.runtime.assembly import (
     connection_down,
     connection_up,
@@ -42,37 +42,39 @@ members = ["cow-1", "cow-2"]
 """
 
 
-class Transport:
-    """Remembers how it was made; nothing connects."""
-
-    def __init__(self, url, client_id, subscriptions, inbox, *, will, credentials, where):
-        self.url, self.client_id, self.subscriptions = url, client_id, subscriptions
-        self.inbox, self.will, self.credentials, self.where = inbox, will, credentials, where
+@pytest.fixture
+def gateway(tmp_path):
+    (tmp_path / "secret").write_text("rain\n")
+    return parse_node_file(GATEWAY, where="north.toml", directory=tmp_path)
 
 
 @pytest.fixture
-def gateway(monkeypatch, tmp_path):
-    monkeypatch.setattr(assembly, "MqttTransport", Transport)
-    return parse_node_file(GATEWAY, where="north.toml", directory=tmp_path)
+def sides(gateway):
+    """Both connections of the gateway, made and never started."""
+    up = connection_up(gateway, Mailbox(), NONCE)
+    down = connection_down(gateway, Mailbox(), NONCE, give_up_s=10)
+    yield up, down
+    up.transport.close()
+    down.transport.close()
 
 
 @pytest.mark.covers("P-3")
 @pytest.mark.covers("P-6")
-def test_a_gateway_has_a_name_of_its_own_on_either_side(gateway):
-    up = connection_up(gateway, Mailbox(), NONCE)
-    down = connection_down(gateway, Mailbox(), NONCE, give_up_s=10)
+def test_a_gateway_has_a_name_of_its_own_on_either_side(sides):
+    up, down = sides
     assert (up.cell, up.transport.client_id) == ("cloud", "north")
-    assert (down.cell, down.transport.client_id) == ("north", "north.cell")
-    assert up.transport.subscriptions == child_filters("farm", cell="cloud", node="north")
-    assert down.transport.subscriptions == parent_filters("farm", cell="north")
+    assert down.cell == "north"
+    # Of this boot alone, so that two parents under one id hear each other (P-6).
+    assert re.fullmatch(r"north\.cell\.[0-9a-f]{8}", down.transport.client_id)
+    assert list(up.transport.subscriptions) == child_filters("farm", cell="cloud", node="north")
+    assert list(down.transport.subscriptions) == parent_filters("farm", cell="north")
     assert (up.where, down.where) == ("mqtt://cloud.example:1883", "mqtt://127.0.0.1:1884")
     assert (up.give_up_s, down.give_up_s) == (None, 10)
 
 
 @pytest.mark.covers("P-7")
-def test_a_will_says_lost_and_a_farewell_says_leaving_on_the_nodes_own_presence(gateway):
-    up = connection_up(gateway, Mailbox(), NONCE).transport.will
-    down = connection_down(gateway, Mailbox(), NONCE, give_up_s=10).transport.will
+def test_a_will_says_lost_and_a_farewell_says_leaving_on_the_nodes_own_presence(gateway, sides):
+    up, down = (side.transport.will for side in sides)
     said = farewells(gateway, NONCE)
     assert up.topic == said["up"][0] == "fedtier/v1/farm/cloud/north/presence"
     assert down.topic == said["down"][0] == "fedtier/v1/farm/north/all/presence"
@@ -82,9 +84,8 @@ def test_a_will_says_lost_and_a_farewell_says_leaving_on_the_nodes_own_presence(
         assert Presence.decode(farewell) == Presence(status="leaving", nonce=NONCE)
 
 
-def test_credentials_are_those_of_each_side(gateway):
-    up = connection_up(gateway, Mailbox(), NONCE).transport.credentials
-    down = connection_down(gateway, Mailbox(), NONCE, give_up_s=10).transport.credentials
+def test_credentials_are_those_of_each_side(sides):
+    up, down = (side.transport.credentials for side in sides)
     assert up.username == "north"
     assert Path(up.password_file).name == "secret"
     assert (down.username, down.password_file) == (None, None)
