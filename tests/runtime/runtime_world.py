@@ -97,7 +97,9 @@ class Node:
         self.driver = Driver(
             federation=FEDERATION, machine=machine, mailbox=self.mailbox,
             connections={
-                side: Connection(transport=its, cell=CELL, where=URL, part_bytes=4096, give_up_s=give_up_s)
+                side: Connection(
+                    transport=its, cell=CELL, where=URL, part_bytes=4096, give_up_s=give_up_s
+                )
                 for side, its in self.transports.items()
             },
         )  # fmt: skip
