@@ -10,7 +10,7 @@ WHEEL  := seglearn-1.2.5-py3-none-any.whl
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format setup data clean
+.PHONY: help demo test check bench format setup data clean
 
 help: ## List these commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -26,6 +26,10 @@ check: $(VENV)/.dev ## Format, lint, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.dev $(DATA) ## Measure cost and accuracy; 40 minutes, on an idle machine
+	@for name in help_startup held_out_pairs end_to_end accuracy; do \
+	  $(BIN)/python -m benchmarks.$$name --out benchmarks/results/$$name.json || exit 1; done
 
 format: $(VENV)/.dev ## Format the code and mend what the linter can
 	$(BIN)/ruff format .

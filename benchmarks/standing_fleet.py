@@ -14,18 +14,32 @@ import re
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import load_federation
 from fedtier.config.render import render_node_files
 from fedtier.demo.fleet import Fleet
+from fedtier.ids import NodeId
 
 SHIPPED = files("firmware_configs") / "federations" / "wearables-3-tier.toml"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run changes of the shipped federation."""
+
+    tau: tuple[int, ...]
+    seed: int
+    levels: tuple[int, ...]
+
+
 PLANS = (
-    {"tau": [8, 2, 2], "seed": 1, "levels": [7, 31, 127]},
-    {"tau": [16, 1, 2], "seed": 2, "levels": [31, 31, 31]},
-    {"tau": [4, 4, 1], "seed": 3, "levels": [127, 7, 15]},
+    Plan(tau=(8, 2, 2), seed=1, levels=(7, 31, 127)),
+    Plan(tau=(16, 1, 2), seed=2, levels=(31, 31, 31)),
+    Plan(tau=(4, 4, 1), seed=3, levels=(127, 7, 15)),
 )
 
 
@@ -33,17 +47,17 @@ def plan_file(directory: Path, number: int, *, rounds: int) -> Path:
     """The shipped federation with another plan."""
     plan = PLANS[number]
     text = SHIPPED.read_text(encoding="utf-8")
-    text = re.sub(r"tau\s*=.*", f"tau = {plan['tau']}", text)
-    text = re.sub(r"seed\s*=.*", f"seed = {plan['seed']}", text)
+    text = re.sub(r"tau\s*=.*", f"tau = {list(plan.tau)}", text)
+    text = re.sub(r"seed\s*=.*", f"seed = {plan.seed}", text)
     text = re.sub(r"rounds\s*=.*", f"rounds = {rounds}", text)
-    levels = iter(plan["levels"])
+    levels = iter(plan.levels)
     text = re.sub(r"levels\s*=.*", lambda _: f"levels = {next(levels)}", text)
     path = directory / f"plan-{number}.toml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def train(directory: Path, plans: list[Path], *, broker: str) -> list[str]:
+def train(directory: Path, plans: list[Path], *, broker: BrokerKind) -> list[str]:
     """The digests of several runs on one standing fleet."""
     federation = load_federation(plans[0])
     topology = federation.topology
@@ -68,15 +82,16 @@ def train(directory: Path, plans: list[Path], *, broker: str) -> list[str]:
 def _run(fleet: Fleet, directory: Path, plan: Path, number: int) -> str:
     out = directory / f"run-{number}"
     began_s = time.monotonic()
-    cloud = fleet.start_node("cloud", "--federation", str(plan), "--out", str(out))
-    while cloud.poll() is None:
+    cloud = fleet.start_node(NodeId("cloud"), "--federation", str(plan), "--out", str(out))
+    while (ended := cloud.poll()) is None:
         for node, process in fleet.nodes.items():
-            if process is not cloud and process.poll() is not None:
-                sys.exit(f"{node} {process.ended.how}:\n{process.log_tail()}")
+            gone = None if process is cloud else process.poll()
+            if gone is not None:
+                sys.exit(f"{node} {gone.how}:\n{process.log_tail()}")
         time.sleep(0.05)
-    if cloud.ended.exit_code:
-        sys.exit(f"the cloud {cloud.ended.how}:\n{cloud.log_tail()}")
-    digest = json.loads((out / "report.json").read_bytes())["model_digest"]
+    if ended.exit_code:
+        sys.exit(f"the cloud {ended.how}:\n{cloud.log_tail()}")
+    digest = str(json.loads((out / "report.json").read_bytes())["model_digest"])
     print(f"{plan.stem}  {time.monotonic() - began_s:5.1f} s  {digest}", flush=True)
     return digest
 
