@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from dataclasses import dataclass
@@ -10,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from cloud.evaluation import Evaluator, HeldOutScore
+from cloud.metrics import Metrics
 from cloud.report import RunResult, link_rows, write_run_directory
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Aggregate, Effect, Finish, Spool
 from fedtier.core.events import Aggregated, Event
 from fedtier.core.figures import Figures
 from fedtier.core.root import Course
-from fedtier.errors import StorageError
+from fedtier.errors import TrainingError
 from fedtier.ids import FederationId
+from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
 from fedtier.model.server_step import add
 from fedtier.runtime.driver import Driver
@@ -75,8 +76,8 @@ class Performer:
         self._snapshots = Snapshots(places.state_dir)
         self.finished = False  # whether the run directory is complete
         self._began_s = time.monotonic()
-        self._metrics = places.run_dir / "metrics.jsonl"
-        self._seconds_before = self._last_seconds()
+        self._metrics = Metrics(places.run_dir / "metrics.jsonl", rounds_done=course.next_round)
+        self._seconds_before = self._metrics.seconds
 
     def perform(self, effect: Effect) -> None:
         """Do one effect; long work goes to the driver's worker thread."""
@@ -93,10 +94,13 @@ class Performer:
     def _aggregate(self, aggregate: Aggregate) -> Event:
         before, _, _ = decode_model(aggregate.model)
         new = next_model(before, self._spool, aggregate, step=add)
+        row = self._row(aggregate, new.vector, new.model)
         self._snapshot(aggregate.done, new.model, new.blob, finished=False)
+        self._metrics.add(row)
+        shown = {"round": row["round"], "accuracy": row["accuracy"], "loss": row["loss"]}
+        log.info("round closed", extra=shown)
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
-        self._record(aggregate, new.vector, new.model)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
 
     def _snapshot(self, rounds_done: int, model: str, blob: bytes, *, finished: bool) -> None:
@@ -114,28 +118,21 @@ class Performer:
             )
         )
 
-    def _record(self, aggregate: Aggregate, model: Vector, digest: str) -> None:
+    def _row(self, aggregate: Aggregate, model: Vector, digest: str) -> dict[str, Any]:
         held_out = self._score(model)
         figures = aggregate.figures
-        steps = figures.trained_steps
-        row = {
+        steps, nats = figures.trained_steps, figures.trained_loss_units / LOSS_UNITS_PER_NAT
+        return {
             "round": aggregate.done - 1,
             "seconds": round(self._seconds(), 3),
             "members": len(aggregate.came),
             "accuracy": held_out.total.accuracy if held_out else None,
             "loss": held_out.total.loss if held_out else None,
             "accuracy_held_out_worst": held_out.worst[1].accuracy if held_out else None,
-            "training_loss": figures.trained_loss_units / 2**20 / steps if steps else None,
+            "training_loss": nats / steps if steps else None,
             "links": link_rows(self._course.plan, figures),
             "model_digest": digest,
         }
-        try:
-            with self._metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
-        except OSError as error:
-            raise StorageError(f"{self._metrics} cannot be written: {error}") from error
-        shown = {"round": row["round"], "accuracy": row["accuracy"], "loss": row["loss"]}
-        log.info("round closed", extra=shown)
 
     def _finish(self, finish: Finish) -> Event | None:
         snapshot = self._snapshots.read()
@@ -155,7 +152,7 @@ class Performer:
             model=model,
             model_digest=digest,
             artefact=self._artefact,
-            rounds=self._rows(),
+            rounds=self._metrics.rows,
         )
         write_run_directory(self._run_dir, result)
         self._snapshot(self._course.plan.rounds, digest, blob, finished=True)
@@ -165,18 +162,14 @@ class Performer:
         return None
 
     def _score(self, model: Vector) -> HeldOutScore | None:
-        return None if self._evaluator is None else self._evaluator.score(model)
+        if self._evaluator is None:
+            return None
+        try:
+            return self._evaluator.score(model)
+        except TrainingError as error:  # the run goes on, and ends with a report that says so
+            log.warning("not evaluated", extra={"reason": str(error)})
+            return None
 
     def _seconds(self) -> float:
         """Seconds of this run, those before a restart included."""
         return self._seconds_before + time.monotonic() - self._began_s
-
-    def _last_seconds(self) -> float:
-        rows = self._rows()
-        return float(rows[-1]["seconds"]) if rows else 0.0
-
-    def _rows(self) -> list[dict[str, Any]]:
-        if not self._metrics.exists():
-            return []
-        lines = self._metrics.read_text(encoding="utf-8").splitlines()
-        return [json.loads(line) for line in lines if line.endswith("}")]

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from fedtier.config.federation import Federation
+from fedtier.config.federation_tables import Quorum
+from fedtier.errors import ConfigError, WireError
+from fedtier.wire.fields import Fields
 from fedtier.wire.messages import CodecSpec, Plan
 
 
@@ -13,9 +18,12 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
         federation: As loaded, with its defaults.
         rounds: In place of the file's.
         seed: In place of the file's.
+
+    Raises:
+        ConfigError: If nodes would not take it from a head.
     """
     wanted = federation.plan
-    return Plan(
+    plan = Plan(
         seed=wanted.seed if seed is None else seed,
         rounds=wanted.rounds if rounds is None else rounds,
         tau=wanted.tau,
@@ -26,9 +34,21 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
         schedule=wanted.schedule.kind,
         mu=wanted.schedule.mu,
         floor=wanted.schedule.floor,
-        quorum=tuple(str(quorum) for quorum in wanted.quorum),
+        quorum=tuple(_written(quorum) for quorum in wanted.quorum),
         deadline_s=wanted.deadline_s,
         give_up_s=wanted.give_up_s,
         beacon_s=wanted.beacon_s,
         range_bits=wanted.range_bits,
     )
+    try:
+        Plan.from_fields(Fields(plan.to_json(), what="plan"))
+    except WireError as error:  # now, and not as silence from nodes that drop every head
+        raise ConfigError(
+            f"{federation.where}: no node would take this plan: {error}. Correct [plan]."
+        ) from error
+    return plan
+
+
+def _written(quorum: Quorum) -> str:
+    """As a head carries it: a share without an exponent, which Python gives a small one."""
+    return f"{Decimal(str(quorum)):f}" if isinstance(quorum, float) else str(quorum)

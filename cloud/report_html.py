@@ -60,7 +60,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
 def _plot(title: str, points: Sequence[tuple[int, float]], *, top: float | None) -> str:
     if len(points) < 2:
         return ""
-    x_max, y_max = max(x for x, _ in points), top or 1.05 * max(y for _, y in points)
+    x_max, y_max = max(x for x, _ in points), top or 1.05 * max(y for _, y in points) or 1.0
 
     def place(x: float, y: float) -> str:
         across = _LEFT + (_WIDTH - _LEFT - 10) * x / x_max

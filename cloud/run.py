@@ -138,6 +138,10 @@ def _evaluator(federation: Federation, artefact: Artefact) -> Evaluator | None:
 
 def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
     """Go on with an unfinished run of this very plan, or begin a new one."""
+    try:
+        places.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(places.run_dir, "made", error) from error
     snapshot = Snapshots(places.state_dir).read()
     plan_text = to_json(plan.to_json()).decode()
     layout = artefact.layout
@@ -160,10 +164,6 @@ def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
         raise ConfigError(
             f"{places.run_dir} already holds a run. Choose another directory with --out."
         )
-    try:
-        places.run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(places.run_dir, "made", error) from error
     initial = artefact.initial()
     digest = model_digest(layout.digest, initial)
     run = RunId(secrets.randbits(64))

@@ -60,7 +60,12 @@ def _words(text: str) -> list[str]:
 
 
 def _transforms(path: str) -> list[dict[str, Any]]:
-    content: list[dict[str, Any]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, list) or not all(isinstance(step, dict) for step in content):
+        raise argparse.ArgumentTypeError(f"{path} holds no JSON list of objects")
     return content
 
 

@@ -22,6 +22,7 @@ from fedtier.artefact.manifest import (
 from fedtier.artefact.session import make_session
 from fedtier.errors import ConfigError
 from fedtier.model.layout import ParameterLayout, Vector
+from fedtier.storage.durable import write_durably
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -93,11 +94,14 @@ class Artefact:
         return make_session(self.files[EVALUATE_FILE])
 
     def write(self, directory: Path) -> None:
-        """Write the artefact's files into a directory, which is made if need be."""
-        directory.mkdir(parents=True, exist_ok=True)
+        """Write the artefact's files into a directory, which is made if need be.
+
+        Raises:
+            StorageError: If the disk does not take them.
+        """
         for name, content in self.files.items():
-            (directory / name).write_bytes(content)
-        (directory / MANIFEST_FILE).write_bytes(self.manifest.to_bytes())
+            write_durably(directory / name, content)
+        write_durably(directory / MANIFEST_FILE, self.manifest.to_bytes())
 
     def inference_files(self, model: Vector, *, graph_name: str = INFER_FILE) -> dict[str, bytes]:
         """The two files that predict by themselves: the graph and, beside it, the parameters.

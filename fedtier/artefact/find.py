@@ -22,7 +22,7 @@ def find_artefact(name: str) -> Artefact:
         ConfigError: If there is none of that name, or it does not verify.
     """
     if not name.startswith(_PREFIX):
-        return Artefact.load(Path(name))
+        return Artefact.load(Path(name).expanduser())
     short = name.removeprefix(_PREFIX)
     if short not in _SHIPPED:
         raise ConfigError(

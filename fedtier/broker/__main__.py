@@ -14,6 +14,7 @@ from pathlib import Path
 from fedtier.broker.ports import check_port
 from fedtier.broker.process import LAUNCH, service_command
 from fedtier.broker.settings import KINDS, BrokerSettings
+from fedtier.config.files import read_text
 from fedtier.errors import ConfigError, FedtierError
 from fedtier.limits import PART_BYTES_DEFAULT
 
@@ -41,7 +42,7 @@ def main() -> int:
             part_bytes=arguments.part_bytes,
             children=arguments.children,
             sys_interval_s=arguments.sys_interval,
-            acl=None if arguments.acl is None else arguments.acl.read_text(encoding="utf-8"),
+            acl=None if arguments.acl is None else read_text(arguments.acl),
             password_file=arguments.password_file,
         )
         if settings.port == 0:

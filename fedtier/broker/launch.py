@@ -1,7 +1,7 @@
-"""Becomes a broker that the kernel ends when its starter dies, however it dies.
+"""Becomes a broker or a node that the kernel ends when its starter dies, however it dies.
 
-Run as a script, by path: ``launch.py PARENT_PID mosquitto PROGRAM ARGUMENT...`` or
-``launch.py PARENT_PID embedded FILE.toml``; PARENT_PID 0 = live on alone, as a service does.
+Run as a script, by path: ``launch.py PARENT_PID embedded FILE.toml``, or ``launch.py PARENT_PID
+NAME PROGRAM ARGUMENT...`` with any other name; PARENT_PID 0 = live on alone, as a service does.
 It imports nothing but the standard library, so that it costs 20 ms and works from any directory.
 
 It is not done in a ``preexec_fn``, which runs Python between fork and exec of a process that may

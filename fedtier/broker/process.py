@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import pwd
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from fedtier.broker.ports import check_port, free_port
 from fedtier.broker.probe import speaks_mqtt
 from fedtier.broker.settings import BrokerSettings
 from fedtier.errors import ConfigError, LinkError
+from fedtier.storage.durable import storage_error
 from fedtier.topology.broker_files import iotcore_toml, mosquitto_conf
 from fedtier.transport.address import Address
 
@@ -28,7 +28,7 @@ _POLL_S = 0.02
 _ATTEMPTS = 5  # with a port of our own choosing
 LAUNCH = Path(__file__).with_name("launch.py")
 _SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # not on every user's PATH
-_PORT_TAKEN = ("Address already in use", "AddrInUse", "in use")
+_PORT_TAKEN = ("AddrInUse", "in use")
 
 
 class BrokerProcess:
@@ -58,6 +58,7 @@ class BrokerProcess:
 
         Raises:
             ConfigError: If the port is taken, or the broker is not installed or refuses its files.
+            StorageError: If the disk does not take its files.
             LinkError: If it runs but does not answer in time.
         """
         # The kernel ends the broker with the *thread* that started it.
@@ -72,15 +73,7 @@ class BrokerProcess:
             address = Address(host=settings.host, port=port, tls=settings.tls is not None)
             command = service_command(settings, port=port, directory=directory)
             log_path = directory / LOG_NAME
-            with log_path.open("wb") as log_file:
-                process = _Popen(
-                    [sys.executable, "-P", str(LAUNCH), str(os.getpid()), *command],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log_file,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a Ctrl-C is for the starter, who stops us in order
-                )
-            broker = cls(settings, address, log_path, process)
+            broker = cls(settings, address, log_path, _launch(command, log_path))
             try:
                 if broker._wait(deadline_s):
                     return broker
@@ -90,7 +83,7 @@ class BrokerProcess:
             if attempt == attempts or not broker._lost_its_port():
                 raise ConfigError(
                     f"the {settings.kind} broker on port {port} ended with code "
-                    f"{process.returncode}: {broker.log_tail()} (log: {log_path})"
+                    f"{broker._process.returncode}: {broker.log_tail()} (log: {log_path})"
                 )
         raise AssertionError("unreachable")
 
@@ -165,13 +158,36 @@ class BrokerProcess:
 _Popen = subprocess.Popen[bytes]
 
 
+def _launch(command: list[str], log_path: Path) -> _Popen:
+    try:
+        log_file = log_path.open("wb")
+    except OSError as error:
+        raise storage_error(log_path, "written", error) from error
+    with log_file:
+        return _Popen(
+            [sys.executable, "-P", str(LAUNCH), str(os.getpid()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # a Ctrl-C is for the starter, who stops us in order
+        )
+
+
 def service_command(settings: BrokerSettings, *, port: int, directory: Path) -> list[str]:
     """Write the broker's files and say what ``launch.py`` has to run.
 
     Raises:
         ConfigError: If the broker is not installed.
+        StorageError: If the disk does not take the files.
     """
-    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return _written_files(settings, port=port, directory=directory)
+    except OSError as error:
+        raise storage_error(directory, "written", error) from error
+
+
+def _written_files(settings: BrokerSettings, *, port: int, directory: Path) -> list[str]:
     if settings.kind == "embedded":
         if importlib.util.find_spec("iotcore") is None:
             raise ConfigError(
@@ -205,7 +221,8 @@ def service_command(settings: BrokerSettings, *, port: int, directory: Path) -> 
             sys_interval_s=settings.sys_interval_s,
             # It keeps the user it is started by: a change of user undoes the order to die with
             # its starter, and would shut it out of a private directory.
-            run_as=pwd.getpwuid(os.geteuid()).pw_name,
+            # Only root's mosquitto changes it, so nobody else's name matters.
+            run_as="root",
             acl_file=None if settings.acl is None else str(acl_path),
             password_file=None if settings.password_file is None else str(settings.password_file),
             tls=settings.tls,

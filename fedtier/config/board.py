@@ -68,7 +68,7 @@ def load_board(board: str) -> BoardFile:
         ConfigError: If there is none of that name, or it cannot be.
     """
     if board.endswith(".toml"):
-        return parse_board(read_text(Path(board)), where=board)
+        return parse_board(read_text(Path(board).expanduser()), where=board)
     shipped = files(PROFILES) / "boards"
     known = board_names()
     if board not in known:

@@ -11,6 +11,7 @@ from fedtier.config.federation_tables import Quorum
 from fedtier.config.place import Place
 from fedtier.errors import ConfigError
 from fedtier.limits import HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER, PART_BYTES_MAX
+from fedtier.wire.messages import STEPS_PER_ROUND_MAX
 from fedtier.words import nearest
 
 if TYPE_CHECKING:
@@ -48,15 +49,27 @@ def check_federation(federation: Federation, *, place: Place) -> None:
     """Check what no single key can say.
 
     Raises:
-        ConfigError: For a quorum larger than a cell, deadlines that the tiers below cannot keep,
-            a head that does not fit one message, or parameters a codec refuses.
+        ConfigError: For more steps than can be counted, a quorum larger than a cell, deadlines
+            that the tiers below cannot keep, a head that does not fit one message, or parameters a
+            codec refuses.
     """
     plan = place.below("plan")
+    _steps_can_be_counted(federation, plan)
     _quorums_within_cells(federation, plan)
     _deadlines_allow_for_those_below(federation, plan)
     _heads_fit_a_part(federation, plan)
     _codecs_exist(federation, place)
     _sources_exist(federation, place)
+
+
+def _steps_can_be_counted(federation: Federation, place: Place) -> None:
+    steps = math.prod(federation.plan.tau)
+    if steps > STEPS_PER_ROUND_MAX:
+        raise place.refuse(
+            "tau",
+            f"= {list(federation.plan.tau)} makes {steps} local steps a round; allowed are 1 to "
+            f"{STEPS_PER_ROUND_MAX}. Lower some of them.",
+        )
 
 
 def _quorums_within_cells(federation: Federation, place: Place) -> None:

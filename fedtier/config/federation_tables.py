@@ -130,7 +130,7 @@ class PlanTable:
         "Seconds between two signs of life of a parent.",
         default=BEACON_S,
         unit="s",
-        minimum=0.1,
+        minimum=1,
         maximum=3600,
     )
     range_bits: int = key(

@@ -15,7 +15,7 @@ from fedtier.config.node_tables import (
     ParentSection,
 )
 from fedtier.config.parse import parse_table
-from fedtier.config.paths import resolve, resolve_spec
+from fedtier.config.paths import at_home, resolve_spec
 from fedtier.config.place import Place
 from fedtier.config.toml_text import parse_document
 from fedtier.errors import ConfigError
@@ -186,7 +186,7 @@ def _absolute(file: NodeFile, directory: Path) -> NodeFile:
         section = getattr(file, name)
         if section is not None:
             paths = {k: getattr(section, k) for k in keys}
-            resolved = {k: resolve(v, directory) for k, v in paths.items() if v is not None}
+            resolved = {k: at_home(v, directory) for k, v in paths.items() if v is not None}
             if name != "node" and section.password_file is not None and section.username is None:
                 resolved["username"] = file.node.id  # a node's name towards brokers is its id
             changed[name] = dataclasses.replace(section, **resolved)

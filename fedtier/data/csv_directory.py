@@ -23,6 +23,8 @@ from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
 from fedtier.words import did_you_mean
 
+_LABEL_DIGITS_MAX = 6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Columns:
@@ -137,8 +139,9 @@ def _row(
             hint = did_you_mean(label, columns.classes)
             raise ConfigError(f"{here}: label {label!r} is not among 'labels'. {hint}")
         return values, columns.classes[label]
-    if not label.isdecimal():
+    if not label.isdecimal() or len(label) > _LABEL_DIGITS_MAX:
         raise ConfigError(
-            f"{here}: label {label!r} is not a whole number from 0. Name the classes in 'labels'."
+            f"{here}: label {label[:20]!r} is not a whole number from 0 to 999999. Name the "
+            "classes in 'labels'."
         )
     return values, int(label)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
@@ -78,7 +79,7 @@ def _labels(path: Path, *, where: str) -> Labels:
             if len(body) != count:
                 raise ValueError(f"{len(body)} labels of {count}")
             return np.frombuffer(body, dtype=np.uint8).astype(np.int64)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _damaged(path, error, where=where) from error
 
 
@@ -95,7 +96,7 @@ def _images(path: Path, chosen: npt.NDArray[np.int64], *, where: str) -> npt.NDA
                 for start, piece in _pieces(file, count, height * width)
             ]
             return np.concatenate(kept).reshape(-1, 1, height, width)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise _damaged(path, error, where=where) from error
 
 

@@ -6,13 +6,13 @@ of the ``seglearn`` package (BSD licence; Burns et al., arXiv:1802.01489).
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from fedtier.data.fields import Fields
+from fedtier.data.npz_file import open_npz
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
 
@@ -83,28 +83,23 @@ def _path(fields: Fields) -> Path:
 
 def _read(path: Path, chosen: Callable[[int, int], bool], *, where: str) -> tuple[Recording, ...]:
     """Read only the recordings asked for; the file holds each as an array of its own."""
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if int(file["format"]) != FORMAT:
-                raise ConfigError(
-                    f"{where}: {path} has format {int(file['format'])}, this version reads "
-                    f"{FORMAT}. Prepare it again: {PREPARE}"
+    otherwise = f"Prepare it again: {PREPARE}"
+    with open_npz(path, where=where, otherwise=otherwise) as file:
+        if int(file["format"]) != FORMAT:
+            raise ConfigError(
+                f"{where}: {path} has format {int(file['format'])}, this version reads "
+                f"{FORMAT}. {otherwise}"
+            )
+        recordings = []
+        facts = zip(file["subject"], file["side"], file["label"], strict=True)
+        for index, (subject, side, label) in enumerate(facts):
+            if chosen(int(subject), int(side)):
+                samples = file[sample_member(index)]
+                recording = Recording(
+                    key=f"{index:03d}",
+                    samples=samples,
+                    labels=np.full(len(samples), label, dtype=np.int64),
+                    traits={"subject": int(subject), "side": int(side)},
                 )
-            recordings = []
-            facts = zip(file["subject"], file["side"], file["label"], strict=True)
-            for index, (subject, side, label) in enumerate(facts):
-                if chosen(int(subject), int(side)):
-                    samples = file[sample_member(index)]
-                    recording = Recording(
-                        key=f"{index:03d}",
-                        samples=samples,
-                        labels=np.full(len(samples), label, dtype=np.int64),
-                        traits={"subject": int(subject), "side": int(side)},
-                    )
-                    recordings.append(recording)
-            return tuple(recordings)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"{where}: {path} cannot be read as prepared recordings ({error}). "
-            f"Prepare it again: {PREPARE}"
-        ) from error
+                recordings.append(recording)
+        return tuple(recordings)

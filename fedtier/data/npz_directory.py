@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from fedtier.data.fields import Fields
+from fedtier.data.npz_file import open_npz
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
 
@@ -52,13 +52,9 @@ def _read(path: Path, *, where: str) -> Recording:
             f"{where}: {path} does not exist. Write it with numpy.savez({str(path)!r}, x=..., "
             "y=...): a row of x for each whole number in y."
         )
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            x, y = file["x"], file["y"]
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise ConfigError(
-            f"{where}: {path} cannot be read ({error}). It must hold the plain arrays x and y."
-        ) from error
+    otherwise = "It must hold the plain arrays x and y."
+    with open_npz(path, where=where, otherwise=otherwise) as file:
+        x, y = np.asarray(file["x"]), np.asarray(file["y"])
     if y.ndim != 1 or y.dtype.kind not in "iu" or x.ndim < 2 or len(x) != len(y):
         raise ConfigError(
             f"{where}: {path} has x of shape {x.shape} and y of shape {y.shape}, {y.dtype}. Give "

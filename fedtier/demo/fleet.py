@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedtier.broker.process import BrokerProcess
+from fedtier.broker.process import LAUNCH, BrokerProcess
 from fedtier.broker.settings import BrokerKind, BrokerSettings
 from fedtier.ids import NodeId
 from fedtier.topology import Topology
 
-LAUNCH = Path(__file__).parents[1] / "broker" / "launch.py"
 STOP_S = 3.0
 KILL_S = 1.5
 LOG_LINES = 12
@@ -114,9 +113,7 @@ class Fleet:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def start_brokers(
-        self, kind: BrokerKind, *, part_bytes: int, sys_interval_s: int = 0
-    ) -> Mapping[NodeId, str]:
+    def start_brokers(self, kind: BrokerKind, *, part_bytes: int) -> Mapping[NodeId, str]:
         """Start a broker beside every parent.
 
         Returns:
@@ -131,7 +128,7 @@ class Fleet:
                 kind=kind,
                 part_bytes=part_bytes,
                 children=len(self._topology.children(parent)),
-                sys_interval_s=sys_interval_s,
+                sys_interval_s=0,
             )
             place = self._directory / "brokers" / parent
             self._brokers[parent] = BrokerProcess.start(settings, place)

@@ -149,6 +149,7 @@ def _print(console: Console, report: Mapping[str, Any], found: Mapping[str, Any]
             f"one process, all data, synchronous SGD, mu = {mu}",
             "diverged" if accuracy is None else f"{100 * accuracy:.1f} %",
         )
-    table.add_row("each device alone: best", f"{100 * max(alone):.1f} %")
-    table.add_row("each device alone: mean", f"{100 * sum(alone) / len(alone):.1f} %")
+    if alone:
+        table.add_row("each device alone: best", f"{100 * max(alone):.1f} %")
+        table.add_row("each device alone: mean", f"{100 * sum(alone) / len(alone):.1f} %")
     console.print(table)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from fedtier.artefact.find import find_artefact
+from fedtier.broker.process import find_mosquitto
 from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.render import render_node_files
@@ -68,6 +69,11 @@ def main(
     signal.signal(signal.SIGTERM, _leave)
     console = Console()
     request = _prepare(out=out, rounds=rounds, seed=seed, broker=broker, federation=federation)
+    if reference and request.federation.evaluation is None:
+        raise ConfigError(
+            f"--reference compares on held-out data, and {request.federation.where} has none. Add "
+            "[evaluation], or leave the option out."
+        )
     began_s = time.monotonic()
     try:
         code = _train(request, console)
@@ -109,12 +115,13 @@ def _prepare(
 ) -> _Request:
     kind = _broker_kind(broker)
     directory = (out or _fresh_directory()).absolute()
-    if directory.exists() and any(directory.iterdir()):
-        raise ConfigError(f"--out {directory} is not empty. Choose a new directory.")
     try:
         directory.mkdir(parents=True, exist_ok=True)
+        empty = not any(directory.iterdir())
     except OSError as error:
         raise storage_error(directory, "made", error) from error
+    if not empty:
+        raise ConfigError(f"--out {directory} is not empty. Choose a new directory.")
     file = directory / "federation.toml"
     if federation is not None:
         loaded = load_federation(federation)
@@ -146,11 +153,11 @@ def _broker_kind(wanted: str | None) -> BrokerKind:
         return "embedded"
     if wanted == "mosquitto":
         return "mosquitto"
-    return (
-        "mosquitto"
-        if shutil.which("mosquitto", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
-        else "embedded"
-    )
+    try:
+        find_mosquitto()
+    except ConfigError:
+        return "embedded"
+    return "mosquitto"
 
 
 def _fresh_directory() -> Path:

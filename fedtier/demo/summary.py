@@ -69,19 +69,27 @@ def _processes(nodes: Sequence[Mapping[str, Any]]) -> Table:
         for node in shown:
             table.add_row(
                 node["id"], str(tier), f"{node['peak_rss_bytes'] / 2**20:.0f}",
-                f"{node['cpu_seconds']:.1f}",
+                _seconds(node),
             )  # fmt: skip
         if len(shown) < len(here):
             rest = here[len(shown) :]
             table.add_row(
                 f"{len(rest)} more, largest", str(tier),
                 f"{max(n['peak_rss_bytes'] for n in rest) / 2**20:.0f}",
-                f"{max(n['cpu_seconds'] for n in rest):.1f}",
+                _seconds(max(rest, key=_cpu)),
             )  # fmt: skip
-    total = sum(node["cpu_seconds"] for node in nodes)
+    total = sum(map(_cpu, nodes))
     table.add_section()
     table.add_row("all nodes", "", "", f"{total:.1f}")
     return table
+
+
+def _cpu(node: Mapping[str, Any]) -> float:
+    return node["cpu_seconds"] or 0.0  # unknown of a process that did not end in time
+
+
+def _seconds(node: Mapping[str, Any]) -> str:
+    return "–" if node["cpu_seconds"] is None else f"{node['cpu_seconds']:.1f}"
 
 
 def _accuracy(report: Mapping[str, Any]) -> Table:

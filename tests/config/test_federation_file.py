@@ -221,6 +221,20 @@ WRONG = {
     ),
     "reserved federation id": (farm(federation='id = "all"'), "[federation] id", "reserved"),
     "tau below 1": (farm(plan="rounds = 1\ntau = [4, 0]"), "tau[2] = 0", "1 to 1000000"),
+    "more steps than can be counted": (
+        farm(
+            plan="rounds = 1\ntau = [1000000, 1000000, 1000000]",
+            tree='[tree]\nc = ["b"]\nb = ["a"]\na = ["d"]',
+            links='[[link]]\ncodec = "identity"\n' * 3,
+        ),
+        "makes 1000000000000000000 local steps a round",
+        "9007199254740992",
+    ),
+    "beacons too often": (
+        farm(plan="rounds = 1\ntau = [4, 2]\nbeacon_s = 0.5"),
+        "beacon_s = 0.5 is out of range",
+        "1 to 3600 s",
+    ),
     "no tau": (farm(plan="rounds = 1\ntau = []"), "tau has 0 entries", "1 to 8"),
     "tau of another length": (
         farm(plan="rounds = 1\ntau = [4, 2, 2]"),

@@ -30,8 +30,8 @@ from fedtier.core.events import Aggregated, Connected, Received, Tick, WorkFaile
 from fedtier.core.fetch import Fetch
 from fedtier.core.intake import Intake
 from fedtier.core.roster import Lookout
-from fedtier.ids import BootNonce, IterationPath, NodeId
-from fedtier.wire.messages import Ack, Head, Member, Presence
+from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.wire.messages import Ack, Beacon, Head, Member, Presence
 from fedtier.wire.parts import Part
 from fedtier.wire.topics import ALL
 
@@ -187,6 +187,27 @@ def test_a_false_verdict_is_mended_by_the_parents_question():
     effects = from_above(under.machine, Ack(digest=NO_BLOB, verdict="want"))
     assert [part.part for part in sent(effects, Part)] == [0]
     assert under.machine.state == "offering"
+
+
+def test_a_parent_asks_who_is_missing_at_every_sign_of_life():
+    machine = gateway(announced={"b": HEAD.members})
+    begin(machine)
+    head = machine.cell.head
+    for part in parts_of(update(head, D0), head):
+        machine.handle(Received(side="down", node=D0, message=part), 4.0)
+    effects = machine.handle(Tick(), 3.0 + head.plan.beacon_s)
+    asked = [e.node for e in effects if isinstance(e, Send) and isinstance(e.message, Ack)]
+    assert asked == ["d1"]
+    assert [beacon.seq for beacon in sent(effects, Beacon)] == [head.seq]
+
+
+def test_a_new_boot_of_a_lower_epoch_is_refused_unless_the_run_is_another():
+    under = child_at("settled", device=True)
+    older = replace(HEAD, nonce=BootNonce(9), epoch=0, path=IterationPath((0, 3)))
+    assert events_of(from_above(under.machine, older)) == ["head ignored"]
+    assert under.machine.state == "settled"
+    from_above(under.machine, replace(older, run=RunId(9)))
+    assert under.machine.state == "working"
 
 
 def test_a_rejected_abstention_ends_there():

@@ -459,6 +459,9 @@ class World:
         for timer, node in timers:
             if timer <= self.now_s:
                 node.take(Tick())
+                again_s = node.machine.timer_s
+                late = node.stopped is None and again_s is not None and again_s <= self.now_s
+                assert not late, f"{node.node} would spin: its timer stays at {again_s}"
         return True
 
     def run(self, *, until: Callable[[World], bool] | None = None, limit_s: float = 3600) -> None:

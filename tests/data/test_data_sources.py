@@ -67,6 +67,18 @@ def test_npz_directory_never_unpickles(tmp_path):
         device({"source": "npz-directory", "path": str(tmp_path)})
 
 
+def test_npz_directory_refuses_a_file_that_is_empty_or_cut_or_of_one_array(tmp_path):
+    place = tmp_path / "d1.npz"
+    np.savez_compressed(place, x=np.ones((400, 2)), y=np.zeros(400, int))
+    whole = place.read_bytes()
+    np.save(tmp_path / "single.npy", np.ones(3))
+    damaged = whole[:60] + bytes(8) + whole[68:]
+    for content in (b"", whole[:100], damaged, (tmp_path / "single.npy").read_bytes()):
+        place.write_bytes(content)
+        with pytest.raises(ConfigError, match="must hold the plain arrays x and y"):
+            device({"source": "npz-directory", "path": str(tmp_path)})
+
+
 def test_npz_directory_says_how_to_write_a_missing_file(tmp_path):
     with pytest.raises(ConfigError, match=r"d1.npz does not exist. Write it with numpy.savez"):
         npz_directory.device_recordings({"path": str(tmp_path)}, node="d1", where=WHERE)
@@ -108,7 +120,8 @@ def test_csv_directory_reads_one_file_for_each_device_and_groups_held_out(tmp_pa
     [
         ("ax,ayy,state\n1,2,0\n", {}, "no column 'ay'. Did you mean 'ayy'"),
         ("ax,ay,state\n1,x,0\n", {}, "line 2: could not convert"),
-        ("ax,ay,state\n1,2,-1\n", {}, "label '-1' is not a whole number from 0. Name the"),
+        ("ax,ay,state\n1,2,-1\n", {}, "label '-1' is not a whole number from 0 to 999999"),
+        (f"ax,ay,state\n1,2,{'9' * 30}\n", {}, "is not a whole number from 0 to 999999. Name the"),
         ("ax,ay,state\n1,2,0\n1,2\n", {}, "line 3 has 2 values"),
         ("ax,ay,state\n1,2,idel\n", {"labels": ["idle"]}, "Did you mean 'idle'"),
         ("ax,ay,state\n1,nan,0\n", {}, "NaN or infinity"),
@@ -205,6 +218,13 @@ def test_fashion_mnist_refuses_a_file_that_ends_early(small_set):
     images = np.zeros((30, 2, 3), dtype=np.uint8)
     write_idx(small_set / "t10k-images-idx3-ubyte.gz", images, cut=100)
     with pytest.raises(ConfigError, match="ends after 14 images of 30"):
+        load_held_out({"source": "fashion-mnist", "path": str(small_set)}, SCALE, where=WHERE)
+
+
+def test_fashion_mnist_refuses_damaged_compression(small_set):
+    place = small_set / "t10k-images-idx3-ubyte.gz"
+    place.write_bytes(place.read_bytes()[:12] + b"\xff" * 40)
+    with pytest.raises(ConfigError, match="Install it again"):
         load_held_out({"source": "fashion-mnist", "path": str(small_set)}, SCALE, where=WHERE)
 
 

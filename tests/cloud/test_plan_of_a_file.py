@@ -1,0 +1,64 @@
+"""Whatever plan a federation file may ask for, nodes take it from a head."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cloud.plan import plan_of
+from fedtier.config.federation import parse_federation
+from fedtier.errors import ConfigError
+from fedtier.wire.fields import Fields
+from fedtier.wire.messages import Plan
+
+
+def federation(plan):
+    text = f"""
+[federation]
+id = "farm"
+[tree]
+cloud = ["d1", "d2"]
+[model]
+artefact = "models/cow"
+[plan]
+rounds = 3
+{plan}
+[[link]]
+codec = "qsgd"
+levels = 7
+[data]
+source = "imu"
+"""
+    return parse_federation(text, where="farm.toml", directory=Path("/srv"))
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "tau = [4]",
+        "tau = [1000000]\nseed = 9223372036854775807",
+        "tau = [4]\nbeacon_s = 1\ngive_up_s = 0.001",
+        "tau = [4]\nquorum = 0.00001",
+        "tau = [4]\nquorum = 1.0\ndeadline_s = 2592000\nrange_bits = 20",
+        'tau = [4]\nschedule = { kind = "constant", mu = 1e-9, floor = 1 }',
+    ],
+)
+def test_the_extremes_a_file_may_ask_for_pass_a_node_unchanged(plan):
+    made = plan_of(federation(plan))
+    assert Plan.from_fields(Fields(made.to_json(), what="plan")) == made
+
+
+def test_what_a_command_asks_for_stands_in_place_of_the_file():
+    made = plan_of(federation("tau = [4]\nseed = 5"), rounds=9, seed=0)
+    assert (made.rounds, made.seed) == (9, 0)
+
+
+def test_a_small_share_is_written_without_an_exponent():
+    assert plan_of(federation("tau = [4]\nquorum = 0.00001")).quorum == ("0.00001",)
+
+
+def test_a_plan_that_nodes_would_drop_is_refused_at_the_start():
+    share = "0.0000000000000000001"  # more digits than a head carries
+    with pytest.raises(ConfigError, match=r"farm\.toml: no node would take this plan: .*quorum"):
+        plan_of(federation(f"tau = [4]\nquorum = {share}"))
