@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fedtier.commands.extras import needs_extra
+
 # As in a federation file; that module is not imported for help's sake.
 ROUNDS_MAX = 1_000_000
 SEED_MAX = 2**63 - 1
@@ -37,6 +39,7 @@ def run(
     ] = None,
 ) -> None:
     """Run one training of the federation in the foreground, and write its run directory."""
-    from cloud.run import main
+    with needs_extra("cloud"):
+        from cloud.run import main
 
     raise typer.Exit(main(config, federation=federation, out=out, rounds=rounds, seed=seed))

@@ -12,6 +12,7 @@ from cloud.performer import Performer, Places
 from cloud.plan import plan_of
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
+from fedtier.artefact.inputs import check_examples
 from fedtier.broker.own import own_broker
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile, load_node_file
@@ -73,6 +74,10 @@ def main(
     places = Places(state_dir=Path(section.state_dir), run_dir=out or Path(section.run_dir))
     plan = plan_of(described, rounds=rounds, seed=seed)
     course = _course(places, plan, artefact)
+    try:
+        places.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(places.run_dir, "made", error) from error
     evaluator = _evaluator(described, artefact)
     nonce = fresh_nonce()
     mailbox = Mailbox()
@@ -128,20 +133,15 @@ def _check_same_tree(file: NodeFile, federation: Federation) -> None:
 def _evaluator(federation: Federation, artefact: Artefact) -> Evaluator | None:
     if federation.evaluation is None:
         return None
-    held_out = load_held_out(
-        federation.evaluation,
-        artefact.manifest.preprocessing,
-        where=f"{federation.where} [evaluation]",
-    )
+    where = f"{federation.where} [evaluation]"
+    held_out = load_held_out(federation.evaluation, artefact.manifest.preprocessing, where=where)
+    for name, examples in held_out.groups:
+        check_examples(examples, artefact.manifest, where=f"{where}: group {name!r}")
     return Evaluator(artefact, held_out)
 
 
 def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
     """Go on with an unfinished run of this very plan, or begin a new one."""
-    try:
-        places.run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(places.run_dir, "made", error) from error
     snapshot = Snapshots(places.state_dir).read()
     plan_text = to_json(plan.to_json()).decode()
     layout = artefact.layout

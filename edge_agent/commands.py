@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from fedtier.commands.extras import needs_extra
+
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 
@@ -20,6 +22,7 @@ def run(
     config: Annotated[Path, typer.Option(help="The device's node file.")],
 ) -> None:
     """Run this device in the foreground, until it is stopped."""
-    from edge_agent.run import main
+    with needs_extra("device"):
+        from edge_agent.run import main
 
     raise typer.Exit(main(config))

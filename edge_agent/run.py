@@ -10,6 +10,7 @@ from edge_agent.trainer_onnx import OnnxTrainer
 from edge_agent.worker import Device, Worker
 from fedtier import __version__
 from fedtier.artefact.find import find_artefact
+from fedtier.artefact.inputs import check_examples
 from fedtier.config.node_file import NodeFile, load_node_file
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.data.load import load_device
@@ -72,6 +73,8 @@ def _device(file: NodeFile, *, where: str) -> Device:
     data = load_device(
         data_section.spec, artefact.manifest.preprocessing, node=file.id, where=f"{where} [data]"
     )
+    for part, examples in (("training part", data.train), ("hold-out", data.holdout)):
+        check_examples(examples, artefact.manifest, where=f"{where} [data]: the {part}")
     weight = len(data.train) if section.weight == "examples" else section.weight
     log.info(
         "data loaded",

@@ -1,4 +1,4 @@
-"""What every trainer does to a task besides computing: draw batches, check what goes in and out."""
+"""What every trainer does to a task besides computing: draw batches, check what comes out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.trainer import TrainTask
 from fedtier.data.augmentation import Augmentation, step_keys
 from fedtier.data.batches import batch_indices
 from fedtier.data.examples import Examples
-from fedtier.errors import ConfigError, TrainingError
+from fedtier.errors import TrainingError
 from fedtier.model.layout import Vector
 
 Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
@@ -39,30 +38,6 @@ def augmented_batches(
     for step, rows in enumerate(chosen):
         keys = step_keys(seed=task.seed, path=task.path, node=task.node, step=step)
         yield augmentation.apply(examples.x[rows], keys), examples.y[rows]
-
-
-def check_examples(examples: Examples, manifest: ArtefactManifest) -> None:
-    """Refuse data that the artefact was not compiled for.
-
-    Raises:
-        ConfigError: If there is no example, or a shape or a label differs.
-    """
-    if not len(examples):
-        raise ConfigError(
-            f"{manifest.name}: the device has no training example. Give it recordings long enough "
-            "for one window, or take it out of the federation."
-        )
-    if examples.x.shape[1:] != manifest.input_shape:
-        raise ConfigError(
-            f"{manifest.name}: examples have shape {examples.x.shape[1:]}, the artefact takes "
-            f"{manifest.input_shape}. Prepare the data with the artefact's preprocessing."
-        )
-    low, high = int(examples.y.min()), int(examples.y.max())
-    if low < 0 or high >= manifest.classes:
-        raise ConfigError(
-            f"{manifest.name}: labels run from {low} to {high}, the artefact has classes 0 to "
-            f"{manifest.classes - 1}. Map the labels, or compile with more classes."
-        )
 
 
 def check_finite(loss: float, model: Vector, *, task: TrainTask, step: int) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from edge_agent.train_steps import augmented_batches, check_examples, check_finite
+from edge_agent.train_steps import augmented_batches, check_finite
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.inputs import check_examples
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
@@ -36,7 +37,7 @@ class OnnxTrainer:
             ConfigError: If the examples do not suit the artefact.
             TrainingError: If the loss or the model is not finite.
         """
-        check_examples(examples, self._manifest)
+        check_examples(examples, self._manifest, where=f"task {task.path}")
         batches = augmented_batches(
             task, examples, batch=self._manifest.batch, augmentation=self._augmentation
         )

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from edge_agent.train_steps import augmented_batches, check_examples, check_finite
+from edge_agent.train_steps import augmented_batches, check_finite
+from fedtier.artefact.inputs import check_examples
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
@@ -33,7 +34,7 @@ class TorchTrainer:
             ConfigError: If the examples do not suit the artefact.
             TrainingError: If the loss or the model is not finite.
         """
-        check_examples(examples, self._manifest)
+        check_examples(examples, self._manifest, where=f"task {task.path}")
         batches = augmented_batches(
             task, examples, batch=self._manifest.batch, augmentation=self._augmentation
         )

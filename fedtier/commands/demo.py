@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from fedtier.commands.extras import needs_extra
+
 # As in a federation file; that module is not imported for help's sake.
 ROUNDS_MAX = 1_000_000
 SEED_MAX = 2**63 - 1
@@ -48,7 +50,8 @@ def demo(
     ] = False,
 ) -> None:
     """Train a federation on this machine, every node a process of its own."""
-    from fedtier.demo.run import main
+    with needs_extra("demo"):
+        from fedtier.demo.run import main
 
     raise typer.Exit(
         main(

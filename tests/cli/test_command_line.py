@@ -190,3 +190,23 @@ def test_each_error_ends_in_its_exit_code(monkeypatch, capsys, error, code):
     assert ("Traceback" in err) == (code == 70)
     if code not in (70, 130):
         assert err == f"error: {error}\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "arguments", "extra"),
+    [
+        ("onnxruntime", ["agent", "run", "--config", "x.toml"], "device"),
+        ("safetensors", ["cloud", "run", "--config", "x.toml"], "cloud"),
+        ("rich.live", ["demo", "--rounds", "1"], "demo"),
+    ],
+)
+def test_a_command_whose_extra_is_missing_says_how_to_install_it(package, arguments, extra):
+    hidden = f"import sys; sys.modules[{package!r}] = None"
+    code = f"{hidden}\nfrom fedtier.cli import main\nmain({arguments})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == ConfigError.exit_code, done.stderr
+    name = package.partition(".")[0]
+    assert f"error: {name} is not installed." in done.stderr
+    assert f"pip install 'fedtier[{extra}]'" in done.stderr

@@ -176,15 +176,15 @@ def test_what_is_not_finite_is_an_error_that_names_the_step(artefact, name, requ
     [
         (
             Examples(x=np.zeros((0, 6, 128), np.float32), y=np.zeros(0, np.int64)),
-            "no training example",
+            "there is no example",
         ),
         (
             Examples(x=np.zeros((3, 6, 64), np.float32), y=np.zeros(3, np.int64)),
-            r"examples have shape \(6, 64\), the artefact takes \(6, 128\)",
+            r"examples have shape \(6, 64\), the artefact imu-net takes \(6, 128\)",
         ),
         (
             Examples(x=np.zeros((2, 6, 128), np.float32), y=np.array([0, 7])),
-            "labels run from 0 to 7, the artefact has classes 0 to 6",
+            "labels run from 0 to 7, the artefact imu-net has classes 0 to 6",
         ),
     ],
 )

@@ -1,0 +1,28 @@
+"""A command whose extra is not installed: one line that says which, instead of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from fedtier.errors import ConfigError
+
+_OURS = ("fedtier", "edge_agent", "gateway", "cloud")
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Around the import of what a command does.
+
+    Raises:
+        ConfigError: If a package of the extra is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package in _OURS:
+            raise
+        raise ConfigError(
+            f"{package} is not installed. Install it with `pip install 'fedtier[{extra}]'`."
+        ) from error

@@ -1,0 +1,41 @@
+"""Data that an artefact was not compiled for are refused before anything is computed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from fedtier.artefact.find import find_artefact
+from fedtier.artefact.inputs import check_examples
+from fedtier.data.examples import Examples
+from fedtier.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def manifest():
+    return find_artefact("package:imu").manifest
+
+
+def examples(*, channels=6, labels=(0, 6)):
+    x = np.zeros((len(labels), channels, 128), np.float32)
+    return Examples(x=x, y=np.array(labels, np.int64))
+
+
+def test_what_fits_is_let_through(manifest):
+    check_examples(examples(), manifest, where="agent.toml [data]: the hold-out")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (examples(labels=()), "there is no example for imu-net"),
+        (examples(channels=3), r"shape \(3, 128\), the artefact imu-net takes \(6, 128\)"),
+        (
+            examples(labels=(0, 7)),
+            "labels run from 0 to 7, the artefact imu-net has classes 0 to 6",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_its_place(manifest, given, message):
+    with pytest.raises(ConfigError, match=r"agent\.toml \[data\]: the hold-out: " + ".*" + message):
+        check_examples(given, manifest, where="agent.toml [data]: the hold-out")
