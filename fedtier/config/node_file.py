@@ -47,7 +47,7 @@ _NEEDED = {
 _UNWANTED = {
     "agent": ("node.run_dir", "node.federation_file", "cell"),
     "gateway": ("node.run_dir", "node.federation_file", "node.artefact", "data"),
-    "cloud": ("parent", "data"),
+    "cloud": ("parent", "data", "cell.members_min"),  # its quorum stands in the federation file
 }
 
 

@@ -87,7 +87,7 @@ class CellSection(ConnectSection):
         "The children this node admits.", items_min=1, items_max=CHILDREN_MAX
     )
     members_min: int | None = key(
-        "How many members must be ready before this node takes part; absent: all.",
+        "Gateway: how many members must be ready before it takes part; absent: all.",
         default=None,
         minimum=1,
         maximum=CHILDREN_MAX,

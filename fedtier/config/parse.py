@@ -150,7 +150,7 @@ def _has_type(value: object, arm: Any) -> bool:  # noqa: ANN401
 
 def _check_range(value: float, info: KeyInfo, place: Place, name: str) -> None:
     inside = (
-        math.isfinite(value)
+        (isinstance(value, int) or math.isfinite(value))  # an int may be beyond every float
         and (info.minimum is None or value >= info.minimum)
         and (info.above is None or value > info.above)
         and (info.maximum is None or value <= info.maximum)

@@ -99,7 +99,8 @@ def _cell(
     if node.is_device:
         return {}
     # Where all are wanted the key is left out, so that a member added by hand is waited for too.
-    partial = federation.plan.quorum[node.tier - 1] != "all"
+    # The cloud reads the federation file itself.
+    partial = not node.is_cloud and federation.plan.quorum[node.tier - 1] != "all"
     return {
         "url": urls[node.id],
         "kind": kind,

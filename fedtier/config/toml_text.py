@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import tomllib
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ def parse_document(text: str, *, where: str) -> dict[str, object]:
     """
     try:
         return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # ValueError: also numbers without end
         raise ConfigError(
             f"{where}: this is not TOML: {error}. A table or a key may be given once only; text "
             "stands in quotes."
@@ -31,7 +32,7 @@ def write_document(tables: Mapping[str, Mapping[str, object]], *, comment: str =
     """Write tables of plain values; a value that is None is left out, an empty table too.
 
     Args:
-        tables: Table name to its keys. Values: bool, int, float, str, lists and mappings of these.
+        tables: Table name to its keys. Values: whatever TOML can say.
         comment: Lines to put on top, without ``#``.
     """
     blocks = []
@@ -51,6 +52,8 @@ def write_value(value: object) -> str:
             return str(value).lower()
         case int() | float():
             return repr(value)
+        case datetime.date() | datetime.time():
+            return value.isoformat()
         case str():
             return f'"{"".join(_escape(c) for c in value)}"'
         case list() | tuple():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -129,8 +128,7 @@ class Fields:
         if (
             not isinstance(value, int | float)
             or isinstance(value, bool)
-            or not math.isfinite(value)
-            or not low <= value <= high
+            or not low <= value <= high  # which NaN is not, either
         ):
             raise self.error(key, f"is {value!r}; it must be a number from {low:g} to {high:g}")
         return float(value)

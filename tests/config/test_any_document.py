@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedtier.config.federation import parse_federation
 from fedtier.config.node_file import parse_node_file
+from fedtier.config.render import render_node_files
 from fedtier.config.toml_text import write_key, write_value
 from fedtier.errors import ConfigError
 
@@ -23,7 +24,11 @@ anything = st.recursive(
     st.none()  # leaves the key out
     | st.booleans()
     | st.integers(-(2**63), 2**63 - 1)
+    | st.just(10**400)  # beyond every float
     | st.floats()
+    | st.dates()
+    | st.datetimes()
+    | st.times()
     | st.sampled_from(
         ["", "all", "none", "cloud", "cell-1", "{1..3}", "{", "$1", "x" * 50, "mqtt://"]
     ),
@@ -64,7 +69,10 @@ def written(document: dict[str, object]) -> str:
 def test_any_value_anywhere_in_a_federation_file_is_taken_or_refused(path, new):
     text = written(replaced(FEDERATION, path, new))
     with contextlib.suppress(ConfigError):
-        parse_federation(text, where="f.toml", directory=Path("/srv"))
+        federation = parse_federation(text, where="f.toml", directory=Path("/srv"))
+        urls = dict.fromkeys(federation.topology.parents(), "mqtt://h:1")
+        places = {"directory": Path("/var"), "federation_file": Path("/srv/f.toml")}
+        render_node_files(federation, broker_urls=urls, **places)
 
 
 @given(path=st.sampled_from(places(GATEWAY)), new=anything)

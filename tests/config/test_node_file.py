@@ -156,6 +156,10 @@ WRONG = {
         CLOUD + '[parent]\nid = "x"\nurl = "mqtt://x:1"',
         "[parent] means nothing",
     ),
+    "cloud with a quorum": (
+        CLOUD.replace("members =", "members_min = 1\nmembers ="),
+        "[cell] members_min means nothing",
+    ),
     "cloud without federation": (
         CLOUD.replace('federation_file = "federation.toml"', ""),
         "federation_file is missing",

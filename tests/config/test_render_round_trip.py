@@ -115,13 +115,19 @@ def test_the_cloud_alone_is_told_where_the_plan_is():
 
 def test_a_quorum_of_the_plan_becomes_the_members_a_gateway_waits_for():
     text = (SHIPPED / "factory-2-tier.toml").read_text(encoding="utf-8")
-    plan = '[plan]\nquorum = [0.5, "all"]'
+    plan = "[plan]\nquorum = [0.5, 2]"
     federation = parse_federation(text.replace("[plan]", plan), where="f.toml", directory=DIRECTORY)
     files = render(federation)
     assert files[NodeId("cell-1")].members_min == 2
     cloud = files[NodeId("cloud")].cell
     assert cloud is not None
-    assert cloud.members_min is None  # all, also those added by hand later
+    assert cloud.members_min is None  # it reads the federation file itself
+
+
+def test_where_all_are_wanted_a_member_added_by_hand_is_waited_for_too():
+    gateway = render(load_federation(SHIPPED / "factory-2-tier.toml"))[NodeId("cell-1")].cell
+    assert gateway is not None
+    assert gateway.members_min is None
 
 
 def test_a_boards_profile_is_written_into_the_node_file():
