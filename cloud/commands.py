@@ -8,10 +8,7 @@ from typing import Annotated
 import typer
 
 from fedtier.commands.extras import needs_extra
-
-# As in a federation file; that module is not imported for help's sake.
-ROUNDS_MAX = 1_000_000
-SEED_MAX = 2**63 - 1
+from fedtier.limits import ROUNDS_MAX, SEED_MAX
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

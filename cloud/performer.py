@@ -10,6 +10,7 @@ from typing import Any
 
 from cloud.evaluation import Evaluator, HeldOutScore
 from cloud.metrics import Metrics
+from cloud.node_usage import NodeUsage
 from cloud.report import RunResult, link_rows, write_run_directory
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Aggregate, Effect, Finish, Spool
@@ -26,6 +27,7 @@ from fedtier.runtime.mean import next_model
 from fedtier.runtime.usage import process_figures
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.storage.spool import Spool as SpoolFiles
+from fedtier.topology import Topology
 from fedtier.wire.fields import to_json
 from fedtier.wire.manifest import decode_model
 
@@ -52,7 +54,7 @@ class Performer:
         evaluator: Evaluator | None,
         places: Places,
         driver: Driver,
-        devices: int,
+        topology: Topology,
     ) -> None:
         """Prepare.
 
@@ -63,7 +65,7 @@ class Performer:
             evaluator: Scores each round's model on held-out data; None where there are none.
             places: Directories.
             driver: Whose worker thread sums and evaluates.
-            devices: How many the federation has.
+            topology: The federation's tree.
         """
         self._federation = federation
         self._course = course
@@ -71,7 +73,8 @@ class Performer:
         self._evaluator = evaluator
         self._run_dir = places.run_dir
         self._driver = driver
-        self._devices = devices
+        self._topology = topology
+        self._usage = NodeUsage(topology)
         self._spool = SpoolFiles(places.state_dir / "spool")
         self._snapshots = Snapshots(places.state_dir)
         self.finished = False  # whether the run directory is complete
@@ -84,6 +87,7 @@ class Performer:
         match effect:
             case Spool():
                 self._spool.put(effect.run, effect.path, effect.child, effect.blob)
+                self._usage.hear(effect.child, effect.blob)
             case Aggregate():
                 self._driver.work(lambda: self._aggregate(effect))
             case Finish():
@@ -138,17 +142,17 @@ class Performer:
         snapshot = self._snapshots.read()
         blob = self._course.blob if snapshot is None else snapshot.blob
         model, digest, _ = decode_model(blob)
-        figures = finish.figures + Figures(
-            tiers={self._course.plan.tiers: process_figures()},
-        )
+        own = process_figures()
+        figures = finish.figures + Figures(tiers={self._course.plan.tiers: own})
         result = RunResult(
             federation=self._federation,
             run=self._course.run,
             plan=self._course.plan,
-            devices=self._devices,
+            devices=len(self._topology.devices()),
             seconds=self._seconds(),
             held_out=self._score(model),
             figures=figures,
+            nodes=self._usage.rows(own),
             model=model,
             model_digest=digest,
             artefact=self._artefact,

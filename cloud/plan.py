@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 from fedtier.config.federation import Federation
-from fedtier.config.federation_tables import Quorum
+from fedtier.config.federation_rules import quorum_text
 from fedtier.errors import ConfigError, WireError
 from fedtier.wire.fields import Fields
 from fedtier.wire.messages import CodecSpec, Plan
@@ -34,7 +32,7 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
         schedule=wanted.schedule.kind,
         mu=wanted.schedule.mu,
         floor=wanted.schedule.floor,
-        quorum=tuple(_written(quorum) for quorum in wanted.quorum),
+        quorum=tuple(quorum_text(quorum) for quorum in wanted.quorum),
         deadline_s=wanted.deadline_s,
         give_up_s=wanted.give_up_s,
         beacon_s=wanted.beacon_s,
@@ -47,8 +45,3 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
             f"{federation.where}: no node would take this plan: {error}. Correct [plan]."
         ) from error
     return plan
-
-
-def _written(quorum: Quorum) -> str:
-    """As a head carries it: a share without an exponent, which Python gives a small one."""
-    return f"{Decimal(str(quorum)):f}" if isinstance(quorum, float) else str(quorum)

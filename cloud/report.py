@@ -37,6 +37,7 @@ class RunResult:
     seconds: float
     held_out: HeldOutScore | None
     figures: Figures
+    nodes: Sequence[Mapping[str, Any]]  # what single nodes used, where that is known
     model: Vector
     model_digest: str
     artefact: Artefact
@@ -107,7 +108,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
             }
             for tier, f in sorted(result.figures.tiers.items())
         ],
-        "nodes": [],
+        "nodes": list(result.nodes),
         "versions": _versions(),
     }
     return report

@@ -18,13 +18,14 @@ from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile, load_node_file
 from fedtier.core.root import Course, RootMachine
 from fedtier.data.load import load_held_out
-from fedtier.errors import EXIT_DONE, ConfigError
+from fedtier.errors import EXIT_DONE, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.limits import CONNECT_GIVE_UP_S
 from fedtier.model.layout import model_digest
 from fedtier.runtime import logs
 from fedtier.runtime.assembly import connection_down, farewells, fresh_nonce, step_back
-from fedtier.runtime.driver import Driver, Mailbox
+from fedtier.runtime.driver import Driver
+from fedtier.runtime.mailbox import Mailbox
 from fedtier.storage.durable import storage_error
 from fedtier.storage.snapshots import Snapshots
 from fedtier.storage.spool import Spool
@@ -33,8 +34,6 @@ from fedtier.wire.manifest import encode_model
 from fedtier.wire.messages import Plan
 
 log = logging.getLogger(__name__)
-
-EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells report it
 
 
 def main(
@@ -91,7 +90,7 @@ def main(
         spooled=Spool(places.state_dir / "spool").found(),
     )
     with ExitStack() as stack:
-        own_broker(file, stack)
+        own_broker(file, stack, mailbox.end)
         down = connection_down(file, mailbox, nonce, give_up_s=CONNECT_GIVE_UP_S)
         driver = Driver(
             federation=file.federation,
@@ -106,7 +105,7 @@ def main(
             evaluator=evaluator,
             places=places,
             driver=driver,
-            devices=len(described.topology.devices()),
+            topology=described.topology,
         )
         code = driver.run(performer.perform, farewells(file, nonce))
         if code == EXIT_DONE and not performer.finished:  # stopped by SIGTERM: that is not done
@@ -140,6 +139,24 @@ def _evaluator(federation: Federation, artefact: Artefact) -> Evaluator | None:
     return Evaluator(artefact, held_out)
 
 
+def _refuse_foreign_report(path: Path, run: RunId) -> None:
+    """A run goes on in its own directory or a new one; its own report stands there if it had ended.
+
+    Raises:
+        ConfigError: If the report is another run's.
+        StorageError: If it cannot be read.
+    """
+    try:
+        text = path.read_bytes() if path.exists() else b""
+    except OSError as error:
+        raise storage_error(path, "read", error) from error
+    if text and f'"run": "{hex64(run)}"'.encode() not in text:
+        raise ConfigError(
+            f"{path.parent} holds the report of another run than {hex64(run)}, which is to go on. "
+            "Choose another directory with --out."
+        )
+
+
 def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
     """Go on with an unfinished run of this very plan, or begin a new one."""
     snapshot = Snapshots(places.state_dir).read()
@@ -153,6 +170,7 @@ def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
                 "artefact. Start with its own plan to finish it, or remove that directory to give "
                 "it up."
             )
+        _refuse_foreign_report(places.run_dir / "report.json", snapshot.run)
         log.info("run resumed", extra={"run": hex64(snapshot.run), "round": snapshot.rounds_done})
         return Course(
             run=snapshot.run, epoch=snapshot.epoch, plan=plan, artefact=artefact.digest,

@@ -16,7 +16,8 @@ from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.data.load import load_device
 from fedtier.runtime import logs
 from fedtier.runtime.assembly import connection_up, farewells, fresh_nonce, step_back
-from fedtier.runtime.driver import Driver, Mailbox
+from fedtier.runtime.driver import Driver
+from fedtier.runtime.mailbox import Mailbox
 from fedtier.runtime.usage import LinkMeter
 from fedtier.wire.messages import Presence
 

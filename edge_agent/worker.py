@@ -7,7 +7,6 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -112,9 +111,6 @@ class Worker:
 
     def _train(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> Trained | None:
         tau = head.plan.tau
-        kind: Literal["constant", "cosine"] = (
-            "cosine" if head.plan.schedule == "cosine" else "constant"
-        )
         task = TrainTask(
             model=model,
             seed=head.plan.seed,
@@ -124,7 +120,11 @@ class Worker:
             first_step=head.first_step,
             round_steps=int(np.prod(tau)),
             schedule=Schedule(
-                kind=kind, mu=head.plan.mu, floor=head.plan.floor, p0=head.p0, p1=head.p1
+                kind=head.plan.schedule,
+                mu=head.plan.mu,
+                floor=head.plan.floor,
+                p0=head.p0,
+                p1=head.p1,
             ),
         )
         return self._device.trainer.train(task, self._device.data.train, cancelled=cancelled)

@@ -19,10 +19,9 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fedtier import __version__
-from fedtier.errors import EXIT_BUG, EXIT_DONE, FedtierError
+from fedtier.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, FedtierError
 
 ENTRY_POINT_GROUP = "fedtier.commands"
-EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ EXIT_UNREACHABLE = 69
 EXIT_BUG = 70
 EXIT_STORAGE = 74
 EXIT_CONFIG = 78
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+EXIT_TERMINATED = 143  # 128 + SIGTERM; only where being told to stop means not being done
 
 
 class FedtierError(Exception):

@@ -15,6 +15,11 @@ NODE_ID_CHARACTERS_MAX = 40
 CHILDREN_MAX = 4096
 RESERVED_IDS = frozenset({"all", "operator"})
 
+# The plan
+ROUNDS_MAX = 1_000_000
+TAU_MAX = 1_000_000  # per link; fedtier.wire.messages bounds their product
+SEED_MAX = 2**63 - 1  # the largest whole number of TOML
+
 # Messages
 PART_BYTES_MIN = 4 * KIB
 PART_BYTES_MAX = 1 * MIB
@@ -39,8 +44,9 @@ SECOND_PARENT_WAIT_S = 2.0
 SESSION_EXPIRY_S = 86_400
 CELL_SESSION_EXPIRY_S = 60  # a parent's session ends with its boot; no broker keeps dead ones long
 RECEIVE_MAXIMUM = 4
+MAILBOX_BYTES_MAX = 64 * MIB  # parts that wait for a node's loop; more are dropped, and asked again
 CONNECT_WARN_S = 5.0
-CONNECT_GIVE_UP_S = 10.0  # `cloud run`, `doctor` and a node's own broker; agents and gateways never
+CONNECT_GIVE_UP_S = 10.0  # to the broker of one's own cell; that of the parent is tried for ever
 
 # Arithmetic
 RANGE_BITS_MAX = 30
@@ -49,4 +55,5 @@ FIXED_POINT_BITS_MIN = 30  # E: fewer fraction bits than this and the round is r
 FIXED_POINT_BITS_TOTAL = 62
 DIMENSION_MAX = 2**28
 LEVELS_MAX = 32_767
+BUCKET_MAX = 2**20
 LOSS_UNITS_PER_NAT = 2**20

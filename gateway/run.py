@@ -18,7 +18,8 @@ from fedtier.runtime.assembly import (
     fresh_nonce,
     step_back,
 )
-from fedtier.runtime.driver import Driver, Mailbox
+from fedtier.runtime.driver import Driver
+from fedtier.runtime.mailbox import Mailbox
 from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.spool import Spool
@@ -57,7 +58,7 @@ def main(config: Path) -> int:
         spooled=Spool(state_dir / "spool").found(),
     )
     with ExitStack() as stack:
-        own_broker(file, stack)
+        own_broker(file, stack, mailbox.end)
         up = connection_up(file, mailbox, nonce)
         down = connection_down(file, mailbox, nonce, give_up_s=CONNECT_GIVE_UP_S)
         driver = Driver(

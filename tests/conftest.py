@@ -83,6 +83,7 @@ class Recorder:
     events: list[str] = field(default_factory=list)
     messages: list[tuple[str, bytes, bool]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    failures: list[BaseException] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
 
     def connected(self) -> None:
@@ -95,6 +96,10 @@ class Recorder:
     def message(self, topic: str, payload: bytes, retained: bool) -> None:
         self.messages.append((topic, payload, retained))
         self._event("message")
+
+    def failed(self, error: BaseException) -> None:
+        self.failures.append(error)
+        self._event("failed")
 
     def payloads(self, topic: str) -> list[bytes]:
         return [payload for its_topic, payload, _ in list(self.messages) if its_topic == topic]

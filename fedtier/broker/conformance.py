@@ -103,6 +103,9 @@ class Client:
             self._received.append(Received(topic, payload, retained))
             self._changed.notify_all()
 
+    def failed(self, error: BaseException) -> None:
+        """See ``Inbox``; the next publish raises it."""
+
     @property
     def received(self) -> list[Received]:
         """Everything so far."""

@@ -107,6 +107,11 @@ class BrokerProcess:
         """Whether the process runs."""
         return self._process.poll() is None
 
+    @property
+    def exit_code(self) -> int | None:
+        """What it ended with, None while it runs; negative: the signal that killed it."""
+        return self._process.poll()
+
     def stop(self, *, deadline_s: float = STOP_S) -> None:
         """End it by SIGTERM, then by SIGKILL; safe to call twice."""
         if self.alive:

@@ -23,18 +23,21 @@ class BoardTable:
     """What this node's process may use of its board."""
 
     threads: int = key(
-        "Threads of the trainer. Results are bit-exact at 1.", default=1, minimum=1, maximum=256
+        "Agent: threads of the trainer. Results are bit-exact at 1.",
+        default=1,
+        minimum=1,
+        maximum=256,
     )
     batch_max: int | None = key(
-        "Largest training batch the board should be given; an artefact compiled for more is "
+        "Agent: largest training batch the board should be given; an artefact compiled for more is "
         "refused. Absent: any.",
         default=None,
         minimum=1,
         maximum=1_000_000,
     )
     memory_budget_mib: int | None = key(
-        "Most memory the process may hold when it begins to train; above it the device abstains "
-        "and says so. Absent: no budget.",
+        "Agent: most memory the process may hold when it begins to train; above it the device "
+        "abstains and says so. Absent: no budget.",
         default=None,
         unit="MiB",
         minimum=32,

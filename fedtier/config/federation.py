@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from fedtier.config.federation_rules import check_federation, members_needed, per_link
+from fedtier.config.federation_rules import check_federation, per_link, quorum_text
 from fedtier.config.federation_tables import (
     EvaluationTable,
     FederationFile,
@@ -15,15 +15,15 @@ from fedtier.config.federation_tables import (
     Quorum,
     ScheduleTable,
 )
-from fedtier.config.files import read_text
+from fedtier.config.files import read_text, resolve, resolve_spec
 from fedtier.config.parse import parse_table
 from fedtier.config.particulars import NodeExtras, combine, read_particulars
-from fedtier.config.paths import resolve, resolve_spec
 from fedtier.config.place import Place
 from fedtier.config.toml_text import parse_document
 from fedtier.config.tree import read_tree
 from fedtier.ids import FederationId, NodeId, parse_federation_id
 from fedtier.topology import Link, Topology
+from fedtier.wire.messages import members_needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +66,8 @@ class Federation:
     def members_needed(self, parent: NodeId) -> int:
         """The quorum of a cell as a number of its children, 1 to all of them."""
         cell = self.topology.cell(parent)
-        return members_needed(self.plan.quorum[cell.link - 1], children=len(cell.children))
+        quorum = quorum_text(self.plan.quorum[cell.link - 1])
+        return members_needed(quorum, members=len(cell.children))
 
 
 def load_federation(path: Path) -> Federation:

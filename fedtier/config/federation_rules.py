@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from fractions import Fraction
+from decimal import Decimal
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,12 +37,9 @@ def per_link(value: T | tuple[T, ...], links: int, *, name: str, place: Place) -
     return value
 
 
-def members_needed(quorum: Quorum, *, children: int) -> int:
-    """How many of a cell's children a quorum asks for; a fraction is rounded up."""
-    if isinstance(quorum, str):
-        return children
-    # As the decimal it was written as: 0.7 of 10 is 7, though 0.7 * 10 > 7 in binary.
-    return quorum if isinstance(quorum, int) else math.ceil(Fraction(str(quorum)) * children)
+def quorum_text(quorum: Quorum) -> str:
+    """A quorum as a head carries it: a share as the decimal it was written as, no exponent."""
+    return f"{Decimal(str(quorum)):f}" if isinstance(quorum, float) else str(quorum)
 
 
 def check_federation(federation: Federation, *, place: Place) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fedtier.config.schema import key
-from fedtier.config.urls import url_complaint
 from fedtier.limits import (
     BEACON_S,
     GIVE_UP_S,
@@ -15,14 +14,17 @@ from fedtier.limits import (
     PART_BYTES_MAX,
     PART_BYTES_MIN,
     RANGE_BITS_DEFAULT,
+    RANGE_BITS_MAX,
+    ROUNDS_MAX,
+    SEED_MAX,
+    TAU_MAX,
     TIERS_MAX,
 )
+from fedtier.transport.address import url_complaint
 
 Quorum = Literal["all"] | int | float
 """How many children of a cell must answer: all, a number, or a fraction of them in (0, 1]."""
 
-TAU_MAX = 1_000_000
-ROUNDS_MAX = 1_000_000
 SECONDS_MAX = 30 * 86_400.0
 _QUORUM_REMEDY = 'Write "all", a number of children such as 3, or a fraction such as 0.8.'
 
@@ -30,7 +32,10 @@ _QUORUM_REMEDY = 'Write "all", a number of children such as 3, or a fraction suc
 def _quorum_complaint(value: Any) -> str:  # noqa: ANN401 (what the schema let pass)
     for entry in value if isinstance(value, tuple) else (value,):
         if (isinstance(entry, float) and not 0 < entry <= 1) or entry == 0:
-            return f"a quorum is 1 or more children, or a fraction in (0, 1]. {_QUORUM_REMEDY}"
+            return (
+                f"= {value}: a quorum is 1 or more children, or a fraction in (0, 1]. "
+                f"{_QUORUM_REMEDY}"
+            )
     return ""
 
 
@@ -86,7 +91,7 @@ class PlanTable:
         "The one source of every random draw; the same seed gives the same model.",
         default=1,
         minimum=0,
-        maximum=2**63 - 1,
+        maximum=SEED_MAX,
     )
     quorum: Quorum | tuple[Quorum, ...] = key(
         'Children that must answer before a cell closes at its deadline: "all", a number, or a '
@@ -138,7 +143,7 @@ class PlanTable:
         default=RANGE_BITS_DEFAULT,
         unit="bits",
         minimum=0,
-        maximum=20,
+        maximum=RANGE_BITS_MAX,
     )
     schedule: ScheduleTable = key(
         "The learning rate of every local step.", default=lambda: ScheduleTable()

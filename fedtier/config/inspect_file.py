@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from fedtier.config.board import BoardFile, parse_board
 from fedtier.config.federation import Federation, parse_federation
@@ -14,7 +16,7 @@ from fedtier.config.files import read_text
 from fedtier.config.node_file import NodeFile, parse_node_file
 from fedtier.config.parse import parse_table
 from fedtier.config.place import Place
-from fedtier.config.show import Effective, effective
+from fedtier.config.schema import keys_of
 from fedtier.config.toml_text import parse_document, write_key, write_value
 from fedtier.topology import Node
 
@@ -25,6 +27,16 @@ class Inspected:
 
     summary: str  # one line
     shown: str  # the values in force as TOML, each with where it came from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Effective:
+    """One value in force."""
+
+    table: str  # as the file writes it, such as [plan] or [[link]] 2
+    key: str
+    value: object
+    origin: Literal["file", "default"]
 
 
 def inspect_file(path: Path) -> Inspected:
@@ -40,18 +52,18 @@ def inspect_file(path: Path) -> Inspected:
     if isinstance(document.get("node"), dict):
         node = parse_node_file(text, where=where, directory=directory)
         plain = parse_table(NodeFile, document, Place(where))
-        return Inspected(summary=_of_node(node), shown=_values(effective(plain, document)))
+        return Inspected(summary=_of_node(node), shown=_values(plain, document))
     if "board" in document:
         board = parse_board(text, where=where)
         return Inspected(
             summary=f"board profile {board.name}",
-            shown=_values(effective(parse_table(BoardFile, document, Place(where)), document)),
+            shown=_values(parse_table(BoardFile, document, Place(where)), document),
         )
     federation = parse_federation(text, where=where, directory=directory)
     file = parse_table(FederationFile, document, Place(where))
     return Inspected(
         summary=_of_federation(federation),
-        shown=_values(effective(file, document)) + "\n" + _tree(federation),
+        shown=_values(file, document) + "\n" + _tree(federation),
     )
 
 
@@ -69,7 +81,14 @@ def _of_federation(federation: Federation) -> str:
     )
 
 
-def _values(rows: Iterable[Effective]) -> str:
+def _values(tables: object, document: Mapping[str, Any]) -> str:
+    """The values in force, each with where it came from.
+
+    Args:
+        tables: What :func:`fedtier.config.parse.parse_table` made of the document.
+        document: The document itself, which tells what was written and what is a default.
+    """
+    rows = _walk(tables, document, path="", label="")
     blocks = []
     for table, entries in itertools.groupby(rows, key=lambda row: row.table):
         pairs = [(f"{write_key(e.key)} = {write_value(e.value)}", e.origin) for e in entries]
@@ -77,6 +96,34 @@ def _values(rows: Iterable[Effective]) -> str:
         lines = [f"{text:{width}}  # {origin}" for text, origin in pairs]
         blocks.append("\n".join([_heading(table), *lines] if table else lines))
     return "\n\n".join(blocks) + "\n"
+
+
+def _walk(
+    tables: object, document: Mapping[str, Any], *, path: str, label: str
+) -> Iterator[_Effective]:
+    """Every key in the schema's order; an absent key without default is left out."""
+    later: list[tuple[object, Mapping[str, Any], str, str]] = []
+    for key in keys_of(type(tables)):
+        value = getattr(tables, key.name)
+        inner = f"{path}.{key.name}" if path else key.name
+        given = document.get(key.name)
+        if key.info.rest:
+            for name, entry in value.items():
+                yield _Effective(table=label, key=name, value=entry, origin="file")
+        elif dataclasses.is_dataclass(value):
+            later.append((value, given or {}, inner, f"[{inner}]"))
+        elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
+            entries = zip(value, given or (), strict=True)
+            for number, (entry, written) in enumerate(entries, start=1):
+                later.append((entry, written, inner, f"[[{inner}]] {number}"))
+        elif isinstance(value, dict) and not label:
+            for name, entry in value.items():
+                yield _Effective(table=f"[{inner}]", key=name, value=entry, origin="file")
+        elif value is not None and (given is not None or value not in ((), {})):
+            origin: Literal["file", "default"] = "default" if given is None else "file"
+            yield _Effective(table=label, key=key.name, value=value, origin=origin)
+    for entry, written, inner, title in later:
+        yield from _walk(entry, written, path=inner, label=title)
 
 
 def _heading(table: str) -> str:

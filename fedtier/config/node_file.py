@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
-from fedtier.config.files import read_text
+from fedtier.config.files import at_home, read_text, resolve_spec
 from fedtier.config.node_tables import (
     CellSection,
     ConnectSection,
@@ -15,11 +16,11 @@ from fedtier.config.node_tables import (
     ParentSection,
 )
 from fedtier.config.parse import parse_table
-from fedtier.config.paths import at_home, resolve_spec
 from fedtier.config.place import Place
 from fedtier.config.toml_text import parse_document
 from fedtier.errors import ConfigError
 from fedtier.ids import parse_federation_id, parse_node_id
+from fedtier.transport.address import parse_url
 
 __all__ = [
     "CellSection",
@@ -39,6 +40,7 @@ _PATHS = {
 }
 
 # A key that would be ignored is a mistake of the writer, so each role says what it does not take.
+_FOR_TRAINING = ("node.weight", "board.threads", "board.batch_max", "board.memory_budget_mib")
 _NEEDED = {
     "agent": ("node.artefact", "parent", "data"),
     "gateway": ("parent", "cell"),
@@ -46,8 +48,8 @@ _NEEDED = {
 }
 _UNWANTED = {
     "agent": ("node.run_dir", "node.federation_file", "cell"),
-    "gateway": ("node.run_dir", "node.federation_file", "node.artefact", "data"),
-    "cloud": ("parent", "data", "cell.members_min"),  # its quorum stands in the federation file
+    "gateway": ("node.run_dir", "node.federation_file", "node.artefact", "data", *_FOR_TRAINING),
+    "cloud": ("parent", "data", "cell.members_min", *_FOR_TRAINING),  # its quorum is in the plan
 }
 
 
@@ -82,9 +84,10 @@ def parse_node_file(text: str, *, where: str, directory: Path) -> NodeFile:
         ConfigError: If it cannot be; names file, table, key and remedy.
     """
     top = Place(where)
-    file = parse_table(NodeFile, parse_document(text, where=where), top)
+    document = parse_document(text, where=where)
+    file = parse_table(NodeFile, document, top)
     _check_ids(file, top)
-    _check_role(file, top)
+    _check_role(file.node.role, document, top)
     _check_tier(file, top.below("node"))
     for name in ("parent", "cell"):
         section = getattr(file, name)
@@ -123,24 +126,23 @@ def _check_ids(file: NodeFile, top: Place) -> None:
             )
 
 
-def _check_role(file: NodeFile, top: Place) -> None:
-    role = file.node.role
+def _check_role(role: str, document: Mapping[str, object], top: Place) -> None:
     for dotted in _NEEDED[role]:
-        if _look_up(file, dotted) is None:
+        if not _is_given(document, dotted):
             raise ConfigError(f'{_shown(dotted, top)} is missing; role = "{role}" needs it.')
     for dotted in _UNWANTED[role]:
-        if _look_up(file, dotted) is not None:
+        if _is_given(document, dotted):
             raise ConfigError(
                 f'{_shown(dotted, top)} means nothing for role = "{role}". Remove it, or '
                 "correct the role."
             )
 
 
-def _look_up(file: NodeFile, dotted: str) -> object:
-    value: object = file
+def _is_given(document: Mapping[str, object], dotted: str) -> bool:
+    value: object = document
     for name in dotted.split("."):
-        value = getattr(value, name)
-    return value
+        value = value.get(name) if isinstance(value, Mapping) else None
+    return value is not None
 
 
 def _shown(dotted: str, top: Place) -> str:
@@ -164,7 +166,7 @@ def _check_connect(section: ConnectSection, place: Place) -> None:
     if (section.certfile is None) != (section.keyfile is None):
         given, lacking = ("certfile", "keyfile") if section.certfile else ("keyfile", "certfile")
         raise place.refuse(given, f"needs {lacking} beside it. Add it, or remove {given}.")
-    if not section.url.startswith("mqtts://"):
+    if not parse_url(section.url, where=place.at("url")).tls:
         for name in ("cafile", "certfile"):
             if getattr(section, name) is not None:
                 raise place.refuse(

@@ -8,7 +8,6 @@ from typing import Literal
 
 from fedtier.config.board import BoardTable
 from fedtier.config.schema import key
-from fedtier.config.urls import url_complaint
 from fedtier.ids import FederationId, NodeId
 from fedtier.limits import (
     CHILDREN_MAX,
@@ -17,6 +16,7 @@ from fedtier.limits import (
     PART_BYTES_MIN,
     TIERS_MAX,
 )
+from fedtier.transport.address import url_complaint
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -24,6 +25,8 @@ from fedtier.errors import ConfigError
 from fedtier.words import nearest
 
 T = TypeVar("T")
+
+_LOGIN = re.compile(r"//.*@")  # of a URL: may be a password, which no error repeats
 
 
 def parse_table(table: type[T], data: Mapping[str, object], place: Place) -> T:
@@ -68,7 +71,7 @@ def parse_value(value: object, hint: object, info: KeyInfo, place: Place, name: 
             continue
         checked = _parse_arm(value, arm, info, place, name)
         if info.complaint is not None and (wrong := info.complaint(checked)):
-            raise place.refuse(name, f"= {_shown(value)}: {wrong}")
+            raise place.refuse(name, wrong)
         return checked
     words = [choice for arm in arms(hint) for choice in choices_of(arm)]
     if isinstance(value, str) and words:
@@ -193,4 +196,5 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     text = f'"{value}"' if isinstance(value, str) else repr(value)
+    text = _LOGIN.sub("//...@", text)
     return text if len(text) <= 80 else text[:77] + "..."

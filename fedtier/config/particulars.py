@@ -8,11 +8,11 @@ from pathlib import Path
 
 from fedtier.config.braces import expand, fill
 from fedtier.config.federation_tables import FederationFile, NodeTable
-from fedtier.config.paths import resolve, resolve_spec
+from fedtier.config.files import resolve, resolve_spec
 from fedtier.config.place import Place
-from fedtier.config.urls import url_complaint
 from fedtier.ids import NodeId
 from fedtier.topology import Topology
+from fedtier.transport.address import url_complaint
 from fedtier.words import nearest
 
 
@@ -53,10 +53,10 @@ def read_particulars(tables: Sequence[NodeTable], *, place: Place) -> dict[NodeI
             if table.board is not None:
                 entry.board = str(fill(table.board, name.captures, place=here, key="board"))
             if table.broker_url is not None:
-                url = fill(table.broker_url, name.captures, place=here, key="broker_url")
+                url = str(fill(table.broker_url, name.captures, place=here, key="broker_url"))
                 if wrong := url_complaint(url):
-                    raise here.refuse("broker_url", f'= "{url}": {wrong}')
-                entry.broker_url = str(url)
+                    raise here.refuse("broker_url", wrong)
+                entry.broker_url = url
             if table.tier is not None:
                 entry.tier = table.tier
     return found

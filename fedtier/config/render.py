@@ -47,20 +47,19 @@ def render_node_files(
     urls = _urls(federation, broker_urls or {})
     texts: dict[NodeId, str] = {}
     for node in federation.topology:
-        role = "agent" if node.is_device else "cloud" if node.is_cloud else "gateway"
         section: dict[str, object] = {
             "id": node.id,
-            "role": role,
+            "role": node.role,
             "federation": federation.id,
             "tier": node.tier,
             "state_dir": str(directory / "state" / node.id),
             "part_bytes": federation.plan.part_bytes,
         }
-        if role != "gateway":
+        if node.role != "gateway":
             section["artefact"] = artefact or federation.artefact
-        if role == "agent":
+        if node.is_device:
             section["weight"] = "examples" if federation.weights == "examples" else 1
-        if role == "cloud":
+        if node.is_cloud:
             section["run_dir"] = str(run_dir or directory / "run")
             section["federation_file"] = str(federation_file)
         tables = {
@@ -68,7 +67,7 @@ def render_node_files(
             "parent": _parent(node, urls),
             "cell": _cell(node, federation, urls, kind=kind, start=start_brokers),
             "data": federation.nodes[node.id].data,
-            "board": _board(federation, node.id),
+            "board": _board(federation, node),
         }
         texts[node.id] = write_document(
             tables, comment=f"{node.id} of federation {federation.id}; written by fedtier."
@@ -110,11 +109,13 @@ def _cell(
     }
 
 
-def _board(federation: Federation, node_id: NodeId) -> dict[str, object]:
-    board = federation.nodes[node_id].board
+def _board(federation: Federation, node: Node) -> dict[str, object]:
+    board = federation.nodes[node.id].board
     if board is None:
         return {}
     table = load_board(board).board
+    if not node.is_device:
+        return {"nice": table.nice}  # the rest is for training
     return {
         "threads": table.threads,
         "batch_max": table.batch_max,

@@ -33,7 +33,9 @@ class KeyInfo:
     items_max: int | None = None
     rest: bool = False  # takes every key that is not named: a plug-in's own parameters
     remedy: str = ""  # what to do about a wrong value, where the range does not say it
-    complaint: Callable[[Any], str] | None = None  # names what is wrong with a value; "" = nothing
+    complaint: Callable[[Any], str] | None = (
+        None  # the value and what is wrong with it; "" = nothing
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,6 +110,7 @@ class TierAggregator:
         self._waiting: Assigned | Keep | None = None
         self._work: _Assignment | None = None
         self._answering = False
+        self._summing: set[Job] = set()  # sums under way, some of them preempted
 
     @property
     def state(self) -> GatewayState:
@@ -237,6 +238,8 @@ class TierAggregator:
         assert work is not None
         if work.done >= work.repeats:
             return [self._answer(work)]
+        if _next_job(work.job, work.done, work.model) in self._summing:
+            return []  # preempted while it was summed, and asked for again: the sum will come
         path = work.job.path.child(work.done)
         steps = math.prod(work.head.plan.tau[: self._tier])
         head = replace(
@@ -265,6 +268,7 @@ class TierAggregator:
         assert work is not None
         work.figures += collected.figures
         if work.head.task == "train" and collected.came:
+            self._summing.add(collected.job)
             return [
                 Aggregate(
                     job=collected.job, head=collected.head, came=collected.came,
@@ -277,6 +281,7 @@ class TierAggregator:
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         work, resume = self._work, self._resume
+        self._summing.discard(event.job)
         if work is not None and event.job == _next_job(work.job, work.done, work.model):
             work.done += 1
             work.came = True

@@ -136,8 +136,7 @@ class Fleet:
 
     def start_node(self, node: NodeId, *extra: str) -> NodeProcess:
         """Start a node from its file in ``nodes/``; ``extra`` are further options."""
-        found = self._topology.node(node)
-        role = "agent" if found.is_device else "cloud" if found.is_cloud else "gateway"
+        role = self._topology.node(node).role
         config = self._directory / "nodes" / f"{node}.toml"
         command = [sys.executable, "-m", "fedtier", role, "run", "--config", str(config), *extra]
         process = NodeProcess(node, command, self._directory / "logs" / f"{node}.log")

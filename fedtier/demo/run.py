@@ -24,11 +24,9 @@ from fedtier.demo.fleet import Fleet
 from fedtier.demo.progress import Progress
 from fedtier.demo.screen import Screen
 from fedtier.demo.summary import print_summary
-from fedtier.errors import EXIT_BUG, EXIT_DONE, ConfigError
+from fedtier.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.storage.durable import storage_error, write_durably
 
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143  # 128 + SIGTERM, as shells report it
 _DEFAULT_FEDERATION = "wearables-3-tier.toml"
 _POLL_S = 0.1
 _RUNS = Path("runs")

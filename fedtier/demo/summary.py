@@ -9,6 +9,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+# Nodes in one row of the table of processes, by the longest name: all fit into 80 characters.
+_ACROSS = ((10, 3), (20, 2))
+
 
 def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int) -> None:
     """Print what a person wants to know of a finished run.
@@ -41,7 +44,7 @@ def _table(title: str, *columns: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     for index, column in enumerate(columns):
-        left = index == 0 or column == "quantizer"
+        left = index == 0 or column in ("quantizer", "node")
         table.add_column(column, justify="left" if left else "right", no_wrap=True)
     return table
 
@@ -62,26 +65,23 @@ def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
 
 
 def _processes(nodes: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("Processes", "node", "tier", "peak MiB", "CPU s")
+    longest = max((len(node["id"]) for node in nodes), default=0)
+    across = next((n for length, n in _ACROSS if longest <= length), 1)
+    table = _table(
+        "Processes: largest memory and processor time", "tier", *across * ("node", "MiB", "CPU s")
+    )
     for tier in sorted({node["tier"] for node in nodes}, reverse=True):
         here = [node for node in nodes if node["tier"] == tier]
-        shown = here if len(here) <= 4 else here[:3]
-        for node in shown:
-            table.add_row(
-                node["id"], str(tier), f"{node['peak_rss_bytes'] / 2**20:.0f}",
-                _seconds(node),
-            )  # fmt: skip
-        if len(shown) < len(here):
-            rest = here[len(shown) :]
-            table.add_row(
-                f"{len(rest)} more, largest", str(tier),
-                f"{max(n['peak_rss_bytes'] for n in rest) / 2**20:.0f}",
-                _seconds(max(rest, key=_cpu)),
-            )  # fmt: skip
-    total = sum(map(_cpu, nodes))
+        for start in range(0, len(here), across):
+            cells = [cell for node in here[start : start + across] for cell in _cells(node)]
+            table.add_row(str(tier) if start == 0 else "", *cells)
     table.add_section()
-    table.add_row("all nodes", "", "", f"{total:.1f}")
+    table.add_row("all", "", "", f"{sum(map(_cpu, nodes)):.1f}")
     return table
+
+
+def _cells(node: Mapping[str, Any]) -> tuple[str, str, str]:
+    return node["id"], f"{node['peak_rss_bytes'] / 2**20:.0f}", _seconds(node)
 
 
 def _cpu(node: Mapping[str, Any]) -> float:
@@ -96,8 +96,8 @@ def _accuracy(report: Mapping[str, Any]) -> Table:
     table = _table("Accuracy of the last round's model", "on", "accuracy")
     devices, worst = report["accuracy_devices"], report["accuracy_held_out_worst"]
     if report["accuracy"] is not None:
-        table.add_row("people who never took part", _percent(report["accuracy"]))
-        table.add_row(f"  the worst of them ({worst['group']})", _percent(worst["accuracy"]))
+        table.add_row("held-out data", _percent(report["accuracy"]))
+        table.add_row(f"  its worst group ({worst['group']})", _percent(worst["accuracy"]))
     table.add_row("the devices' own hold-outs", _percent(devices["mean"]))
     table.add_row("  10th percentile of the devices", _percent(devices["p10"]))
     if devices["worst"] is not None:

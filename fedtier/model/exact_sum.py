@@ -10,11 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from fedtier.errors import ConfigError, UpdateError
-from fedtier.limits import FIXED_POINT_BITS_MIN, FIXED_POINT_BITS_TOTAL, RANGE_BITS_DEFAULT
+from fedtier.limits import (
+    FIXED_POINT_BITS_MIN,
+    FIXED_POINT_BITS_TOTAL,
+    RANGE_BITS_DEFAULT,
+    RANGE_BITS_MAX,
+)
 from fedtier.model.layout import Vector, check_vector
 
 _CHUNK = 2**15  # coordinates per inner step: two temporaries of 256 KiB, however large d is
-RANGE_BITS_MAX = 30
 
 
 class ExactSum:
@@ -129,8 +133,9 @@ def fixed_point_exponent(total_weight: int, range_bits: int = RANGE_BITS_DEFAULT
     if exponent < FIXED_POINT_BITS_MIN:
         allowed = 2 ** (FIXED_POINT_BITS_TOTAL - range_bits - FIXED_POINT_BITS_MIN) - 1
         raise ConfigError(
-            f"weights too large: the members of a cell weigh {total_weight} together, at most "
-            f"{allowed} is exact; set weight_unit so that weights are counted in larger units"
+            f"weights too large: {total_weight} together in a cell, at most {allowed} is exact at "
+            f'range_bits = {range_bits}. Set weights = "devices" in [federation], use at most '
+            f"{allowed} examples, or lower range_bits"
         )
     return exponent
 

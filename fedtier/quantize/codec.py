@@ -76,7 +76,7 @@ class Codec(Protocol):
         ...
 
     def q_bound(self, dimension: int) -> float:
-        """Bound ``q`` over every delta of length d."""
+        """Bound ``q`` over the deltas of length d; a codec may except those of a tiny norm."""
         ...
 
 

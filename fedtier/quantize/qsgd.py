@@ -25,13 +25,12 @@ import numpy.typing as npt
 
 from fedtier.draws import DrawKey, uniform16
 from fedtier.errors import UpdateError
-from fedtier.limits import LEVELS_MAX
+from fedtier.limits import BUCKET_MAX, LEVELS_MAX
 from fedtier.model.layout import Vector
 from fedtier.quantize.bitpack import pack, packed_bytes, unpack
 from fedtier.quantize.codec import Encoded, check_delta, check_section_lengths
 from fedtier.quantize.norm import bucket_sums_of_squares, fold
 
-BUCKET_MAX = 2**20
 _CHUNK = 2**15  # coordinates per inner step; a multiple of 8, so that every step ends with a byte
 
 _Norms: TypeAlias = npt.NDArray[np.float32] | np.float32
@@ -165,7 +164,10 @@ class Qsgd:
         return 4 * self._buckets(dimension) + packed_bytes(self.width, dimension)
 
     def q_bound(self, dimension: int) -> float:
-        """Bound q by ``tight_q_bound`` of the longest bucket."""
+        """Bound q by ``tight_q_bound`` of the longest bucket.
+
+        Its precondition is that of every bucket: a norm of 0, or of at least 2**-126.
+        """
         return tight_q_bound(self._bucket_of(dimension), self.levels)
 
     def _bucket_of(self, dimension: int) -> int:
@@ -186,17 +188,29 @@ class Qsgd:
 
 
 def classical_q_bound(dimension: int, levels: int) -> float:
-    """Bound q by ``min(d / s**2, sqrt(d) / s)`` (Alistarh et al. 2017, Lemma 3.1)."""
+    """Bound q by ``min(d / s**2, sqrt(d) / s)`` (Alistarh et al. 2017, Lemma 3.1).
+
+    Never below ``tight_q_bound``, and under the same precondition.
+    """
     return min(dimension / levels**2, math.sqrt(dimension) / levels)
 
 
-def tight_q_bound(dimension: int, levels: int) -> float:
-    """Bound q by the least number that holds for every vector of length d.
+def tight_q_bound(dimension: int, levels: float) -> float:
+    """Bound q by the least number that holds for every vector of length d and norm >= 2**-126.
 
     ``sqrt(d) / s - 1`` if ``s <= sqrt(d) / 2``, else ``d / (4 s**2)``. For ``f (1 - f)`` with f
     the fraction of u is at most ``sqrt(v) - v`` up to v = u**2 = 1/4 and 1/4 beyond, a concave
     function of v; the v of all coordinates add up to ``s**2``, so Jensen's inequality gives d times
     its value at ``s**2 / d``. The constant vector attains it where s <= sqrt(d) / 2.
+
+    That the v add up to ``s**2`` takes the sent norm to be the norm, which float32 keeps to a
+    relative 2**-24 from 2**-126 on. Below, with ``r = (sent norm / norm)**2``, they add up to
+    ``s**2 / r`` and q carries a factor r: the bound is this one of ``s / sqrt(r)`` levels. A
+    coordinate is a multiple of 2**-149, so r is at most 4/3, as for three coordinates of 2**-149.
+
+    Args:
+        dimension: d, at least 1.
+        levels: s, above 0; a whole number but for the case of ``s / sqrt(r)``.
     """
     if levels <= math.sqrt(dimension) / 2:
         return math.sqrt(dimension) / levels - 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedtier.errors import ConfigError
-from fedtier.limits import LEVELS_MAX
+from fedtier.limits import BUCKET_MAX, LEVELS_MAX
 from fedtier.quantize.codec import Codec
 from fedtier.quantize.identity import Identity
-from fedtier.quantize.qsgd import BUCKET_MAX, Qsgd
+from fedtier.quantize.qsgd import Qsgd
 from fedtier.words import did_you_mean
 
 _RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {

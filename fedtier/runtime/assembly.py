@@ -11,7 +11,8 @@ from fedtier.config.node_file import ConnectSection, NodeFile
 from fedtier.core.effects import Side
 from fedtier.ids import BootNonce, NodeId, hex64
 from fedtier.limits import CELL_SESSION_EXPIRY_S
-from fedtier.runtime.driver import Connection, Mailbox
+from fedtier.runtime.driver import Connection
+from fedtier.runtime.mailbox import Mailbox
 from fedtier.transport.base import Credentials, Will
 from fedtier.transport.mqtt import MqttTransport
 from fedtier.wire.messages import Presence, Status

@@ -7,7 +7,6 @@ that runs the loop. One worker thread does what takes long, so that the loop alw
 from __future__ import annotations
 
 import logging
-import queue
 import signal
 import threading
 import time
@@ -19,9 +18,17 @@ from typing import Any, Protocol
 
 from fedtier.core.effects import Effect, Note, Send, Side, Stop
 from fedtier.core.events import Connected, Disconnected, Event, Received, Tick
-from fedtier.errors import EXIT_CONFIG, EXIT_DONE, EXIT_UNREACHABLE, LinkError, WireError
+from fedtier.errors import (
+    EXIT_CONFIG,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_UNREACHABLE,
+    LinkError,
+    WireError,
+)
 from fedtier.ids import FederationId, NodeId
 from fedtier.limits import CONNECT_WARN_S, NODE_ID_CHARACTERS_MAX
+from fedtier.runtime.mailbox import Arrived, Ended, Failed, Item, Lost, Mailbox
 from fedtier.runtime.repeats import Repeats
 from fedtier.transport.base import Transport
 from fedtier.transport.packet_size import publish_packet_bytes
@@ -32,7 +39,6 @@ log = logging.getLogger(__name__)
 
 _LONGEST_ID = NodeId("x" * NODE_ID_CHARACTERS_MAX)
 _TAKEOVER_WINDOW_S = 60.0
-_EXIT_INTERRUPTED = 130
 
 
 class Machine(Protocol):
@@ -59,72 +65,6 @@ class Connection:
     give_up_s: float | None = None  # exit 69 when the first connection takes longer
 
 
-@dataclass(frozen=True, slots=True)
-class _Lost:
-    side: Side
-    reason: str
-    taken_over: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Arrived:
-    side: Side
-    topic: str
-    payload: bytes
-    retained: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    exit_code: int
-    reason: str
-
-
-_Item = Event | _Lost | _Arrived | _Ended | Future[Event | None]
-
-
-class Mailbox:
-    """What waits for the loop; safe to fill from any thread."""
-
-    def __init__(self) -> None:
-        self._items: queue.SimpleQueue[_Item] = queue.SimpleQueue()
-
-    def put(self, item: _Item) -> None:
-        """Enqueue."""
-        self._items.put(item)
-
-    def get(self, timeout_s: float | None) -> _Item | None:
-        """The next item, or None when the time is over."""
-        try:
-            return self._items.get(timeout=timeout_s)
-        except queue.Empty:
-            return None
-
-    def inbox(self, side: Side) -> SideInbox:
-        """Where a transport of one side puts what it has to tell."""
-        return SideInbox(self, side)
-
-
-class SideInbox:
-    """One transport's way into the mailbox."""
-
-    def __init__(self, mailbox: Mailbox, side: Side) -> None:
-        self._mailbox = mailbox
-        self._side: Side = side
-
-    def connected(self) -> None:
-        """Enqueue."""
-        self._mailbox.put(Connected(side=self._side))
-
-    def disconnected(self, reason: str, *, taken_over: bool) -> None:
-        """Enqueue."""
-        self._mailbox.put(_Lost(self._side, reason, taken_over))
-
-    def message(self, topic: str, payload: bytes, retained: bool) -> None:
-        """Enqueue."""
-        self._mailbox.put(_Arrived(self._side, topic, payload, retained))
-
-
 class Driver:
     """Runs one machine until it stops, is told to, or must not go on."""
 
@@ -147,7 +87,8 @@ class Driver:
         self._reached: set[Side] = set()  # sides that were connected once
         self._warned: set[Side] = set()
         self._takeovers: list[float] = []
-        self._exit: _Ended | None = None
+        self._exit: Ended | None = None
+        self._dropped = 0  # messages the mailbox had no room for, of which a note was made
         self.cancelled = threading.Event()
 
     # For the role's performer
@@ -163,7 +104,7 @@ class Driver:
     def stop(self, exit_code: int = EXIT_DONE, reason: str = "") -> None:
         """End the loop after what is being performed."""
         if self._exit is None:
-            self._exit = _Ended(exit_code, reason)
+            self._exit = Ended(exit_code, reason)
 
     # The loop
 
@@ -191,6 +132,7 @@ class Driver:
             while self._exit is None:
                 item = self._mailbox.get(self._patience_s())
                 event = None if item is None else self._event(item)
+                self._note_dropped()
                 now_s = time.monotonic()
                 if event is not None:
                     self._perform_all(self._machine.handle(event, now_s), perform)
@@ -231,15 +173,18 @@ class Driver:
         """How long to try, None for ever: a broker that was there once will be there again."""
         return None if side in self._reached else self._connections[side].give_up_s
 
-    def _event(self, item: _Item) -> Event | None:
+    def _event(self, item: Item) -> Event | None:
         match item:
-            case _Lost():
+            case Lost():
                 return self._lost(item)
-            case _Arrived():
+            case Arrived():
                 return self._arrived(item)
-            case _Ended():
+            case Ended():
                 self.stop(item.exit_code, item.reason)
                 return None
+            case Failed():
+                where = self._where(item.side)
+                raise RuntimeError(f"the transport's thread for {where} ended") from item.error
             case Future():
                 return item.result()  # an error of the work is the process's own
             case Connected():
@@ -273,7 +218,7 @@ class Driver:
     def _where(self, side: Side) -> str:
         return self._connections[side].where
 
-    def _lost(self, lost: _Lost) -> Event | None:
+    def _lost(self, lost: Lost) -> Event | None:
         log.warning(
             "disconnected",
             extra={"side": lost.side, "broker": self._where(lost.side), "reason": lost.reason},
@@ -291,7 +236,7 @@ class Driver:
                 )
         return Disconnected(side=lost.side)
 
-    def _arrived(self, arrived: _Arrived) -> Event | None:
+    def _arrived(self, arrived: Arrived) -> Event | None:
         connection = self._connections[arrived.side]
         try:
             topic = Topic.parse(arrived.topic)
@@ -335,6 +280,13 @@ class Driver:
             extra = dict(note.fields) | ({"times": count} if count > 1 else {})
             log.log(logging.getLevelName(note.level.upper()), note.event, extra=extra)
 
+    def _note_dropped(self) -> None:
+        while self._dropped < self._mailbox.dropped:
+            self._dropped += 1
+            self._note(
+                Note(level="warning", event="part dropped", fields={"reason": "mailbox full"})
+            )
+
     def _watch_connections(self, now_s: float) -> None:
         for side, since_s in self._waiting_since_s.items():
             connection = self._connections[side]
@@ -355,10 +307,10 @@ class Driver:
 
         def interrupted(number: int, frame: FrameType | None) -> None:
             del frame
-            code = EXIT_DONE if number == signal.SIGTERM else _EXIT_INTERRUPTED
+            code = EXIT_DONE if number == signal.SIGTERM else EXIT_INTERRUPTED
             self.cancelled.set()
             self.stop(code)  # before anything that waits in the mailbox
-            self._mailbox.put(_Ended(code, ""))  # and wake the loop
+            self._mailbox.end(code, "")  # and wake the loop
 
         if threading.current_thread() is not threading.main_thread():
             return {}

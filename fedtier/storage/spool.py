@@ -13,6 +13,7 @@ import hashlib
 import logging
 import shutil
 import struct
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -33,7 +34,9 @@ class Spool:
     def __init__(self, directory: Path) -> None:
         """Use a directory; it is made when the first update comes."""
         self._directory = directory
-        self._begun: dict[tuple[RunId, IterationPath], None] = {}  # by this process, in order
+        self._lock = threading.Lock()  # updates come in on one thread while another drops some
+        # By this process, in the order of each one's last update.
+        self._begun: dict[tuple[RunId, IterationPath], None] = {}
 
     def put(self, run: RunId, path: IterationPath, child: NodeId, blob: bytes) -> None:
         """Keep an update.
@@ -42,16 +45,19 @@ class Spool:
             StorageError: If the disk does not take it.
         """
         place = self._place(run, path, child)
-        self._begun[run, path] = None
         packed = zlib.compress(blob, 1)
         header = _HEADER.pack(_MAGIC, len(blob), hashlib.sha256(packed).digest())
-        try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            with place.open("wb") as file:
-                file.write(header)
-                file.write(packed)
-        except OSError as error:
-            raise storage_error(place, "written", error) from error
+        with self._lock:
+            # One that was preempted and is taken up again is begun anew, and counts as later.
+            self._begun.pop((run, path), None)
+            self._begun[run, path] = None
+            try:
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with place.open("wb") as file:
+                    file.write(header)
+                    file.write(packed)
+            except OSError as error:
+                raise storage_error(place, "written", error) from error
 
     def get(self, run: RunId, path: IterationPath, child: NodeId) -> bytes | None:
         """An update, or None where it is missing or not whole.
@@ -73,19 +79,22 @@ class Spool:
 
     def drop(self, run: RunId, path: IterationPath) -> None:
         """Forget an iteration that is closed and durable, and those begun before it."""
-        shutil.rmtree(self._cell(run, path), ignore_errors=True)
-        if (run, path) not in self._begun:
-            return
-        for begun in list(self._begun):
-            shutil.rmtree(self._cell(*begun), ignore_errors=True)
-            del self._begun[begun]
-            if begun == (run, path):
+        with self._lock:
+            shutil.rmtree(self._cell(run, path), ignore_errors=True)
+            if (run, path) not in self._begun:
                 return
+            for begun in list(self._begun):
+                shutil.rmtree(self._cell(*begun), ignore_errors=True)
+                del self._begun[begun]
+                if begun == (run, path):
+                    return
 
     def clear_but(self, run: RunId) -> None:
         """Forget every other run's updates, but for what was begun since the last ``drop``."""
-        kept = {hex64(run), *(hex64(begun) for begun, _ in list(self._begun))}
-        if self._directory.is_dir():
+        with self._lock:
+            kept = {hex64(run), *(hex64(begun) for begun, _ in self._begun)}
+            if not self._directory.is_dir():
+                return
             for entry in self._directory.iterdir():
                 if entry.name not in kept:
                     shutil.rmtree(entry, ignore_errors=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from fedtier.ids import NodeId
+
+Role = Literal["agent", "gateway", "cloud"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +28,13 @@ class Node:
     def is_cloud(self) -> bool:
         """Whether this node holds the global model."""
         return self.parent is None
+
+    @property
+    def role(self) -> Role:
+        """Which program runs this node: ``fedtier agent``, ``gateway`` or ``cloud``."""
+        if self.is_device:
+            return "agent"
+        return "cloud" if self.is_cloud else "gateway"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,28 +35,40 @@ def parse_url(url: str, *, where: str = "broker URL") -> Address:
     Raises:
         ConfigError: If it is not such a URL, or carries a path or a password.
     """
+    if wrong := url_complaint(url):
+        raise ConfigError(f"{where} {wrong}")
+    parts = urlsplit(url)
+    assert parts.hostname is not None, "a URL without complaint names a host"
+    return Address(
+        host=parts.hostname,
+        port=parts.port if parts.port is not None else _PORTS[parts.scheme],
+        tls=parts.scheme == "mqtts",
+    )
+
+
+def url_complaint(url: str) -> str:
+    """What is wrong with a broker's URL, to be read behind the name of its key; empty if nothing.
+
+    A URL with ``@`` is refused first and not repeated: what stands before it may be a password.
+    """
+    if "@" in url:
+        return (
+            "holds a name or a password. Give them as username and password_file instead, so that "
+            "no secret stands in a configuration file."
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
         (parts.hostname or "").encode("idna")  # what the resolver will do with it
     except ValueError as error:
-        raise ConfigError(f"{where}: {url!r} is not a URL: {error}. {_HINT}") from error
+        return f'= "{url}": {error}. {_REMEDY}'
     if parts.scheme not in _PORTS:
-        raise ConfigError(f"{where}: {url!r} has the scheme {parts.scheme!r}. {_HINT}")
+        return f'= "{url}": the scheme is {parts.scheme!r}; allowed are mqtt and mqtts. {_REMEDY}'
     if not parts.hostname or port == 0:
-        raise ConfigError(f"{where}: {url!r} names no host or port. {_HINT}")
-    if parts.username is not None or parts.password is not None:
-        raise ConfigError(
-            f"{where}: the URL carries a user or a password. Name them as username and "
-            "password_file instead, so that no secret stands in a configuration file."
-        )
+        return f'= "{url}": host or port is missing. {_REMEDY}'
     if parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ConfigError(f"{where}: {url!r} has something behind the port. {_HINT}")
-    return Address(
-        host=parts.hostname,
-        port=port if port is not None else _PORTS[parts.scheme],
-        tls=parts.scheme == "mqtts",
-    )
+        return f'= "{url}": nothing may follow the port. {_REMEDY}'
+    return ""
 
 
-_HINT = "Write mqtt://host:1883, or mqtts://host:8883 for TLS."
+_REMEDY = "Write mqtt://HOST:PORT, or mqtts://HOST:PORT for TLS."

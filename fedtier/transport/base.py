@@ -67,6 +67,13 @@ class Inbox(Protocol):
     def message(self, topic: str, payload: bytes, retained: bool) -> None:
         """A message arrived; it may be a repeat, and nothing is promised about order."""
 
+    def failed(self, error: BaseException) -> None:
+        """The transport's thread has ended by a bug: nothing more will come, now or ever.
+
+        Args:
+            error: What it raised; perhaps out of this very inbox.
+        """
+
 
 class Transport(Protocol):
     """One MQTT client, towards one broker."""

@@ -65,7 +65,8 @@ class MqttTransport:
 
     Args:
         url: ``mqtt://host[:port]`` or ``mqtts://host[:port]``.
-        client_id: Unique on the broker; a node's id, or ``<id>.cell`` towards its children.
+        client_id: Unique on the broker; a node's id, or towards its children
+            ``<id>.cell.<nonce8>``, with the first 8 digits of this boot's nonce.
         subscriptions: Filters with their QoS, sent again on every connect.
         inbox: Told of connections and messages, on this transport's thread.
         will: Published by the broker when the connection ends without ``close``.
@@ -288,7 +289,8 @@ class MqttTransport:
                 self._connect_and_serve()
                 self._closing.wait(self._backoff.next_s())
         except BaseException as error:
-            self._failure = error  # a bug: the next publish tells the driver, which ends
+            self._failure = error  # a bug; the driver is told, and so is the next publisher
+            self._inbox.failed(error)
             raise
 
     def _connect_and_serve(self) -> None:

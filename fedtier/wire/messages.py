@@ -36,14 +36,17 @@ Status = Literal["online", "lost", "leaving"]
 HeadState = Literal["open", "paused", "draining", "finished"]
 Task = Literal["train", "evaluate", "gradient"]
 Verdict = Literal["want", "accepted", "stale", "rejected"]
+ScheduleKind = Literal["constant", "cosine"]
 
 STATUSES: tuple[str, ...] = get_args(Status)
 HEAD_STATES: tuple[str, ...] = get_args(HeadState)
 TASKS: tuple[str, ...] = get_args(Task)
 VERDICTS: tuple[str, ...] = get_args(Verdict)
+SCHEDULE_KINDS: tuple[str, ...] = get_args(ScheduleKind)
 
 WEIGHT_MAX = 2**31 - 1
 STEPS_PER_ROUND_MAX = 2**53  # the product of all tau: exact in float64 and in any int64
+MU_END = 1e6  # step sizes lie in (0, this)
 _COUNT_MAX = 2**31 - 1
 _CODEC_PARAMETERS_MAX = 8
 _QUORUM = re.compile(r"all|[0-9]{1,9}|0\.[0-9]{1,17}|1\.0{1,17}")
@@ -130,7 +133,7 @@ class Plan:
     rounds: int
     tau: tuple[int, ...]  # tau_1 .. tau_N
     codecs: tuple[CodecSpec, ...]  # Q_1 .. Q_N
-    schedule: str  # "constant" | "cosine"
+    schedule: ScheduleKind
     mu: float  # step size at the beginning
     floor: float  # share of mu left at the end
     quorum: tuple[str, ...] = ()  # per link: "all", a number such as "3", a share such as "0.8"
@@ -176,10 +179,14 @@ class Plan:
             raise WireError("the plan's lists do not have one entry per link")
         if math.prod(tau) > STEPS_PER_ROUND_MAX:
             raise WireError(f"the plan asks for {math.prod(tau)} steps a round, beyond 2^53")
+        mu = fields.number("mu", 0, MU_END)
+        if not 0 < mu < MU_END:
+            raise WireError(f"plan: mu = {mu} is outside (0, {MU_END:g})")
         return cls(
             seed=fields.hex64("seed"), rounds=fields.integer("rounds", 1, _COUNT_MAX), tau=tau,
-            codecs=codecs, schedule=fields.choice("schedule", ("constant", "cosine")),
-            mu=fields.number("mu", 0, 1e6), floor=fields.number("floor", 0, 1),
+            codecs=codecs,
+            schedule=fields.choice("schedule", SCHEDULE_KINDS),  # type: ignore[arg-type]
+            mu=mu, floor=fields.number("floor", 0, 1),
             quorum=quorum, deadline_s=deadlines,
             give_up_s=fields.number("give_up_s", 0, 1e9),
             beacon_s=fields.number("beacon_s", 1, 1e6),
@@ -254,6 +261,8 @@ class Head:
         tiers = head.plan.tiers
         if not 1 <= len(head.path.indices) <= tiers - head.tier + 1:
             raise WireError(f"a head of tier {head.tier} at {head.path} in a plan for {tiers}")
+        if head.p0 > head.p1:
+            raise WireError(f"head: progress goes backwards from p0 = {head.p0} to p1 = {head.p1}")
         if len({member.node for member in head.members}) != len(head.members):
             raise WireError("head: a member occurs twice")
         return head

@@ -40,7 +40,7 @@ source = "imu"
         "tau = [1000000]\nseed = 9223372036854775807",
         "tau = [4]\nbeacon_s = 1\ngive_up_s = 0.001",
         "tau = [4]\nquorum = 0.00001",
-        "tau = [4]\nquorum = 1.0\ndeadline_s = 2592000\nrange_bits = 20",
+        "tau = [4]\nquorum = 1.0\ndeadline_s = 2592000\nrange_bits = 30",
         'tau = [4]\nschedule = { kind = "constant", mu = 1e-9, floor = 1 }',
     ],
 )

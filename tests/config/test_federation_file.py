@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from fedtier.config.federation import Federation, load_federation, parse_federation
-from fedtier.config.federation_rules import members_needed
+from fedtier.config.federation_rules import quorum_text
 from fedtier.errors import ConfigError
 from fedtier.topology import Link
+from fedtier.wire.messages import members_needed
 
 DIRECTORY = Path("/srv/farm")
 
@@ -150,7 +151,9 @@ def test_a_quorum_is_all_a_number_or_a_fraction_rounded_up(quorum, north, south,
 
 
 def test_a_fraction_is_taken_as_the_decimal_it_was_written_as():
-    assert members_needed(0.7, children=10) == 7  # 0.7 * 10 is above 7 in binary
+    # 0.7 * 10 is above 7 in binary
+    assert members_needed(quorum_text(0.7), members=10) == 7
+    assert quorum_text(0.00001) == "0.00001"
 
 
 def test_an_explicit_tier_leaves_virtual_tiers_below_a_gateway():

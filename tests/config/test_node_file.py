@@ -103,6 +103,26 @@ def test_a_gateways_file_gives_both_its_sides():
     assert read(GATEWAY.replace("members =", "members_min = 1\nmembers =")).members_min == 1
 
 
+def test_any_node_may_step_back_for_others():
+    assert read(GATEWAY + "[board]\nnice = 5").board.nice == 5
+    assert read(CLOUD + "[board]\nnice = 5").board.nice == 5
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '"mqtt://u:tomato@north"',
+        '"u:tomato@north:1883"',
+        '"http://u:to/mato@north"',
+        '["mqtt://u:tomato@n"]',
+    ],
+)
+def test_a_password_in_an_address_is_not_repeated_in_the_error(written):
+    with pytest.raises(ConfigError, match=r"\[parent\] url") as caught:
+        read(AGENT.replace('"mqtt://north.local:1883"', written))
+    assert "mato" not in str(caught.value)
+
+
 def test_a_password_goes_with_the_nodes_id_unless_a_name_is_given():
     cell = read(GATEWAY).cell
     assert cell is not None
@@ -195,6 +215,21 @@ WRONG = {
         GATEWAY.replace("members =", "start = true\nmembers ="),
         "start = true",
         "runs already",
+    ),
+    "gateway with a weight": (
+        GATEWAY.replace("tier = 1", "tier = 1\nweight = 1"),
+        "[node] weight means nothing",
+        "Remove it",
+    ),
+    "gateway with threads": (GATEWAY + "[board]\nthreads = 1", "[board] threads means nothing"),
+    "gateway with a batch": (GATEWAY + "[board]\nbatch_max = 8", "[board] batch_max means nothing"),
+    "cloud with a weight": (
+        CLOUD.replace("tier = 2", 'tier = 2\nweight = "examples"'),
+        "[node] weight means nothing",
+    ),
+    "cloud with a budget": (
+        CLOUD + "[board]\nmemory_budget_mib = 64",
+        "[board] memory_budget_mib means nothing",
     ),
     "weight zero": (
         AGENT.replace("tier = 0", "tier = 0\nweight = 0"),

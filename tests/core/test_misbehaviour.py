@@ -392,7 +392,7 @@ def test_lies_in_a_presence_cannot_silence_the_gateway_above(tmp_path, child):
     world.run(until=lambda world: world.now_s > 100 or world.cloud.stopped is not None)
     if child == "g1-0":
         assert world.cloud.stopped.exit_code == EXIT_CONFIG
-        assert "weight_unit" in world.cloud.stopped.reason
+        assert 'weights = "devices"' in world.cloud.stopped.reason
 
 
 # K and windows

@@ -106,6 +106,19 @@ def test_a_sum_that_ends_after_its_preemption_is_not_made_again():
     assert str(machine.cell.head.path) == "r0.1"
 
 
+def test_an_iteration_that_is_asked_anew_while_it_is_summed_is_not_opened_again():
+    """A second sum of it would find its updates forgotten by the first."""
+    machine = gateway(announced={"b": HEAD.members})
+    begin(machine)
+    aggregate = close_iteration(machine)
+    from_above(machine, replace(TWICE, seq=6, state="paused"))
+    assert not sent(from_above(machine, replace(TWICE, seq=7)), Head)
+    assert machine.state == "closing"
+    machine.handle(Aggregated(job=aggregate.job, model=OTHER_MODEL, blob=OTHER_BLOB), 6.0)
+    assert (machine.state, str(machine.cell.head.path)) == ("collecting", "r0.1")
+    assert machine.cell.head.model == OTHER_MODEL
+
+
 def test_an_answered_gateway_that_is_asked_anew_answers_without_its_cell():
     under = gateway_at("answering")
     machine = under.machine

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import state_tables as tables
 from world import ARTEFACT
 from world_shapes import make_plan
 
-from fedtier.core import tables
 from fedtier.core.aggregator import TierAggregator
 from fedtier.core.cell import Cell
 from fedtier.core.child import ChildLink

@@ -76,6 +76,9 @@ class _Inbox:
     def disconnected(self, reason: str, *, taken_over: bool) -> None:
         self._node.take(Disconnected(side=self._side))
 
+    def failed(self, error: BaseException) -> None:
+        raise AssertionError("a transport in memory has no thread") from error
+
     def message(self, topic: str, payload: bytes, retained: bool) -> None:
         try:
             parsed = Topic.parse(topic)

@@ -251,15 +251,56 @@ def test_the_average_of_many_messages_errs_by_the_q_of_one_over_their_number():
     assert 0.97 < ratio < 1.03
 
 
+def bucket_norms(delta, bucket):
+    starts = range(0, delta.size, bucket)
+    squares = [np.square(delta[first : first + bucket], dtype=np.float64).sum() for first in starts]
+    return np.sqrt(squares)
+
+
+@pytest.mark.covers("N-16")
 @given(delta=deltas(), codec=codecs)
 def test_q_is_within_both_bounds(delta, codec):
-    q = codec.encode(delta, KEY).q
     bucket = min(codec.bucket or delta.size, delta.size)
+    norms = bucket_norms(delta, bucket)
+    assume(((norms == 0) | (norms >= 2.0**-126)).all())
+    q = codec.encode(delta, KEY).q
     assert codec.q_bound(delta.size) == tight_q_bound(bucket, codec.levels)
     # u carries float32 roundings, worth 2**-22 s steps; a step is worth 1 / s**2 in q, d times
     slack = delta.size * 2.0**-20 / codec.levels
     assert 0 <= q <= codec.q_bound(delta.size) + slack
     assert tight_q_bound(bucket, codec.levels) <= classical_q_bound(bucket, codec.levels) + 1e-12
+
+
+@given(
+    units=st.lists(st.integers(-(2**20), 2**20) | st.integers(-3, 3), min_size=1, max_size=25),
+    levels=st.sampled_from([1, 2, 3, 7, 127]),
+)
+def test_a_norm_that_float32_rounds_coarsely_bounds_q_by_as_many_levels_less(units, levels):
+    delta = (np.array(units, np.float64) * 2.0**-149).astype(np.float32)
+    assume(delta.any())
+    encoded = Qsgd(levels=levels).encode(delta, KEY)
+    sent = float(np.frombuffer(encoded.sections[0], "<f4")[0])
+    assert (sent / encoded.norm) ** 2 <= 4 / 3 + 1e-12
+    slack = delta.size * 2.0**-20 / levels  # as above
+    assert encoded.q <= tight_q_bound(delta.size, levels * encoded.norm / sent) + slack
+
+
+def test_the_smallest_of_all_vectors_exceeds_the_bound_of_the_others_and_stays_unbiased():
+    delta = np.full(3, 1e-45, np.float32)
+    codec, draws = Qsgd(levels=1), 1000
+    total = np.zeros(3)
+    for key in keys_of(draws):
+        encoded = codec.encode(delta, key)
+        total += codec.decode(encoded.sections, 3)
+    sent = float(np.frombuffer(encoded.sections[0], "<f4")[0])
+    assert sent == 2 * 2.0**-149
+    assert (sent / encoded.norm) ** 2 == pytest.approx(4 / 3)
+    # Each coordinate is sent as 0 or as twice itself: it errs by itself.
+    assert encoded.q == pytest.approx(1)
+    assert encoded.q > codec.q_bound(3)
+    assert encoded.q == pytest.approx(tight_q_bound(3, encoded.norm / sent))
+    # The mean's standard deviation is 1 / sqrt(1000) of a coordinate; five of those.
+    assert total / draws == pytest.approx(delta, rel=5 / math.sqrt(draws))
 
 
 @given(dimension=st.integers(1, 10**6), levels=st.integers(1, 32767))

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from fedtier.core.effects import Send, Stop
 from fedtier.core.events import Tick
 from fedtier.ids import BootNonce, FederationId, NodeId
-from fedtier.runtime.driver import Connection, Driver, Mailbox
+from fedtier.runtime.driver import Connection, Driver
+from fedtier.runtime.mailbox import Mailbox
 from fedtier.transport.base import Traffic
 from fedtier.transport.memory import MemoryBroker, MemoryTransport
 from fedtier.transport.packet_size import PACKET_BYTES_MAX

@@ -17,7 +17,7 @@ from fedtier.runtime.assembly import (
     fresh_nonce,
     step_back,
 )
-from fedtier.runtime.driver import Mailbox
+from fedtier.runtime.mailbox import Mailbox
 from fedtier.wire.messages import Presence
 from fedtier.wire.topics import child_filters, parent_filters
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+import threading
 import tracemalloc
 import zlib
 from pathlib import Path
@@ -156,6 +157,42 @@ def test_other_runs_are_forgotten_but_for_one_that_has_begun_meanwhile(spool, tm
     spool.clear_but(RUN)
     assert spool.get(RunId(7), PATH, CHILD) is None
     assert spool.get(OTHER, PATH, CHILD) == BLOB
+
+
+def test_an_iteration_that_is_taken_up_again_outlives_one_that_began_between(spool):
+    """The sum of the one between may still run, and forgets it, when updates come in anew."""
+    again, between = IterationPath((5, 0)), IterationPath((4, 0))
+    spool.put(RUN, again, CHILD, b"before its preemption")
+    spool.put(RUN, between, CHILD, BLOB)
+    spool.put(RUN, again, CHILD, b"taken up again")
+    spool.drop(RUN, between)
+    assert spool.get(RUN, between, CHILD) is None
+    assert spool.get(RUN, again, CHILD) == b"taken up again"
+
+
+def test_updates_that_come_in_while_others_are_forgotten_are_all_kept(spool):
+    """One thread forgets the same closed iteration and other runs; the other puts new ones."""
+    ended, errors = threading.Event(), []
+
+    def forget():
+        try:
+            while not ended.is_set():
+                spool.drop(RUN, PATH)
+                spool.clear_but(RUN)
+        except OSError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=forget)
+    thread.start()
+    try:
+        for number in range(300):
+            spool.put(RunId(100 + number), PATH, CHILD, BLOB)
+    finally:
+        ended.set()
+        thread.join()
+    assert errors == []
+    for number in range(300):
+        assert spool.get(RunId(100 + number), PATH, CHILD) == BLOB
 
 
 @pytest.mark.covers("S-4")

@@ -74,6 +74,10 @@ def test_a_run_directory_holds_the_model_in_every_form(testbed):
     bed.start_fleet()
     report = bed.run()
     check_report(report)
+    # The cloud sees itself and its children alone; of those beneath, what each tier used.
+    assert [node["id"] for node in report["nodes"]] == ["cloud", "east", "west"]
+    assert all(node["peak_rss_bytes"] > 2**24 for node in report["nodes"])
+    assert [(t["tier"], t["count"]) for t in report["tiers_usage"]] == [(0, 3), (1, 2), (2, 1)]
     out = bed.directory / "run-1"
     from onnxruntime import InferenceSession
     from safetensors.numpy import load_file

@@ -191,7 +191,7 @@ def test_peer_that_is_no_broker_is_given_up_and_named(connect, eventually, monke
         assert "does not answer MQTT 5" in a.trouble
 
 
-def test_fault_in_an_inbox_ends_the_transport_and_is_told_to_the_next_publisher(
+def test_fault_in_an_inbox_ends_the_transport_and_is_told_to_it_and_to_the_next_publisher(
     mosquitto, eventually, monkeypatch
 ):
     class Faulty:
@@ -204,10 +204,15 @@ def test_fault_in_an_inbox_ends_the_transport_and_is_told_to_the_next_publisher(
         def message(self, topic, payload, retained):
             pass
 
+        def failed(self, error):
+            told.append(error)
+
+    told = []
     monkeypatch.setattr(threading, "excepthook", lambda _: None)
     transport = MqttTransport(mosquitto.url, "a", [], Faulty())
     transport.start()
-    eventually(lambda: transport._failure is not None, "the thread ends")
+    eventually(lambda: told, "the inbox is told that the thread ends")
+    assert isinstance(told[0], ZeroDivisionError)
     with pytest.raises(RuntimeError, match="thread ended"):
         transport.publish("t", b"", qos=1, retain=False)
     transport.close()

@@ -10,6 +10,7 @@ from fedtier.core.figures import FIGURES_BYTES_MAX, Figures, LinkFigures, Scores
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.limits import (
+    BUCKET_MAX,
     CONTROL_BYTES_MAX,
     DIMENSION_MAX,
     HEAD_BYTES_BASE,
@@ -21,7 +22,6 @@ from fedtier.limits import (
     TIERS_MAX,
     WINDOW_PARTS,
 )
-from fedtier.quantize.qsgd import BUCKET_MAX
 from fedtier.wire.blob import decode_blob, encode_blob
 from fedtier.wire.fields import to_json
 from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update, peek_update

@@ -123,8 +123,8 @@ RANGES = [
     ("head", ("dimension",), [0, 2**28 + 1]),
     ("head", ("tier",), [0, 2, 9]),  # 2: a path of three indices is too deep for it
     ("head", ("first_step",), [-1, 2**53 + 1]),
-    ("head", ("p0",), [-0.001, 1.001]),
-    ("head", ("p1",), [2, -1]),
+    ("head", ("p0",), [-0.001, 0.326, 1.001]),  # 0.326: beyond p1
+    ("head", ("p1",), [2, -1, 0.299]),
     ("head", ("blobs", 0, 0), ["x" * 41]),
     ("head", ("blobs", 0, 2), [0, 2**32]),
     ("head", ("blobs", 0, 3), [0, 2**32]),
@@ -138,7 +138,7 @@ RANGES = [
     ("head", ("plan", "rounds"), [0, 2**31]),
     ("head", ("plan", "tau"), [[], [1, 1], [1] * 9, [0, 1, 1], [2**31 - 1] * 3]),
     ("head", ("plan", "schedule"), ["linear"]),
-    ("head", ("plan", "mu"), [-0.1, 1e7, 10**400]),
+    ("head", ("plan", "mu"), [-0.1, 0, 1e6, 1e7, 10**400]),
     ("head", ("plan", "floor"), [-0.1, 1.1]),
     ("head", ("plan", "codecs", 0), [["qsgd"], ["qsgd", 7], ["x" * 41, {}], ["q", {"": 1}]]),
     ("head", ("plan", "codecs", 0, 1), [{str(i): 1 for i in range(9)}, {"x" * 41: 1}]),

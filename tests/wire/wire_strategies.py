@@ -49,6 +49,9 @@ def numbers(low, high):
     return st.floats(low, high, allow_nan=False, allow_infinity=False)
 
 
+step_sizes = st.floats(0, 1e6, exclude_min=True, exclude_max=True)
+
+
 def paths(length_max=8):
     return st.lists(bits32, min_size=1, max_size=length_max).map(
         lambda indices: IterationPath(tuple(indices))
@@ -93,7 +96,7 @@ def plans(draw, tiers=None):
         seed=draw(bits64), rounds=draw(st.integers(1, 2**31 - 1)), tau=tau,
         codecs=tuple(draw(st.lists(codecs, **per_link))),
         schedule=draw(st.sampled_from(("constant", "cosine"))),
-        mu=draw(numbers(0, 1e6)), floor=draw(numbers(0, 1)),
+        mu=draw(step_sizes), floor=draw(numbers(0, 1)),
         quorum=draw(st.one_of(st.just(()), st.lists(quorums, **per_link).map(tuple))),
         deadline_s=draw(
             st.one_of(
@@ -110,13 +113,14 @@ def heads(draw):
     tiers = draw(st.integers(1, 8))
     tier = draw(st.integers(1, tiers))
     members = draw(st.lists(ids, max_size=5, unique=True))
+    p0, p1 = sorted((draw(numbers(0, 1)), draw(numbers(0, 1))))
     return Head(
         nonce=draw(bits64), seq=draw(bits32), run=draw(bits64), epoch=draw(bits32),
         path=draw(paths(tiers - tier + 1)), state=draw(st.sampled_from(HEAD_STATES)),
         task=draw(st.sampled_from(TASKS)), model=draw(digests), layout=draw(digests),
         dimension=draw(st.integers(1, DIMENSION_MAX)), artefact=draw(digests), tier=tier,
-        first_step=draw(st.integers(0, STEPS_PER_ROUND_MAX)), p0=draw(numbers(0, 1)),
-        p1=draw(numbers(0, 1)), plan=draw(plans(tiers)),
+        first_step=draw(st.integers(0, STEPS_PER_ROUND_MAX)), p0=p0,
+        p1=p1, plan=draw(plans(tiers)),
         blobs=tuple(
             draw(
                 st.lists(

@@ -1,7 +1,6 @@
 """Which state may follow which event, for every machine: what its code must keep to.
 
-The machines do not read these tables; a test drives every pair of state and kind of event, and
-the documentation draws its diagrams from them.
+The machines do not read these tables; a test drives every pair of state and kind of event.
 """
 
 from __future__ import annotations

@@ -1,0 +1,49 @@
+"""The tables at the end of a demo."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from fedtier.demo.summary import print_summary
+
+LINK = {
+    "link": 1, "quantizer": "identity", "updates": 2, "bytes_up": 8, "bytes_down": 8, "q_mean": 0.0,
+}  # fmt: skip
+
+
+def shown(names: list[str]) -> str:
+    """The tables of a cloud and these devices on a terminal of 80 characters."""
+    node = {"peak_rss_bytes": 100 * 2**20, "cpu_seconds": 12.5}
+    report = {
+        "links": [LINK],
+        "nodes": [
+            {"id": "cloud", "tier": 1, **node, "cpu_seconds": None},
+            *({"id": name, "tier": 0, **node} for name in names),
+        ],
+        "accuracy": 0.5,
+        "accuracy_held_out_worst": {"group": "barn", "accuracy": 0.25},
+        "accuracy_devices": {"mean": None, "p10": None, "worst": None},
+    }
+    console = Console(file=io.StringIO(), width=80)
+    print_summary(console, report, dimension=1)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(("length", "across"), [(10, 3), (20, 2), (40, 1)])
+def test_every_process_has_its_figures_in_the_table(length, across):
+    names = [f"{number:02}{'x' * (length - 2)}" for number in range(7)]
+    rows = [line.split() for line in shown(names).splitlines() if names[0][2:] in line]
+    assert len(rows) == -(-7 // across)
+    assert rows[0][0] == "0"  # the tier, once
+    cells = [*rows[0][1:], *(cell for row in rows[1:] for cell in row)]
+    assert cells == [cell for name in names for cell in (name, "100", "12.5")]
+
+
+def test_held_out_data_are_called_that_whatever_they_are_of():
+    page = shown(["cow"])
+    assert "held-out data" in page
+    assert "its worst group (barn)" in page
+    assert "people" not in page
