@@ -134,9 +134,9 @@ class Scores:
         return None
 
 
-def _accuracy_key(worst: tuple[int, int, str]) -> tuple[float, str]:
+def _accuracy_key(worst: tuple[int, int, str]) -> tuple[float, str, int]:
     correct, examples, node = worst
-    return (correct / examples, node)
+    return (correct / examples, node, examples)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
