@@ -16,7 +16,7 @@ from cloud.evaluation import HeldOutScore
 from cloud.report_html import report_page
 from fedtier import __version__
 from fedtier.artefact.artefact import Artefact
-from fedtier.core.figures import Q_UNITS_PER_ONE, Figures, LinkFigures
+from fedtier.core.figures import Q_UNITS_PER_ONE, Figures, LinkFigures, Scores
 from fedtier.ids import FederationId, RunId, hex64
 from fedtier.model.layout import Vector
 from fedtier.quantize.registry import make_codec
@@ -54,6 +54,7 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
                 "link": link,
                 "quantizer": _codec_text(plan, link),
                 "updates": f.updates,
+                "deltas": f.q_count,  # the updates that carried one: no abstention, no evaluation
                 "duplicates": f.duplicates,
                 "late": f.late,
                 "lost": f.lost,
@@ -64,6 +65,14 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def _percentile(scores: Scores, percent: float) -> float | None:
+    """Read from bins of a hundredth by their lower edges, so never below the worst device."""
+    found = scores.percentile(percent)
+    if found is None or scores.worst is None:
+        return found
+    return max(found, scores.worst[0] / scores.worst[1])
 
 
 def _codec_text(plan: Plan, link: int) -> str:
@@ -88,7 +97,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "accuracy_held_out_worst": _named(held_out),
         "accuracy_devices": {
             "mean": scores.accuracy,
-            "p10": scores.percentile(10),
+            "p10": _percentile(scores, 10),
             "worst": None
             if worst is None
             else {"node": worst[2], "accuracy": worst[0] / worst[1], "examples": worst[1]},

@@ -75,10 +75,10 @@ def _plot(title: str, points: Sequence[tuple[int, float]], *, top: float | None)
             f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{down}" y2="{down}" stroke="#e3e8ef"/>'
             f'<text x="{_LEFT - 6}" y="{float(down) + 4}" text-anchor="end">{y:.2f}</text>'
         )
-    for step in range(6):
-        x = x_max * step / 5
+    step = -(-x_max // 5)
+    for x in range(0, x_max + 1, step):
         across = place(x, 0).split(",")[0]
-        grid.append(f'<text x="{across}" y="{_HEIGHT - 16}" text-anchor="middle">{x:.0f}</text>')
+        grid.append(f'<text x="{across}" y="{_HEIGHT - 16}" text-anchor="middle">{x}</text>')
     line = " ".join(place(x, y) for x, y in points)
     return (
         f'<h2>{title}</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role=img aria-label="{title}">'

@@ -18,7 +18,7 @@ from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile, load_node_file
 from fedtier.core.root import Course, RootMachine
 from fedtier.data.load import load_held_out
-from fedtier.errors import EXIT_DONE, EXIT_TERMINATED, ConfigError
+from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.limits import CONNECT_GIVE_UP_S
 from fedtier.model.layout import model_digest
@@ -108,10 +108,10 @@ def main(
             topology=described.topology,
         )
         code = driver.run(performer.perform, farewells(file, nonce))
-        if code == EXIT_DONE and not performer.finished:  # stopped by SIGTERM: that is not done
+        if code in (EXIT_DONE, EXIT_INTERRUPTED) and not performer.finished:
             log.warning("run interrupted", extra={"go_on": "start the cloud again as before"})
-            return EXIT_TERMINATED
-        return code
+        # By SIGTERM the loop ends in order, but the run is not done.
+        return EXIT_TERMINATED if code == EXIT_DONE and not performer.finished else code
 
 
 def _check_same_tree(file: NodeFile, federation: Federation) -> None:

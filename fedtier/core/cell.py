@@ -295,6 +295,9 @@ class Cell:
             self._enter(item.child, manifest)
             spool = Spool(run=manifest.run, path=manifest.path, child=item.child, blob=item.blob)
             effects += [spool, accepted(item)]
+            if manifest.reason:
+                why = {"node": item.child, "reason": manifest.reason}
+                effects.append(Note(level="warning", event="member abstained", fields=why))
         return effects
 
     def _enter(self, child: NodeId, manifest: UpdateManifest) -> None:

@@ -54,7 +54,7 @@ def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
         "Links", "link", "quantizer", "updates", "MB up", "MB down", "float32/up", "mean q"
     )
     for row in links:
-        float32 = 4 * dimension * row["updates"]
+        float32 = 4 * dimension * row["deltas"]
         ratio = f"{float32 / row['bytes_up']:.1f} x" if row["bytes_up"] else "–"
         q = f"{row['q_mean']:.4f}" if row["q_mean"] is not None else "–"
         table.add_row(

@@ -10,7 +10,8 @@ from rich.console import Console
 from fedtier.demo.summary import print_summary
 
 LINK = {
-    "link": 1, "quantizer": "identity", "updates": 2, "bytes_up": 8, "bytes_down": 8, "q_mean": 0.0,
+    "link": 1, "quantizer": "identity", "updates": 2, "deltas": 2,
+    "bytes_up": 8, "bytes_down": 8, "q_mean": 0.0,
 }  # fmt: skip
 
 

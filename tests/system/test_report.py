@@ -22,8 +22,8 @@ REPORT = {
     "links": list, "nodes": list, "versions": dict,
 }  # fmt: skip
 LINK = {
-    "link": int, "quantizer": str, "updates": int, "duplicates": int, "late": int, "lost": int,
-    "bytes_up": int, "bytes_down": int, "q_mean": float, "seconds_mean": float,
+    "link": int, "quantizer": str, "updates": int, "deltas": int, "duplicates": int,
+    "late": int, "lost": int, "bytes_up": int, "bytes_down": int, "q_mean": float, "seconds_mean": float,
 }  # fmt: skip
 NODE = {"id": str, "tier": int, "peak_rss_bytes": int, "cpu_seconds": float}
 
