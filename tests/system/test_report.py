@@ -23,7 +23,8 @@ REPORT = {
 }  # fmt: skip
 LINK = {
     "link": int, "quantizer": str, "updates": int, "deltas": int, "duplicates": int,
-    "late": int, "lost": int, "bytes_up": int, "bytes_down": int, "q_mean": float, "seconds_mean": float,
+    "late": int, "lost": int, "bytes_up": int, "bytes_down": int, "q_mean": float,
+    "seconds_mean": float,
 }  # fmt: skip
 NODE = {"id": str, "tier": int, "peak_rss_bytes": int, "cpu_seconds": float}
 
