@@ -176,7 +176,7 @@ class Figures:
             "l": [[link, *_values(f)] for link, f in sorted(self.links.items())],
             "t": [[tier, *_values(f)] for tier, f in sorted(self.tiers.items())],
         }
-        if self.trained_steps:
+        if self.trained_steps or self.trained_loss_units:
             document["s"] = [self.trained_steps, self.trained_loss_units]
         if self.scores.examples:
             scores = self.scores
