@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from fedtier.config.access_rules import check_access
 from fedtier.config.federation_rules import check_federation, per_link, quorum_text
 from fedtier.config.federation_tables import (
     EvaluationTable,
@@ -45,7 +46,10 @@ class Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Federation:
-    """A checked federation; every path in it is absolute."""
+    """A checked federation.
+
+    Paths in it are absolute, but for those of secrets, which are of the nodes' own machines.
+    """
 
     where: str  # the file it came from, for errors
     id: FederationId
@@ -70,22 +74,35 @@ class Federation:
         return members_needed(quorum, members=len(cell.children))
 
 
-def load_federation(path: Path) -> Federation:
+def load_federation(path: Path, *, as_written: bool = False) -> Federation:
     """Read and check a federation file.
+
+    Args:
+        path: The file.
+        as_written: Whether the paths of data and model stay as they are, for other machines to
+            resolve; they are absolute by default.
 
     Raises:
         ConfigError: If it cannot be read or cannot be; names file, table, key and remedy.
     """
-    return parse_federation(read_text(path), where=str(path), directory=path.resolve().parent)
+    return parse_federation(
+        read_text(path),
+        where=str(path),
+        directory=path.resolve().parent,
+        as_written=as_written,
+    )
 
 
-def parse_federation(text: str, *, where: str, directory: Path) -> Federation:
+def parse_federation(
+    text: str, *, where: str, directory: Path, as_written: bool = False
+) -> Federation:
     """Check a federation file's text.
 
     Args:
         text: TOML.
         where: The file's name, for errors.
         directory: What paths in the file are relative to.
+        as_written: As in :func:`load_federation`.
 
     Raises:
         ConfigError: If it cannot be; names file, table, key and remedy.
@@ -93,12 +110,22 @@ def parse_federation(text: str, *, where: str, directory: Path) -> Federation:
     top = Place(where)
     file = parse_table(FederationFile, parse_document(text, where=where), top)
     particulars = read_particulars(file.node, place=top)
+    data_directory = Path() if as_written else directory
     topology = read_tree(
         file.tree,
         links=len(file.link),
         tiers={id_: p.tier for id_, p in particulars.items() if p.tier is not None},
         place=top.below("tree"),
     )
+    nodes = combine(
+        file,
+        particulars,
+        topology,
+        directory=directory,
+        data_directory=data_directory,
+        place=top,
+    )
+    check_access(file.broker, particulars, nodes, topology, place=top)
     federation = Federation(
         where=where,
         id=parse_federation_id(file.federation.id, where=top.below("federation").at("id")),
@@ -109,9 +136,9 @@ def parse_federation(text: str, *, where: str, directory: Path) -> Federation:
             for index, table in enumerate(file.link, start=1)
         ),
         plan=_plan(file.plan, len(file.link), top.below("plan")),
-        artefact=resolve(file.model.artefact, directory),
-        nodes=combine(file, particulars, topology, directory=directory, place=top),
-        evaluation=_evaluation(file.evaluation, directory),
+        artefact=resolve(file.model.artefact, data_directory),
+        nodes=nodes,
+        evaluation=_evaluation(file.evaluation, data_directory),
         broker_kind=file.broker.kind,
     )
     check_federation(federation, place=top)

@@ -56,7 +56,7 @@ class ModelTable:
 
     artefact: str = key(
         "The compiled model: 'package:NAME' for one that is installed with fedtier, else a "
-        "directory, relative to this file."
+        "directory, relative to this file; `config nodes` then copies it for every node."
     )
 
 
@@ -170,7 +170,8 @@ class DataTable:
         "The data source's name, such as imu, fashion-mnist, npz-directory or csv-directory."
     )
     parameters: dict[str, object] = key(
-        "The source's own keys, shared by all devices. 'path' is relative to this file.",
+        "The source's own keys, shared by all devices. 'path' is relative to this file, and to the "
+        "node's own file on machines that `config nodes` writes for.",
         default=dict,
         rest=True,
     )
@@ -190,7 +191,10 @@ class EvaluationTable:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokerTable:
-    """The MQTT brokers of the federation, one beside every parent."""
+    """The MQTT brokers of the federation, one beside every parent, and how nodes log in to them.
+
+    Paths are those of each node's own machine, relative to its node file; never a secret itself.
+    """
 
     kind: Literal["mosquitto", "embedded", "url"] = key(
         "mosquitto: one per parent; embedded: the same from a Python wheel, for demos and tests; "
@@ -202,6 +206,22 @@ class BrokerTable:
         default=None,
         complaint=url_complaint,
     )
+    username: str | None = key(
+        'With kind = "url": the name that all nodes log in with, beside password_file; each '
+        "node's own id by default.",
+        default=None,
+    )
+    password_file: str | None = key(
+        "File on every node's machine whose first line is that node's password.", default=None
+    )
+    cafile: str | None = key(
+        "mqtts: certificates to trust; absent: those of the node's system.", default=None
+    )
+    certfile: str | None = key(
+        "mqtts: file on every node's machine with that node's certificate; with keyfile.",
+        default=None,
+    )
+    keyfile: str | None = key("mqtts: the certificate's private key.", default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,8 +229,8 @@ class NodeTable:
     """What is particular to some nodes of the tree; a later table overrides an earlier one."""
 
     id: str = key(
-        "The node, or several: watch-{1..8}-{left,right} is sixteen. $1, $2 ... in data, board "
-        "and broker_url stand for what stood in the braces."
+        "The node, or several: watch-{1..8}-{left,right} is sixteen. $1, $2 ... in the texts of "
+        "this table stand for what stood in the braces."
     )
     data: dict[str, object] = key("Devices: keys of [data] that differ here.", default=dict)
     board: str | None = key(
@@ -221,6 +241,14 @@ class NodeTable:
         "Gateways and the cloud: the broker of this node's cell.",
         default=None,
     )
+    username: str | None = key(
+        'With kind = "url": the name this node logs in with, in place of [broker] username.',
+        default=None,
+    )
+    password_file: str | None = key("In place of [broker] password_file.", default=None)
+    cafile: str | None = key("In place of [broker] cafile.", default=None)
+    certfile: str | None = key("In place of [broker] certfile.", default=None)
+    keyfile: str | None = key("In place of [broker] keyfile.", default=None)
     tier: int | None = key(
         "Gateways: the tier, where it is not one above the highest child.",
         default=None,

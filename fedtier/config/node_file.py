@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
+from fedtier.config.access import check_pairs
 from fedtier.config.files import at_home, read_text, resolve_spec
 from fedtier.config.node_tables import (
     CellSection,
@@ -161,11 +162,7 @@ def _check_tier(file: NodeFile, node: Place) -> None:
 
 
 def _check_connect(section: ConnectSection, place: Place) -> None:
-    if section.username is not None and section.password_file is None:
-        raise place.refuse("username", "needs password_file beside it. Add it, or remove username.")
-    if (section.certfile is None) != (section.keyfile is None):
-        given, lacking = ("certfile", "keyfile") if section.certfile else ("keyfile", "certfile")
-        raise place.refuse(given, f"needs {lacking} beside it. Add it, or remove {given}.")
+    check_pairs(section, place)
     if not parse_url(section.url, where=place.at("url")).tls:
         for name in ("cafile", "certfile"):
             if getattr(section, name) is not None:

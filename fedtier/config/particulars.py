@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fedtier.config.access import Access
 from fedtier.config.braces import expand, fill
 from fedtier.config.federation_tables import FederationFile, NodeTable
 from fedtier.config.files import resolve, resolve_spec
@@ -23,6 +24,7 @@ class NodeExtras:
     data: Mapping[str, object]  # a device's data specification; empty for others
     board: str | None  # a profile's name or the absolute path of a .toml file
     broker_url: str | None  # the broker of a parent's cell, where the file names one
+    access: Access  # how this node logs in, at its own broker and at its parent's
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class Particulars:
     data: dict[str, object] = field(default_factory=dict)
     board: str | None = None
     broker_url: str | None = None
+    access: Access = field(default_factory=Access)  # only what the tables give
     tier: int | None = None
 
 
@@ -57,6 +60,11 @@ def read_particulars(tables: Sequence[NodeTable], *, place: Place) -> dict[NodeI
                 if wrong := url_complaint(url):
                     raise here.refuse("broker_url", wrong)
                 entry.broker_url = url
+            own = {
+                key: str(fill(value, name.captures, place=here, key=key))
+                for key, value in Access.of(table).given.items()
+            }
+            entry.access = Access(**own).over(entry.access)
             if table.tier is not None:
                 entry.tier = table.tier
     return found
@@ -68,9 +76,18 @@ def combine(
     topology: Topology,
     *,
     directory: Path,
+    data_directory: Path,
     place: Place,
 ) -> dict[NodeId, NodeExtras]:
     """What holds for each node of the tree, in name order.
+
+    Args:
+        file: The file's tables.
+        particulars: What ``read_particulars`` found in them.
+        topology: The tree.
+        directory: What the path of a board profile is relative to.
+        data_directory: What the path of data is relative to; ``Path()`` leaves it as written.
+        place: What to name in an error.
 
     Raises:
         ConfigError: If a table names no node of the tree, gives data to a node that is no device
@@ -90,9 +107,10 @@ def combine(
                 f'a [[node]] with id = "{node.id}" and broker_url = "mqtt://HOST:PORT".',
             )
         extras[node.id] = NodeExtras(
-            data=resolve_spec({**common, **own.data}, directory) if node.is_device else {},
+            data=resolve_spec({**common, **own.data}, data_directory) if node.is_device else {},
             board=_board(own.board, directory),
             broker_url=broker_url,
+            access=own.access.over(Access.of(file.broker)),
         )
     return extras
 

@@ -30,8 +30,8 @@ def render_node_files(
         federation: What the nodes are members of.
         directory: Below it each node keeps its state, in ``state/<node>``.
         federation_file: The federation file, for the cloud.
-        broker_urls: The broker of each parent's cell; the file's own ``broker_url`` holds where
-            this names none.
+        broker_urls: The broker of each parent's cell; the file's own ``broker_url``, and how nodes
+            log in there, hold where this names none.
         broker_kind: What the brokers are; the file's own kind by default.
         start_brokers: Whether gateways and the cloud start their brokers themselves.
         run_dir: Where the cloud writes a run; ``directory/"run"`` by default.
@@ -44,7 +44,7 @@ def render_node_files(
         ConfigError: If a parent has no broker address, or a board profile cannot be.
     """
     kind = broker_kind or federation.broker_kind
-    urls = _urls(federation, broker_urls or {})
+    given = broker_urls or {}
     texts: dict[NodeId, str] = {}
     for node in federation.topology:
         section: dict[str, object] = {
@@ -64,8 +64,8 @@ def render_node_files(
             section["federation_file"] = str(federation_file)
         tables = {
             "node": section,
-            "parent": _parent(node, urls),
-            "cell": _cell(node, federation, urls, kind=kind, start=start_brokers),
+            "parent": _parent(node, federation, given),
+            "cell": _cell(node, federation, given, kind=kind, start=start_brokers),
             "data": federation.nodes[node.id].data,
             "board": _board(federation, node),
         }
@@ -75,25 +75,29 @@ def render_node_files(
     return texts
 
 
-def _urls(federation: Federation, given: Mapping[NodeId, str]) -> dict[NodeId, str]:
-    urls: dict[NodeId, str] = {}
-    for parent in federation.topology.parents():
-        url = given.get(parent) or federation.nodes[parent].broker_url
-        if url is None:
-            raise ConfigError(
-                f"{federation.where}: {parent!r} has no broker address. Give it a [[node]] with "
-                f'id = "{parent}" and broker_url = "mqtt://HOST:PORT".'
-            )
-        urls[parent] = url
-    return urls
+def _parent(node: Node, federation: Federation, given: Mapping[NodeId, str]) -> dict[str, object]:
+    if node.parent is None:
+        return {}
+    return {"id": node.parent, **_connect(node.id, node.parent, federation, given)}
 
 
-def _parent(node: Node, urls: Mapping[NodeId, str]) -> dict[str, object]:
-    return {} if node.parent is None else {"id": node.parent, "url": urls[node.parent]}
+def _connect(
+    node: NodeId, cell: NodeId, federation: Federation, given: Mapping[NodeId, str]
+) -> dict[str, str]:
+    """How a node reaches the broker of a cell and logs in there."""
+    if cell in given:  # another broker than the file's, so the file's passwords are not for it
+        return {"url": given[cell]}
+    url = federation.nodes[cell].broker_url
+    if url is None:
+        raise ConfigError(
+            f"{federation.where}: {cell!r} has no broker address. Give it a [[node]] with "
+            f'id = "{cell}" and broker_url = "mqtt://HOST:PORT".'
+        )
+    return {"url": url, **federation.nodes[node].access.towards(url)}
 
 
 def _cell(
-    node: Node, federation: Federation, urls: Mapping[NodeId, str], *, kind: str, start: bool
+    node: Node, federation: Federation, given: Mapping[NodeId, str], *, kind: str, start: bool
 ) -> dict[str, object]:
     if node.is_device:
         return {}
@@ -101,7 +105,7 @@ def _cell(
     # The cloud reads the federation file itself.
     partial = not node.is_cloud and federation.plan.quorum[node.tier - 1] != "all"
     return {
-        "url": urls[node.id],
+        **_connect(node.id, node.id, federation, given),
         "kind": kind,
         "start": start and kind != "url",
         "members": federation.topology.children(node.id),

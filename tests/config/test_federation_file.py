@@ -31,6 +31,14 @@ codec = "identity"
 """
 
 
+BROKERS = """
+[[node]]
+id = "{cloud,north,south}"
+broker_url = "mqtt://$1.local"
+
+"""
+
+
 def farm(
     *,
     federation: str = 'id = "farm"',
@@ -87,6 +95,7 @@ def test_the_least_file_takes_every_default():
     assert federation.artefact == "/srv/farm/models/cow"
     assert federation.evaluation is None
     assert federation.broker_kind == "mosquitto"
+    assert not any(extras.access.given for extras in federation.nodes.values())
 
 
 def test_what_tables_say_of_nodes_is_laid_over_what_holds_for_all():
@@ -130,6 +139,40 @@ path = "held-out.npz"
     assert federation.nodes["north"].data == {}
     assert federation.nodes["cloud"].broker_url is None
     assert federation.evaluation == {"source": "npz-directory", "path": "/srv/farm/held-out.npz"}
+
+
+def test_how_a_node_logs_in_is_what_the_file_says_of_all_and_then_of_it():
+    rest = """
+[broker]
+kind = "url"
+url = "mqtts://broker.example"
+username = "fleet"
+password_file = "~/password"
+
+[[node]]
+id = "cow-{1..3}"
+username = "cow-$1"
+certfile = "certs/$1.crt"
+keyfile = "certs/$1.key"
+"""
+    nodes = read(farm(rest=rest)).nodes
+    assert nodes["cow-2"].access.given == {
+        "username": "cow-2",
+        "password_file": "~/password",
+        "certfile": "certs/2.crt",
+        "keyfile": "certs/2.key",
+    }
+    assert nodes["cloud"].access.given == {"username": "fleet", "password_file": "~/password"}
+
+
+def test_paths_stay_as_they_are_written_for_machines_that_are_elsewhere():
+    rest = '[evaluation]\nsource = "npz-directory"\npath = "held-out"\ndevices = ["x"]'
+    text = farm(data='source = "npz-directory"\npath = "data/cow"', rest=rest)
+    federation = parse_federation(text, where="f", directory=DIRECTORY, as_written=True)
+    assert federation.artefact == "models/cow"
+    assert federation.nodes["cow-1"].data["path"] == "data/cow"
+    assert federation.evaluation is not None
+    assert federation.evaluation["path"] == "held-out"
 
 
 @pytest.mark.parametrize(
@@ -323,6 +366,45 @@ WRONG = {
         farm(rest='[[node]]\nid = "north"\nbroker_url = "mqtt://me:secret@x:1"'),
         "[[node]] 1 broker_url",
         "password_file",
+    ),
+    "a name for all at a mosquitto": (
+        farm(rest='[broker]\nusername = "fleet"\npassword_file = "p"'),
+        '[broker] username = "fleet"',
+        "under its own id",
+        'kind = "url"',
+    ),
+    "another name than its own at a mosquitto": (
+        farm(rest='[[node]]\nid = "north"\nusername = "n"\npassword_file = "p"'),
+        '[[node]] 1 username = "n"',
+    ),
+    "a name without a password": (
+        farm(rest='[broker]\nkind = "url"\nurl = "mqtt://x"\nusername = "fleet"'),
+        "[broker] username needs password_file",
+    ),
+    "a certificate without its key": (
+        farm(rest='[[node]]\nid = "north"\ncertfile = "c"'),
+        "[[node]] 1 certfile needs keyfile",
+    ),
+    "certificates and no TLS": (
+        farm(rest=BROKERS + '[broker]\ncafile = "ca.crt"'),
+        "[broker] cafile is for TLS",
+        '"mqtt://cloud.local"',
+        "Write mqtts:// in broker_url",
+    ),
+    "certificates of one node and no TLS": (
+        farm(rest=BROKERS + '[[node]]\nid = "pig-1"\ncafile = "ca.crt"'),
+        "[[node]] 2 cafile is for TLS",
+        '"mqtt://south.local"',
+    ),
+    "passwords at the embedded broker": (
+        farm(rest='[broker]\nkind = "embedded"\npassword_file = "p"'),
+        "[broker] password_file is given",
+        "knows no passwords",
+    ),
+    "passwords for some clients of a broker": (
+        farm(rest=BROKERS + '[[node]]\nid = "cow-2"\npassword_file = "p"'),
+        "'north' logs in at mqtt://north.local with nothing and 'cow-2' with a password",
+        "the same of all",
     ),
     "a node that is not there": (
         farm(rest='[[node]]\nid = "cow-4"\nboard = "pi-4"'),

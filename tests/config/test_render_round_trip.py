@@ -136,9 +136,84 @@ def test_a_boards_profile_is_written_into_the_node_file():
 
 
 def test_a_parent_without_a_broker_is_refused_by_name():
-    federation = load_federation(SHIPPED / "factory-2-tier.toml")
+    text = federation_text(
+        load_federation(SHIPPED / "factory-2-tier.toml").topology, weights="devices"
+    )
+    federation = parse_federation(text, where="farm.toml", directory=DIRECTORY)
+    some = {NodeId("cloud"): "mqtt://127.0.0.1:2000"}
     with pytest.raises(ConfigError, match="'cell-1' has no broker address"):
-        render_node_files(federation, directory=DIRECTORY, federation_file=DIRECTORY / "f.toml")
+        render_node_files(
+            federation,
+            directory=DIRECTORY,
+            federation_file=DIRECTORY / "f.toml",
+            broker_urls=some,
+        )
+
+
+LOGIN = """
+[broker]
+password_file = "/etc/fedtier/password"
+cafile = "~/ca.crt"
+
+[[node]]
+id = "{cloud,cell-1}"
+broker_url = "mqtts://$1.local"
+
+[[node]]
+id = "cell-{2,3}"
+broker_url = "mqtt://cell-$1.local"
+
+[[node]]
+id = "wrist-1-0"
+password_file = "secrets/wrist"
+"""
+
+
+def shipped_with_logins() -> Federation:
+    shipped = (SHIPPED / "factory-2-tier.toml").read_text(encoding="utf-8")
+    head, _, tail = shipped.partition("# Where the brokers are")
+    text = head + LOGIN + "[evaluation]" + tail.partition("[evaluation]")[2]
+    return parse_federation(text, where="f.toml", directory=DIRECTORY)
+
+
+def logins(text: str) -> dict[str, dict[str, object]]:
+    keys = {"url", "username", "password_file", "cafile", "certfile", "keyfile"}
+    document = tomllib.loads(text)
+    return {
+        table: {k: v for k, v in document[table].items() if k in keys}
+        for table in ("parent", "cell")
+        if table in document
+    }
+
+
+def test_how_nodes_log_in_is_written_as_it_stands_and_tls_only_where_there_is_any():
+    texts = render_node_files(
+        shipped_with_logins(), directory=DIRECTORY, federation_file=DIRECTORY / "f.toml"
+    )
+    password = {"password_file": "/etc/fedtier/password"}
+    tls = {**password, "cafile": "~/ca.crt"}
+    assert logins(texts[NodeId("cloud")]) == {"cell": {"url": "mqtts://cloud.local", **tls}}
+    assert logins(texts[NodeId("cell-2")]) == {
+        "parent": {"url": "mqtts://cloud.local", **tls},
+        "cell": {"url": "mqtt://cell-2.local", **password},
+    }
+    assert logins(texts[NodeId("wrist-1-0")]) == {
+        "parent": {"url": "mqtts://cell-1.local", **tls, "password_file": "secrets/wrist"}
+    }
+    for node, text in texts.items():
+        parse_node_file(text, where=node, directory=Path("/etc/fedtier"))
+
+
+def test_a_broker_that_is_given_has_none_of_the_files_passwords():
+    federation = shipped_with_logins()
+    texts = render_node_files(
+        federation,
+        directory=DIRECTORY,
+        federation_file=DIRECTORY / "f.toml",
+        broker_urls=urls(federation.topology),
+    )
+    found = [login for text in texts.values() for login in logins(text).values()]
+    assert all(login.keys() == {"url"} for login in found)
 
 
 @pytest.mark.parametrize("path", sorted(SHIPPED.glob("*.toml")), ids=lambda path: path.stem)

@@ -12,6 +12,7 @@ from fedtier.config.board import board_names, load_board
 from fedtier.config.federation import load_federation
 from fedtier.config.inspect_file import inspect_file
 from fedtier.config.node_file import load_node_file
+from fedtier.config.render import render_node_files
 from fedtier.errors import ConfigError
 from fedtier.ids import FederationId, NodeId
 from fedtier.topology.broker_files import ListenerTls, acl_file, iotcore_toml, mosquitto_conf
@@ -48,6 +49,30 @@ def test_a_federation_has_the_shape_its_name_says(name):
     for extras in federation.nodes.values():
         if extras.board is not None:
             load_board(extras.board)
+
+
+@pytest.mark.parametrize("name", FEDERATIONS)
+def test_every_parent_has_a_broker_of_its_own_with_passwords(name):
+    federation = load_federation(SHIPPED / "federations" / f"{name}.toml")
+    parents = federation.topology.parents()
+    assert {parent: federation.nodes[parent].broker_url for parent in parents} == {
+        parent: f"mqtt://{parent}.local:1883" for parent in parents
+    }
+    for extras in federation.nodes.values():
+        assert extras.access.given == {"password_file": "/etc/fedtier/password"}
+
+
+@pytest.mark.parametrize("name", FEDERATIONS)
+def test_brokers_of_ones_own_take_the_place_of_those_in_a_shipped_file(name):
+    federation = load_federation(SHIPPED / "federations" / f"{name}.toml")
+    texts = render_node_files(
+        federation,
+        directory=Path("/run"),
+        federation_file=Path("/run/federation.toml"),
+        broker_urls=dict.fromkeys(federation.topology.parents(), "mqtt://127.0.0.1:1"),
+        broker_kind="url",
+    )
+    assert not [text for text in texts.values() if ".local" in text or "password" in text]
 
 
 @pytest.mark.parametrize("name", FEDERATIONS)
