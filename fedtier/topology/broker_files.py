@@ -41,11 +41,13 @@ class QueueLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerTls:
-    """Paths of a TLS listener; clients must bring a certificate, whose CN is their user name."""
+    """Paths of a TLS listener."""
 
-    ca_file: str
     certificate_file: str
     key_file: str
+    # Who signs the certificates clients must bring, whose CN is their user name; None = they need
+    # none, and log in by password if at all.
+    ca_file: str | None = None
 
 
 def packet_bytes_max(part_bytes: int) -> int:
@@ -73,7 +75,7 @@ def queue_limits(
 
 def mosquitto_conf(
     *,
-    host: str,
+    host: str | None,
     port: int,
     part_bytes: int,
     children: int,
@@ -88,7 +90,8 @@ def mosquitto_conf(
     """Render mosquitto.conf (mosquitto >= 2.0) for one listener.
 
     Args:
-        host: The address to listen on; ``127.0.0.1`` for a demo or a test.
+        host: The address to listen on; ``127.0.0.1`` for a demo or a test; None = every address of
+            the machine, of IPv4 and IPv6.
         port: 1 to 65535.
         part_bytes: The federation's part size.
         children: How many clients may send to one parent on this broker.
@@ -127,16 +130,16 @@ def mosquitto_conf(
         ("allow_anonymous", allow_anonymous),
         ("acl_file", acl_file),
         ("password_file", password_file),
-        ("listener", f"{port} {host}"),
+        ("listener", str(port) if host is None else f"{port} {host}"),
     ]
     if tls is not None:
         options += [
             ("cafile", tls.ca_file),
             ("certfile", tls.certificate_file),
             ("keyfile", tls.key_file),
-            ("require_certificate", True),
-            ("use_identity_as_username", True),
         ]
+        if tls.ca_file is not None:
+            options += [("require_certificate", True), ("use_identity_as_username", True)]
     return "".join(_option(name, value) for name, value in options if value is not None)
 
 
