@@ -93,15 +93,18 @@ class Artefact:
         """Open the evaluation graph: ``w, x -> logits``."""
         return make_session(self.files[EVALUATE_FILE])
 
+    def contents(self) -> dict[str, bytes]:
+        """Every file of its directory, the manifest last."""
+        return {**self.files, MANIFEST_FILE: self.manifest.to_bytes()}
+
     def write(self, directory: Path) -> None:
         """Write the artefact's files into a directory, which is made if need be.
 
         Raises:
             StorageError: If the disk does not take them.
         """
-        for name, content in self.files.items():
+        for name, content in self.contents().items():
             write_durably(directory / name, content)
-        write_durably(directory / MANIFEST_FILE, self.manifest.to_bytes())
 
     def inference_files(self, model: Vector, *, graph_name: str = INFER_FILE) -> dict[str, bytes]:
         """The two files that predict by themselves: the graph and, beside it, the parameters.

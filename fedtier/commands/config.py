@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
+
+from fedtier.commands.extras import needs_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -50,23 +52,57 @@ def nodes(
         Path, typer.Argument(metavar="FILE", help="A federation file with every broker's address.")
     ],
     *,
-    out: Annotated[Path, typer.Option(help="Directory for the files, one per node.")],
+    out: Annotated[Path, typer.Option(help="Where to write them.")],
     state_dir: Annotated[
         Path, typer.Option(help="Where nodes will keep their state, on their own machines.")
     ] = Path("/var/lib/fedtier"),
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace files that are there with other content.")
+    ] = False,
 ) -> None:
-    """Write the node file of every node of a federation, to copy to its machine."""
+    """Write a directory for every node of a federation, to copy to its machine as it is."""
     from fedtier.config.federation import load_federation
-    from fedtier.config.render import render_node_files
-    from fedtier.storage.durable import write_durably
+    from fedtier.config.files import read_text
+    from fedtier.config.node_directories import render_node_directories
+    from fedtier.config.node_readme import README_FILE, list_directories, render_readme
+    from fedtier.storage.new_files import write_new_files
 
-    federation = load_federation(file)
-    texts = render_node_files(
-        federation, directory=state_dir, federation_file=file.absolute(), broker_kind="url"
+    federation = load_federation(file, as_written=True)
+    there = PurePosixPath(state_dir)
+    directories = render_node_directories(
+        federation,
+        federation_text=read_text(file),
+        artefact=_artefact(federation.artefact, file.resolve().parent),
+        state_dir=there,
     )
-    for node, text in texts.items():
-        write_durably(out / f"{node}.toml", text.encode())
-    typer.echo(f"{out}: {len(texts)} node files")
+    files = {
+        f"{node}/{name}": content
+        for node, directory in directories.items()
+        for name, content in directory.items()
+    }
+    files[README_FILE] = render_readme(federation, directories, state_dir=there).encode()
+    written = write_new_files(out, files, force=force)
+    typer.echo(f"{out}: {len(directories)} nodes, {len(files)} files, {written} written\n")
+    for line in list_directories(federation, directories):
+        typer.echo(f"  {line}")
+    example = federation.topology.parents()[0]
+    typer.echo(
+        f"\nEach directory goes to its machine as /etc/fedtier, for example"
+        f"\n  scp -rp {out / example}/. {example}:/etc/fedtier/"
+        f"\n{out / README_FILE} has the commands for all of them: passwords, copy, services."
+    )
+
+
+def _artefact(name: str, directory: Path) -> dict[str, bytes] | None:
+    """The files of a compiled model that a federation file names relative to itself."""
+    from fedtier.config.files import PACKAGE
+
+    if name.startswith((PACKAGE, "~")) or Path(name).is_absolute():
+        return None
+    with needs_extra("device"):
+        from fedtier.artefact.artefact import Artefact
+
+    return Artefact.load(directory / name).contents()
 
 
 @app.command()

@@ -1,0 +1,48 @@
+"""Write many files for a person, and never over what that person may have changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedtier.errors import ConfigError
+from fedtier.storage.durable import storage_error, write_durably
+
+
+def write_new_files(directory: Path, files: Mapping[str, bytes], *, force: bool = False) -> int:
+    """Write files below a directory; what is there with the same content is left alone.
+
+    Args:
+        directory: Made if missing.
+        files: Paths below it to what they are to hold.
+        force: Whether files with other content are replaced.
+
+    Returns:
+        How many files were written.
+
+    Raises:
+        ConfigError: If a file is there with other content, without ``force``; nothing is written
+            then.
+        StorageError: If the disk does not give or take one.
+    """
+    old = {name: _read(directory / name) for name in files}
+    changed = [name for name, content in files.items() if old[name] != content]
+    others = [name for name in changed if old[name] is not None]
+    if others and not force:
+        more = f" (and {len(others) - 1} more files)" if len(others) > 1 else ""
+        raise ConfigError(
+            f"{directory / others[0]}{more} is there with other content; nothing was written. Give "
+            "--force to replace it, or choose another --out."
+        )
+    for name in changed:
+        write_durably(directory / name, files[name])
+    return len(changed)
+
+
+def _read(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise storage_error(path, "read", error) from error
