@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import onnxruntime
 
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
@@ -19,10 +19,12 @@ from fedtier.artefact.manifest import (
     TRAIN_FILE,
     ArtefactManifest,
 )
-from fedtier.artefact.session import make_session
 from fedtier.errors import ConfigError
 from fedtier.model.layout import ParameterLayout, Vector
 from fedtier.storage.durable import write_durably
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -87,10 +89,14 @@ class Artefact:
 
     def train_session(self, *, threads: int = 1) -> onnxruntime.InferenceSession:
         """Open the training step: ``w, x, y, mu -> loss, w_next``; bit-exact with one thread."""
+        from fedtier.artefact.session import make_session  # onnxruntime, which verifying needs not
+
         return make_session(self.files[TRAIN_FILE], threads=threads)
 
     def evaluate_session(self) -> onnxruntime.InferenceSession:
         """Open the evaluation graph: ``w, x -> logits``."""
+        from fedtier.artefact.session import make_session
+
         return make_session(self.files[EVALUATE_FILE])
 
     def contents(self) -> dict[str, bytes]:

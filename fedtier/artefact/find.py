@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.errors import ConfigError
+from fedtier.words import nearest
 
 _SHIPPED = {"imu": ("fedtier.demo", "artefact")}
 _PREFIX = "package:"
@@ -25,10 +26,10 @@ def find_artefact(name: str) -> Artefact:
         return Artefact.load(Path(name).expanduser())
     short = name.removeprefix(_PREFIX)
     if short not in _SHIPPED:
+        shipped = [_PREFIX + known for known in sorted(_SHIPPED)]
         raise ConfigError(
-            f"artefact {name!r} is not shipped. Shipped are: "
-            + ", ".join(_PREFIX + known for known in sorted(_SHIPPED))
-            + "; or give the directory of a compiled one."
+            f"artefact {name!r} is not shipped.{nearest(name, shipped)} Shipped are: "
+            f"{', '.join(shipped)}; or give the directory of a compiled one."
         )
     package, folder = _SHIPPED[short]
     with as_file(files(package) / folder) as directory:

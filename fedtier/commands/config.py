@@ -32,10 +32,15 @@ def config() -> None:
 
 @app.command()
 def check(file: File) -> None:
-    """Check a file; the first mistake is named with its place, value, range and remedy."""
+    """Check a file and what it names; the first mistake is named with its place and remedy."""
     from fedtier.config.inspect_file import inspect_file
+    from fedtier.config.named import check_named
 
-    typer.echo(f"{file}: ok: {inspect_file(file).summary}")
+    inspected = inspect_file(file)
+    warning = check_named(inspected.found, where=str(file))
+    if warning:
+        typer.echo(f"warning: {warning}", err=True)
+    typer.echo(f"{file}: ok: {inspected.summary}")
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +49,7 @@ def demo(
 ) -> None:
     """Train a federation on this machine, every node a process of its own."""
     with needs_extra("demo"):
+        import_module("onnxruntime")  # its nodes need it: better said once than by each of them
         from fedtier.demo.run import main
 
     raise typer.Exit(

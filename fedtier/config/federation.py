@@ -138,7 +138,7 @@ def parse_federation(
         plan=_plan(file.plan, len(file.link), top.below("plan")),
         artefact=resolve(file.model.artefact, data_directory),
         nodes=nodes,
-        evaluation=_evaluation(file.evaluation, data_directory),
+        evaluation=_evaluation(file, data_directory, top),
         broker_kind=file.broker.kind,
     )
     check_federation(federation, place=top)
@@ -164,7 +164,28 @@ def _plan(table: PlanTable, links: int, place: Place) -> Plan:
     )
 
 
-def _evaluation(table: EvaluationTable | None, directory: Path) -> Mapping[str, object] | None:
+def _evaluation(file: FederationFile, directory: Path, place: Place) -> Mapping[str, object] | None:
+    table = evaluation_in_force(file, place=place)
     if table is None:
         return None
     return resolve_spec({"source": table.source, **table.parameters}, directory)
+
+
+def evaluation_in_force(file: FederationFile, *, place: Place) -> EvaluationTable | None:
+    """``[evaluation]`` with what it takes from ``[data]``: the source, and keys common to both.
+
+    Raises:
+        ConfigError: If there is no such source.
+    """
+    # Here, for data bring numpy, and who only reads the tables needs none.
+    from fedtier.data.sources import common_keys
+
+    table, data = file.evaluation, file.data
+    if table is None:
+        return None
+    source = data.source if table.source is None else table.source
+    if source != data.source:
+        return table
+    common = common_keys(source, where=str(place.below("data")))
+    taken = {key: data.parameters[key] for key in common if key in data.parameters}
+    return EvaluationTable(source=source, parameters={**taken, **table.parameters})

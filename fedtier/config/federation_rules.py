@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 from decimal import Decimal
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, TypeVar
 
 from fedtier.config.federation_tables import Quorum
 from fedtier.config.place import Place
-from fedtier.errors import ConfigError
 from fedtier.limits import HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER, PART_BYTES_MAX
 from fedtier.wire.messages import STEPS_PER_ROUND_MAX
-from fedtier.words import nearest
 
 if TYPE_CHECKING:
     from fedtier.config.federation import Federation
@@ -47,8 +44,8 @@ def check_federation(federation: Federation, *, place: Place) -> None:
 
     Raises:
         ConfigError: For more steps than can be counted, a quorum larger than a cell, deadlines
-            that the tiers below cannot keep, a head that does not fit one message, or parameters a
-            codec refuses.
+            that the tiers below cannot keep, a head that does not fit one message, parameters a
+            codec refuses, a data table its source refuses, or data that both train and evaluate.
     """
     plan = place.below("plan")
     _steps_can_be_counted(federation, plan)
@@ -56,7 +53,7 @@ def check_federation(federation: Federation, *, place: Place) -> None:
     _deadlines_allow_for_those_below(federation, plan)
     _heads_fit_a_part(federation, plan)
     _codecs_exist(federation, place)
-    _sources_exist(federation, place)
+    _data_are_apart(federation, place)
 
 
 def _steps_can_be_counted(federation: Federation, place: Place) -> None:
@@ -127,17 +124,7 @@ def _codecs_exist(federation: Federation, place: Place) -> None:
         make_codec(link.codec, link.parameters, where=where)
 
 
-def _sources_exist(federation: Federation, place: Place) -> None:
-    from fedtier.data.load import BUILT_IN, ENTRY_POINT_GROUP
+def _data_are_apart(federation: Federation, place: Place) -> None:
+    from fedtier.config.data_rules import check_data
 
-    named = {str(extras.data["source"]) for extras in federation.nodes.values() if extras.data}
-    if federation.evaluation is not None:
-        named.add(str(federation.evaluation["source"]))
-    known = set(BUILT_IN)
-    if not named <= known:
-        known |= {point.name for point in entry_points(group=ENTRY_POINT_GROUP)}
-    for source in sorted(named - known):
-        raise ConfigError(
-            f'{place}: source = "{source}" is no data source.{nearest(source, known)} Known: '
-            f"{', '.join(sorted(known))}. Correct it, or install the package that brings it."
-        )
+    check_data(federation, place=place)

@@ -156,7 +156,7 @@ class LinkTable:
 
     codec: str = key("The codec's name, such as qsgd or identity.")
     parameters: dict[str, int] = key(
-        "The codec's own parameters, such as levels and bucket of qsgd.",
+        "The codec's own parameters, such as levels and bucket of qsgd: see docs/codecs.md.",
         default=dict,
         rest=True,
     )
@@ -170,8 +170,8 @@ class DataTable:
         "The data source's name, such as imu, fashion-mnist, npz-directory or csv-directory."
     )
     parameters: dict[str, object] = key(
-        "The source's own keys, shared by all devices. 'path' is relative to this file, and to the "
-        "node's own file on machines that `config nodes` writes for.",
+        "The source's own keys, shared by all devices: see docs/data.md. 'path' is relative to "
+        "this file, and to the node's own file on machines that `config nodes` writes for.",
         default=dict,
         rest=True,
     )
@@ -181,9 +181,11 @@ class DataTable:
 class EvaluationTable:
     """What the cloud evaluates the global model on; no device trains on it."""
 
-    source: str = key("The data source's name, as in [data].")
+    source: str | None = key("The data source's name; that of [data] by default.", default=None)
     parameters: dict[str, object] = key(
-        "The source's own keys, such as which subjects or files are held out.",
+        "The source's own keys, such as which subjects or files are held out: see docs/data.md. "
+        "Of the same source, 'path' and what says how files are read are those of [data] where "
+        "they are not given here.",
         default=dict,
         rest=True,
     )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fedtier.config.board import BoardFile, parse_board
-from fedtier.config.federation import Federation, parse_federation
+from fedtier.config.federation import Federation, evaluation_in_force, parse_federation
 from fedtier.config.federation_tables import FederationFile
 from fedtier.config.files import read_text
 from fedtier.config.node_file import NodeFile, parse_node_file
@@ -20,6 +20,8 @@ from fedtier.config.schema import keys_of
 from fedtier.config.toml_text import parse_document, write_key, write_value
 from fedtier.topology import Node
 
+_Origin = Literal["file", "default", "[data]"]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Inspected:
@@ -27,6 +29,7 @@ class Inspected:
 
     summary: str  # one line
     shown: str  # the values in force as TOML, each with where it came from
+    found: Federation | NodeFile | BoardFile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +39,7 @@ class _Effective:
     table: str  # as the file writes it, such as [plan] or [[link]] 2
     key: str
     value: object
-    origin: Literal["file", "default"]
+    origin: _Origin
 
 
 def inspect_file(path: Path) -> Inspected:
@@ -52,18 +55,21 @@ def inspect_file(path: Path) -> Inspected:
     if isinstance(document.get("node"), dict):
         node = parse_node_file(text, where=where, directory=directory)
         plain = parse_table(NodeFile, document, Place(where))
-        return Inspected(summary=_of_node(node), shown=_values(plain, document))
+        return Inspected(summary=_of_node(node), shown=_values(plain, document), found=node)
     if "board" in document:
         board = parse_board(text, where=where)
         return Inspected(
             summary=f"board profile {board.name}",
             shown=_values(parse_table(BoardFile, document, Place(where)), document),
+            found=board,
         )
     federation = parse_federation(text, where=where, directory=directory)
     file = parse_table(FederationFile, document, Place(where))
+    file = dataclasses.replace(file, evaluation=evaluation_in_force(file, place=Place(where)))
     return Inspected(
         summary=_of_federation(federation),
         shown=_values(file, document) + "\n" + _tree(federation),
+        found=federation,
     )
 
 
@@ -103,13 +109,15 @@ def _walk(
 ) -> Iterator[_Effective]:
     """Every key in the schema's order; an absent key without default is left out."""
     later: list[tuple[object, Mapping[str, Any], str, str]] = []
+    origin: _Origin
     for key in keys_of(type(tables)):
         value = getattr(tables, key.name)
         inner = f"{path}.{key.name}" if path else key.name
         given = document.get(key.name)
         if key.info.rest:
             for name, entry in value.items():
-                yield _Effective(table=label, key=name, value=entry, origin="file")
+                origin = "file" if name in document else "[data]"
+                yield _Effective(table=label, key=name, value=entry, origin=origin)
         elif dataclasses.is_dataclass(value):
             later.append((value, given or {}, inner, f"[{inner}]"))
         elif isinstance(value, tuple) and value and dataclasses.is_dataclass(value[0]):
@@ -120,10 +128,16 @@ def _walk(
             for name, entry in value.items():
                 yield _Effective(table=f"[{inner}]", key=name, value=entry, origin="file")
         elif value is not None and (given is not None or value not in ((), {})):
-            origin: Literal["file", "default"] = "default" if given is None else "file"
+            origin = _origin(given, value, key.default)
             yield _Effective(table=label, key=key.name, value=value, origin=origin)
     for entry, written, inner, title in later:
         yield from _walk(entry, written, path=inner, label=title)
+
+
+def _origin(given: object, value: object, default: object) -> _Origin:
+    if given is not None:
+        return "file"
+    return "default" if value == default else "[data]"  # where [evaluation] takes what it lacks
 
 
 def _heading(table: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedtier.config.access import check_pairs
 from fedtier.config.files import at_home, read_text, resolve_spec
@@ -23,6 +24,9 @@ from fedtier.errors import ConfigError
 from fedtier.ids import parse_federation_id, parse_node_id
 from fedtier.transport.address import parse_url
 
+if TYPE_CHECKING:
+    from fedtier.data.selection import Selection
+
 __all__ = [
     "CellSection",
     "ConnectSection",
@@ -32,6 +36,7 @@ __all__ = [
     "ParentSection",
     "load_node_file",
     "parse_node_file",
+    "select_data",
 ]
 
 _PATHS = {
@@ -94,7 +99,24 @@ def parse_node_file(text: str, *, where: str, directory: Path) -> NodeFile:
         section = getattr(file, name)
         if section is not None:
             _check_connect(section, top.below(name))
-    return _absolute(file, directory)
+    file = _absolute(file, directory)
+    if file.data is not None:
+        select_data(file, where=where)
+    return file
+
+
+def select_data(file: NodeFile, *, where: str) -> Selection:
+    """What a device's data table selects, as far as it tells.
+
+    Raises:
+        ConfigError: If the table is not what its source takes.
+    """
+    # Here, for data bring numpy, which a gateway's file does not need.
+    from fedtier.data.sources import device_selection
+
+    assert file.data is not None, "only a device has data"
+    place = str(Place(where).below("data"))
+    return device_selection(file.data.spec, node=file.id, where=place)
 
 
 def _check_ids(file: NodeFile, top: Place) -> None:

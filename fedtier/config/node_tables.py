@@ -106,7 +106,9 @@ class DataSection:
         "The data source's name, such as imu, fashion-mnist, npz-directory or csv-directory."
     )
     parameters: dict[str, object] = key(
-        "The source's own keys. 'path' is relative to this file.", default=dict, rest=True
+        "The source's own keys: see docs/data.md. 'path' is relative to this file.",
+        default=dict,
+        rest=True,
     )
 
     @property

@@ -25,6 +25,7 @@ class NodeExtras:
     board: str | None  # a profile's name or the absolute path of a .toml file
     broker_url: str | None  # the broker of a parent's cell, where the file names one
     access: Access  # how this node logs in, at its own broker and at its parent's
+    tables: Mapping[str, str]  # where "data" and "board" were said, such as "[[node]] 2"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -32,6 +33,7 @@ class Particulars:
     """All that the ``[[node]]`` tables say of one node; later tables override earlier ones."""
 
     place: Place  # the last table that names the node
+    tables: dict[str, list[str]] = field(default_factory=dict)  # those that gave each key
     data: dict[str, object] = field(default_factory=dict)
     board: str | None = None
     broker_url: str | None = None
@@ -51,6 +53,9 @@ def read_particulars(tables: Sequence[NodeTable], *, place: Place) -> dict[NodeI
         for name in expand(table.id, place=here, key="id"):
             entry = found.setdefault(NodeId(name.name), Particulars(place=here))
             entry.place = here
+            for key, given in (("data", table.data), ("board", table.board)):
+                if given:
+                    entry.tables.setdefault(key, []).append(f"[[node]] {number}")
             for key, value in table.data.items():
                 entry.data[key] = fill(value, name.captures, place=here, key=f"data.{key}")
             if table.board is not None:
@@ -111,6 +116,7 @@ def combine(
             board=_board(own.board, directory),
             broker_url=broker_url,
             access=own.access.over(Access.of(file.broker)),
+            tables=_tables(own, device=node.is_device),
         )
     return extras
 
@@ -136,6 +142,15 @@ def _check(node_id: NodeId, entry: Particulars, topology: Topology) -> None:
             f"is given for {node_id!r}, a device, which has no cell. Give it to its parent "
             f"{topology.parent(node_id)!r}.",
         )
+
+
+def _tables(own: Particulars, *, device: bool) -> dict[str, str]:
+    tables: dict[str, str] = {}
+    if device:
+        tables["data"] = " and ".join(["[data]", *own.tables.get("data", ())])
+    if "board" in own.tables:
+        tables["board"] = own.tables["board"][-1]
+    return tables
 
 
 def _board(board: str | None, directory: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from typing import Any
 
 from fedtier.config.board import BoardFile
@@ -28,6 +29,8 @@ FILES: dict[str, tuple[str, type]] = {
     "board": ("a board profile", BoardFile),
 }
 """The kinds of files: what each is called and the table at its top."""
+
+_DOCUMENT = re.compile(r"docs/(\w+\.md)")  # named in a key's text; the reference is in docs, too
 
 _JSON_TYPES = {bool: "boolean", int: "integer", float: "number", str: "string"}
 
@@ -101,7 +104,9 @@ def markdown() -> str:
         "",
         "Written by `fedtier config schema --markdown`; do not edit by hand. Units are the last",
         "word of a key's name. An unknown key is refused with the nearest known one. A path is",
-        "relative to the file it stands in. Check a file with `fedtier config check FILE`.",
+        "relative to the file it stands in. Check a file with `fedtier config check FILE`. Sources",
+        "of data have keys of their own, in [data.md](data.md), and so have codecs, in",
+        "[codecs.md](codecs.md).",
     ]
     for name, table in FILES.values():
         lines += ["", f"## {name[0].upper()}{name[1:]}" if name[0] == "a" else f"## `{name}`"]
@@ -143,7 +148,7 @@ def _row(key: Key) -> str:
     if allowed := range_in_words(key.info):
         value += f"; {allowed}"
     name = "any other" if key.info.rest else f"`{key.name}`"
-    meaning = key.info.doc.replace("|", "\\|")
+    meaning = _DOCUMENT.sub(r"[\1](\1)", key.info.doc.replace("|", "\\|"))
     return f"| {name} | {value} | {_default(key)} | {meaning} |"
 
 

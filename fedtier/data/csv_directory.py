@@ -7,6 +7,7 @@ The specification names the columns::
     features = ["ax", "ay", "az"]
     label = "state"
     labels = ["idle", "worn", "faulty"] # class 0, 1, 2; without it the column holds the numbers
+    traits = { machine = 3 }            # for a transform that asks for it
 """
 
 from __future__ import annotations
@@ -18,11 +19,19 @@ from pathlib import Path
 
 import numpy as np
 
+from fedtier.data.device_directory import (
+    NamedDevice,
+    held_out_devices,
+    one_device,
+    selection_of,
+)
 from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
+from fedtier.data.selection import Selection
 from fedtier.errors import ConfigError
 from fedtier.words import did_you_mean
 
+COMMON_KEYS = ("path", "features", "label", "labels", "delimiter")
 _LABEL_DIGITS_MAX = 6
 
 
@@ -34,20 +43,37 @@ class _Columns:
     delimiter: str
 
 
+def device_selection(spec: Mapping[str, object], *, node: str, where: str) -> Selection:
+    """The files of one device; ``device`` is the node's id by default.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value cannot be.
+    """
+    device, _ = _device_table(spec, node=node, where=where)
+    return _selection([device], key="device")
+
+
+def held_out_selection(spec: Mapping[str, object], *, where: str) -> Selection:
+    """The files of ``devices``.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value cannot be.
+    """
+    devices, _ = _held_out_table(spec, where=where)
+    return _selection(devices, key="devices")
+
+
 def device_recordings(
     spec: Mapping[str, object], *, node: str, where: str
 ) -> tuple[Recording, ...]:
-    """The files of one device, each a recording; ``device`` is the node's id by default.
+    """The files of one device, each a recording.
 
     Raises:
-        ConfigError: If there is no file, or one lacks a column or holds a wrong value; the
-            message names the line.
+        ConfigError: As ``device_selection``; if there is no file, or one lacks a column or holds a
+            wrong value: the message names the line.
     """
-    fields = Fields(spec, where=where)
-    directory, columns = fields.path("path"), _columns(fields)
-    device = fields.text("device", default=node)
-    fields.finish()
-    return _recordings(directory, device, columns, where=where)
+    device, columns = _device_table(spec, node=node, where=where)
+    return _recordings(device, columns, where=where)
 
 
 def held_out_recordings(
@@ -58,11 +84,36 @@ def held_out_recordings(
     Raises:
         ConfigError: As ``device_recordings``.
     """
+    devices, columns = _held_out_table(spec, where=where)
+    return tuple((d.name, _recordings(d, columns, where=where)) for d in devices)
+
+
+def _device_table(
+    spec: Mapping[str, object], *, node: str, where: str
+) -> tuple[NamedDevice, _Columns]:
     fields = Fields(spec, where=where)
-    directory, columns = fields.path("path"), _columns(fields)
-    devices = fields.texts("devices")
+    device, columns = one_device(fields, node=node), _columns(fields)
     fields.finish()
-    return tuple((name, _recordings(directory, name, columns, where=where)) for name in devices)
+    return device, columns
+
+
+def _held_out_table(
+    spec: Mapping[str, object], *, where: str
+) -> tuple[tuple[NamedDevice, ...], _Columns]:
+    fields = Fields(spec, where=where)
+    devices, columns = held_out_devices(fields), _columns(fields)
+    fields.finish()
+    return devices, columns
+
+
+def _selection(devices: Sequence[NamedDevice], *, key: str) -> Selection:
+    # A file of a device's folder lies below the folder: a table may name it as a device, too.
+    return selection_of(
+        devices,
+        key=key,
+        origins=[device.folder for device in devices],
+        paths=[_place(device) for device in devices],
+    )
 
 
 def _columns(fields: Fields) -> _Columns:
@@ -77,20 +128,23 @@ def _columns(fields: Fields) -> _Columns:
     return _Columns(features=features, label=label, classes=classes, delimiter=delimiter)
 
 
-def _recordings(
-    directory: Path, device: str, columns: _Columns, *, where: str
-) -> tuple[Recording, ...]:
-    folder, single = directory / device, directory / f"{device}.csv"
-    files = sorted(folder.glob("*.csv")) if folder.is_dir() else [single]
+def _place(device: NamedDevice) -> Path:
+    """The folder of a device if it has one, else the single file."""
+    return device.folder if device.folder.is_dir() else device.file(".csv")
+
+
+def _recordings(device: NamedDevice, columns: _Columns, *, where: str) -> tuple[Recording, ...]:
+    place = _place(device)
+    files = sorted(place.glob("*.csv")) if place.is_dir() else [place]
     if not files or not files[0].is_file():
         raise ConfigError(
-            f"{where}: neither {folder}/*.csv nor {single} exists. Put the device's readings "
-            "there, with a line of column names on top."
+            f"{where}: neither {device.folder}/*.csv nor {device.file('.csv')} exists. Put the "
+            "device's readings there, with a line of column names on top."
         )
-    return tuple(_read(file, columns, where=where) for file in files)
+    return tuple(_read(file, columns, device.traits, where=where) for file in files)
 
 
-def _read(path: Path, columns: _Columns, *, where: str) -> Recording:
+def _read(path: Path, columns: _Columns, traits: Mapping[str, int], *, where: str) -> Recording:
     samples: list[list[float]] = []
     labels: list[int] = []
     try:
@@ -109,6 +163,7 @@ def _read(path: Path, columns: _Columns, *, where: str) -> Recording:
         key=path.stem,
         samples=np.array(samples, dtype=np.float32).reshape(len(labels), len(columns.features)),
         labels=np.array(labels, dtype=np.int64),
+        traits=traits,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -13,15 +14,53 @@ import numpy.typing as npt
 
 from fedtier.data.examples import Labels
 from fedtier.data.fields import Fields
-from fedtier.data.partition import partition_from_fields
+from fedtier.data.partition import Partition
 from fedtier.data.recording import Recording
+from fedtier.data.selection import Selection
 from fedtier.errors import ConfigError
 
 DIRECTORY = "/usr/share/datasets/fashion-mnist"
 INSTALL = "sudo apt-get install dataset-fashion-mnist"
+COMMON_KEYS = ("path",)
+IMAGES_MAX = 10_000_000
 _CHUNK_IMAGES = 2000
 _IMAGES_MAGIC = 0x00000803
 _LABELS_MAGIC = 0x00000801
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Share:
+    directory: Path
+    partition: Partition
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Test:
+    directory: Path
+    first: int | None  # None = all
+
+
+def device_selection(spec: Mapping[str, object], *, node: str, where: str) -> Selection:
+    """One device's share of the training images.
+
+    Keys: ``index`` (which device's share, from 0) and those of a partition (``partition.py``);
+    ``path`` names another directory.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value cannot be.
+    """
+    share = _device_table(spec, where=where)
+    return _selection(share.directory, origin=f"train/{share.index}", key="index")
+
+
+def held_out_selection(spec: Mapping[str, object], *, where: str) -> Selection:
+    """The test images, on which no device trains; ``first`` takes only so many.
+
+    Raises:
+        ConfigError: If a key is unknown, or a value cannot be.
+    """
+    return _selection(_held_out_table(spec, where=where).directory, origin="test", key="first")
 
 
 def device_recordings(
@@ -29,46 +68,64 @@ def device_recordings(
 ) -> tuple[Recording, ...]:
     """One device's share of the 60,000 training images, as one recording in the set's order.
 
-    Keys: ``index`` (which device's share, from 0) and those of a partition (``partition.py``);
-    ``path`` names another directory.
-
     Raises:
-        ConfigError: If the files are missing or damaged, or the partition cannot be made.
+        ConfigError: As ``device_selection``; if the files are missing or damaged, or the partition
+            cannot be made.
     """
-    fields = Fields(spec, where=where)
-    directory = _directory(fields)
-    labels = _labels(directory / "train-labels-idx1-ubyte.gz", where=where)
-    shares = partition_from_fields(fields, labels)
-    index = fields.integer("index", low=0, high=len(shares) - 1)
-    fields.finish()
-    chosen = shares[index]
-    images = _images(directory / "train-images-idx3-ubyte.gz", chosen, where=where)
+    share = _device_table(spec, where=where)
+    _require(share.directory, where=where)
+    labels = _labels(share.directory / "train-labels-idx1-ubyte.gz", where=where)
+    chosen = share.partition.of(labels, where=where)[share.index]
+    images = _images(share.directory / "train-images-idx3-ubyte.gz", chosen, where=where)
     return (Recording(key="train", samples=images, labels=labels[chosen]),)
 
 
 def held_out_recordings(
     spec: Mapping[str, object], *, where: str
 ) -> tuple[tuple[str, tuple[Recording, ...]], ...]:
-    """The 10,000 test images as the one group ``test``; ``first`` takes only so many.
+    """The 10,000 test images, or the first of them, as the one group ``test``.
 
     Raises:
-        ConfigError: If the files are missing or damaged.
+        ConfigError: As ``held_out_selection``; if the files are missing or damaged, or are fewer.
     """
-    fields = Fields(spec, where=where)
-    directory = _directory(fields)
-    labels = _labels(directory / "t10k-labels-idx1-ubyte.gz", where=where)
-    first = fields.integer("first", low=1, high=len(labels), default=len(labels))
-    fields.finish()
+    test = _held_out_table(spec, where=where)
+    _require(test.directory, where=where)
+    labels = _labels(test.directory / "t10k-labels-idx1-ubyte.gz", where=where)
+    first = len(labels) if test.first is None else test.first
+    if first > len(labels):
+        raise ConfigError(
+            f"{where}: first is {first}, and {test.directory} has {len(labels)} test images. "
+            "Lower it, or leave it out to take all."
+        )
     chosen = np.arange(first)
-    images = _images(directory / "t10k-images-idx3-ubyte.gz", chosen, where=where)
+    images = _images(test.directory / "t10k-images-idx3-ubyte.gz", chosen, where=where)
     return (("test", (Recording(key="test", samples=images, labels=labels[:first]),)),)
 
 
-def _directory(fields: Fields) -> Path:
+def _device_table(spec: Mapping[str, object], *, where: str) -> _Share:
+    fields = Fields(spec, where=where)
     directory = fields.path("path", default=DIRECTORY)
+    partition = Partition.from_fields(fields)
+    index = fields.integer("index", low=0, high=partition.devices - 1)
+    fields.finish()
+    return _Share(directory=directory, partition=partition, index=index)
+
+
+def _held_out_table(spec: Mapping[str, object], *, where: str) -> _Test:
+    fields = Fields(spec, where=where)
+    directory = fields.path("path", default=DIRECTORY)
+    first = fields.integer("first", low=1, high=IMAGES_MAX) if fields.has("first") else None
+    fields.finish()
+    return _Test(directory=directory, first=first)
+
+
+def _selection(directory: Path, *, origin: str, key: str) -> Selection:
+    return Selection(origins=(origin,), paths=(directory,), traits=frozenset(), key=key)
+
+
+def _require(directory: Path, *, where: str) -> None:
     if not directory.is_dir():
-        raise fields.error("path", f"{str(directory)!r} does not exist. Install it: {INSTALL}")
-    return directory
+        raise ConfigError(f"{where}: path {str(directory)!r} does not exist. Install it: {INSTALL}")
 
 
 def _labels(path: Path, *, where: str) -> Labels:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedtier.errors import ConfigError
 from fedtier.words import did_you_mean
+
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
 
 class Fields:
@@ -40,11 +43,19 @@ class Fields:
         value = self._take(key, default, expected="a text")
         if not isinstance(value, str) or not value:
             raise self.error(key, f"is {value!r}; it must be a text that is not empty")
-        return value
+        return self._printable(key, value)
 
     def path(self, key: str, *, default: str | None = None) -> Path:
-        """A path, ``~`` expanded; not checked for existence."""
-        return Path(self.text(key, default=default)).expanduser()
+        """A path, ``~`` expanded; not checked for existence.
+
+        Raises:
+            ConfigError: As ``text``, or if ``~`` names nobody of this machine.
+        """
+        value = self.text(key, default=default)
+        try:
+            return Path(value).expanduser()
+        except RuntimeError as error:
+            raise self.error(key, f"is {value!r}, and {error}. Write the path in full") from error
 
     def integer(self, key: str, *, low: int, high: int, default: int | None = None) -> int:
         """A whole number in ``[low, high]``.
@@ -74,13 +85,56 @@ class Fields:
         values = self._list(key, expected=f"a list of numbers from {low:g} to {high:g}")
         return tuple(self._number(key, value, low=low, high=high) for value in values)
 
-    def texts(self, key: str) -> tuple[str, ...]:
-        """A list of one or more different texts, none empty."""
-        values = self._list(key, expected="a list of texts")
+    def texts(self, key: str, *, expected: str = "a list of texts") -> tuple[str, ...]:
+        """A list of one or more different texts, none empty; ``expected`` says so in errors."""
+        values = self._list(key, expected=expected)
         texts = tuple(value for value in values if isinstance(value, str) and value)
         if len(texts) != len(values) or len(set(texts)) != len(texts):
             raise self.error(key, f"is {list(values)!r}; use different texts, none empty")
-        return texts
+        return tuple(self._printable(key, text) for text in texts)
+
+    def named_integers(self, key: str, *, low: int, high: int) -> dict[str, int]:
+        """A table of names and whole numbers, each in ``[low, high]``; empty if it is missing.
+
+        Raises:
+            ConfigError: If it is no table, a name is not of a-z, 0-9, ``-`` and ``_`` beginning
+                with a letter, or a number is out of range.
+        """
+        expected = f"a table of whole numbers from {low} to {high}"
+        values = self._take(key, {}, expected=expected)
+        if not isinstance(values, Mapping):
+            raise self.error(key, f"is {values!r}; it must be {expected}")
+        for name in values:
+            if not NAME.fullmatch(name):
+                raise self.error(
+                    key,
+                    f"holds the name {name!r}; a name has 1 to 40 characters of a-z, 0-9, '-' and "
+                    "'_', a letter first",
+                )
+        return {
+            name: self._integer(f"{key}.{name}", value, low=low, high=high)
+            for name, value in values.items()
+        }
+
+    def is_table(self, key: str) -> bool:
+        """Whether a table was written for ``key``, where it could be something else."""
+        return isinstance(self._values.get(key), Mapping)
+
+    def table(self, key: str) -> Fields:
+        """A table inside this one, with one or more names in it.
+
+        Raises:
+            ConfigError: If it is missing, empty, or no table.
+        """
+        value = self._take(key, None, expected="a table")
+        if not isinstance(value, Mapping) or not value:
+            raise self.error(key, f"is {value!r}; it must be a table that is not empty")
+        return Fields(value, where=f"{self.where}: {key}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The keys that were written, where they are names of the writer's own."""
+        return tuple(self._values)
 
     def triples(self, key: str, *, low: int, high: int) -> tuple[tuple[int, int, int], ...]:
         """A list of lists of three whole numbers, each in ``[low, high]``, all different."""
@@ -112,6 +166,11 @@ class Fields:
         if value is None:
             raise self.error(key, f"is missing; it must be {expected}")
         return value
+
+    def _printable(self, key: str, text: str) -> str:
+        if "\0" in text:
+            raise self.error(key, f"is {text!r}; no name or path holds a null character")
+        return text
 
     def _list(self, key: str, *, expected: str) -> Sequence[object]:
         value = self._take(key, None, expected=expected)

@@ -5,30 +5,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from fedtier.data.device_directory import (
+    NamedDevice,
+    held_out_devices,
+    one_device,
+    selection_of,
+)
 from fedtier.data.fields import Fields
 from fedtier.data.npz_file import open_npz
 from fedtier.data.recording import Recording
+from fedtier.data.selection import Selection
 from fedtier.errors import ConfigError
+
+COMMON_KEYS = ("path",)
+
+
+def device_selection(spec: Mapping[str, object], *, node: str, where: str) -> Selection:
+    """The file ``<device>.npz`` of the directory ``path``; ``device`` is the node's id by default.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value cannot be.
+    """
+    return _selection([_device_table(spec, node=node, where=where)], key="device")
+
+
+def held_out_selection(spec: Mapping[str, object], *, where: str) -> Selection:
+    """The files of ``devices``.
+
+    Raises:
+        ConfigError: If a key is unknown or missing, or a value cannot be.
+    """
+    return _selection(_held_out_table(spec, where=where), key="devices")
 
 
 def device_recordings(
     spec: Mapping[str, object], *, node: str, where: str
 ) -> tuple[Recording, ...]:
-    """The file ``<device>.npz`` of the directory ``path``; ``device`` is the node's id by default.
+    """The file of one device.
 
     Raises:
-        ConfigError: If the file is missing or does not hold ``x`` and ``y``.
+        ConfigError: As ``device_selection``; if the file is missing or does not hold ``x`` and
+            ``y``.
     """
-    fields = Fields(spec, where=where)
-    directory = fields.path("path")
-    device = fields.text("device", default=node)
-    fields.finish()
-    return (_read(directory / f"{device}.npz", where=where),)
+    return (_read(_device_table(spec, node=node, where=where), where=where),)
 
 
 def held_out_recordings(
@@ -37,16 +60,33 @@ def held_out_recordings(
     """The files of ``devices``, each a group of its own.
 
     Raises:
-        ConfigError: If a file is missing or does not hold ``x`` and ``y``.
+        ConfigError: As ``device_recordings``.
     """
+    devices = _held_out_table(spec, where=where)
+    return tuple((device.name, (_read(device, where=where),)) for device in devices)
+
+
+def _device_table(spec: Mapping[str, object], *, node: str, where: str) -> NamedDevice:
     fields = Fields(spec, where=where)
-    directory = fields.path("path")
-    devices = fields.texts("devices")
+    device = one_device(fields, node=node)
     fields.finish()
-    return tuple((name, (_read(directory / f"{name}.npz", where=where),)) for name in devices)
+    return device
 
 
-def _read(path: Path, *, where: str) -> Recording:
+def _held_out_table(spec: Mapping[str, object], *, where: str) -> tuple[NamedDevice, ...]:
+    fields = Fields(spec, where=where)
+    devices = held_out_devices(fields)
+    fields.finish()
+    return devices
+
+
+def _selection(devices: Sequence[NamedDevice], *, key: str) -> Selection:
+    files = [device.file(".npz") for device in devices]
+    return selection_of(devices, key=key, origins=files, paths=files)
+
+
+def _read(device: NamedDevice, *, where: str) -> Recording:
+    path = device.file(".npz")
     if not path.is_file():
         raise ConfigError(
             f"{where}: {path} does not exist. Write it with numpy.savez({str(path)!r}, x=..., "
@@ -62,4 +102,4 @@ def _read(path: Path, *, where: str) -> Recording:
         )
     if x.dtype.kind not in "fiu":
         raise ConfigError(f"{where}: {path} has x of {x.dtype}. Give real numbers.")
-    return Recording(key=path.stem, samples=x, labels=y.astype(np.int64))
+    return Recording(key=path.stem, samples=x, labels=y.astype(np.int64), traits=device.traits)

@@ -7,6 +7,8 @@ device can compute the whole division and take its own share: all of them come t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -131,48 +133,68 @@ def quantity_skew(
     return tuple(np.sort(share) for share in np.split(shuffled, ends[:-1]))
 
 
-def partition_from_fields(fields: Fields, labels: Labels) -> Shares:
-    """Read ``partition``, ``devices``, ``seed``, ``minimum`` and the partition's own parameter.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Partition:
+    """A division as a data table asks for it, made once the labels are at hand.
 
-    ``partition`` is ``dirichlet`` or ``quantity`` (with ``alpha``), or ``classes`` (with
-    ``classes``).
-
-    Raises:
-        ConfigError: If a value cannot be, or the division cannot be made.
+    Attributes:
+        name: ``dirichlet``, ``classes`` or ``quantity``.
+        devices: Among how many, >= 1.
+        divide: The division itself.
     """
-    name = fields.text("partition")
-    if name not in _PARTITIONS:
-        hint = did_you_mean(name, _PARTITIONS)
-        raise fields.error("partition", f"{name!r} is unknown. {hint}")
-    devices = fields.integer("devices", low=1, high=DEVICES_MAX)
-    seed = fields.integer("seed", low=0, high=2**64 - 1)
-    minimum = fields.integer("minimum", low=1, high=10**9, default=MINIMUM_DEFAULT)
-    try:
-        return _PARTITIONS[name](fields, labels, devices, seed, minimum)
-    except ConfigError as error:
-        if str(error).startswith(fields.where):
-            raise
-        raise ConfigError(f"{fields.where}: partition {name!r}: {error}") from error
+
+    name: str
+    devices: int
+    divide: Callable[[Labels], Shares]
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Partition:
+        """Read ``partition``, ``devices``, ``seed``, ``minimum`` and the parameter of its own.
+
+        ``dirichlet`` and ``quantity`` have ``alpha``, ``classes`` has ``classes``.
+
+        Raises:
+            ConfigError: If a value cannot be.
+        """
+        name = fields.text("partition")
+        if name not in _PARTITIONS:
+            hint = did_you_mean(name, _PARTITIONS)
+            raise fields.error("partition", f"{name!r} is unknown. {hint}")
+        divide = _PARTITIONS[name](fields)
+        devices = fields.integer("devices", low=1, high=DEVICES_MAX)
+        seed = fields.integer("seed", low=0, high=2**64 - 1)
+        minimum = fields.integer("minimum", low=1, high=10**9, default=MINIMUM_DEFAULT)
+        return cls(
+            name=name,
+            devices=devices,
+            divide=partial(divide, devices=devices, seed=seed, minimum=minimum),
+        )
+
+    def of(self, labels: Labels, *, where: str) -> Shares:
+        """Divide a set of labelled examples.
+
+        Raises:
+            ConfigError: If these labels cannot be divided so.
+        """
+        try:
+            return self.divide(labels)
+        except ConfigError as error:
+            raise ConfigError(f"{where}: partition {self.name!r}: {error}") from error
 
 
-def _dirichlet_from(
-    fields: Fields, labels: Labels, devices: int, seed: int, minimum: int
-) -> Shares:
-    alpha = fields.number("alpha", low=1e-3, high=1e6)
-    return dirichlet(labels, alpha=alpha, devices=devices, seed=seed, minimum=minimum)
+def _dirichlet_from(fields: Fields) -> Callable[..., Shares]:
+    return partial(dirichlet, alpha=fields.number("alpha", low=1e-3, high=1e6))
 
 
-def _classes_from(fields: Fields, labels: Labels, devices: int, seed: int, minimum: int) -> Shares:
-    classes = fields.integer("classes", low=1, high=10**6)
-    return classes_per_device(labels, classes=classes, devices=devices, seed=seed, minimum=minimum)
+def _classes_from(fields: Fields) -> Callable[..., Shares]:
+    return partial(classes_per_device, classes=fields.integer("classes", low=1, high=10**6))
 
 
-def _quantity_from(fields: Fields, labels: Labels, devices: int, seed: int, minimum: int) -> Shares:
-    alpha = fields.number("alpha", low=1e-3, high=1e6)
-    return quantity_skew(labels, alpha=alpha, devices=devices, seed=seed, minimum=minimum)
+def _quantity_from(fields: Fields) -> Callable[..., Shares]:
+    return partial(quantity_skew, alpha=fields.number("alpha", low=1e-3, high=1e6))
 
 
-_PARTITIONS: dict[str, Callable[[Fields, Labels, int, int, int], Shares]] = {
+_PARTITIONS: dict[str, Callable[[Fields], Callable[..., Shares]]] = {
     "dirichlet": _dirichlet_from,
     "classes": _classes_from,
     "quantity": _quantity_from,

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedtier.data.imu import FORMAT, PREPARE, sample_member
+from fedtier.data.imu import FORMAT, prepare_command, sample_member
 from fedtier.errors import EXIT_DONE, EXIT_USAGE, ConfigError, FedtierError
 from fedtier.storage.durable import write_durably
 
@@ -68,13 +68,14 @@ def read_wheel(wheel: Path) -> dict[str, Any]:
             data = archive.read(MEMBER)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
         raise ConfigError(
-            f"{wheel} cannot be read as the seglearn wheel ({error}). Get it with: {PREPARE}"
+            f"{wheel} cannot be read as the seglearn wheel ({error}). Get it with: "
+            f"{prepare_command()}"
         ) from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != MEMBER_SHA256:
         raise ConfigError(
             f"{wheel}: {MEMBER} has SHA-256 {digest}, expected {MEMBER_SHA256}. "
-            f"Get the right version with: {PREPARE}"
+            f"Get the right version with: {prepare_command()}"
         )
     return _parse(data)
 

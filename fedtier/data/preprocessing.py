@@ -70,6 +70,11 @@ class Pipeline:
         _check_order(rows, where=where)
         return cls(rows=tuple(rows), window=window)
 
+    @property
+    def traits(self) -> tuple[str, ...]:
+        """The traits that every recording must have."""
+        return tuple(row.trait for row in self.rows if isinstance(row, Mirror))
+
     def fit(self, training: Sequence[Recording], *, where: str) -> Pipeline:
         """The pipeline with every value taken from the training part.
 

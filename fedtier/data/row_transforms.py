@@ -66,7 +66,8 @@ class Mirror:
         if self.trait not in recording.traits:
             raise ConfigError(
                 f"{where}: mirror asks for the trait {self.trait!r}, which recording "
-                f"{recording.key!r} lacks. {did_you_mean(self.trait, recording.traits)}"
+                f"{recording.key!r} lacks. {did_you_mean(self.trait, recording.traits)} Give it in "
+                f"the data table: traits = {{ {self.trait} = {self.equals} }}, or another number."
             )
         require_channels(recording, len(self.signs), what="mirror.signs", where=where)
         if recording.traits[self.trait] != self.equals:

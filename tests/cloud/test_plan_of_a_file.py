@@ -29,6 +29,8 @@ codec = "qsgd"
 levels = 7
 [data]
 source = "imu"
+subject = 1
+side = 0
 """
     return parse_federation(text, where="farm.toml", directory=Path("/srv"))
 

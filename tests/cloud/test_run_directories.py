@@ -32,9 +32,12 @@ tau = [2]
 codec = "identity"
 [data]
 source = "imu"
+subject = 1
+side = 0
 [evaluation]
 source = "npz-directory"
 path = "nowhere"
+devices = ["d-3"]
 """
 
 

@@ -45,7 +45,7 @@ def farm(
     tree: str = TREE,
     plan: str = "rounds = 10\ntau = [4, 2]",
     links: str = LINKS,
-    data: str = 'source = "imu"',
+    data: str = 'source = "npz-directory"\npath = "readings"',
     rest: str = "",
 ) -> str:
     return f"""
@@ -101,11 +101,11 @@ def test_the_least_file_takes_every_default():
 def test_what_tables_say_of_nodes_is_laid_over_what_holds_for_all():
     federation = read(
         farm(
-            data='source = "npz-directory"\npath = "all.npz"\nholdout_percent = 20',
+            data='source = "npz-directory"\npath = "all"\nholdout_percent = 20',
             rest="""
 [[node]]
 id = "cow-{1..3}"
-data = { path = "cow-$1.npz", number = "$1" }
+data = { path = "cow-$1", device = "cow", traits = { number = "$1" } }
 board = "pi-4"
 
 [[node]]
@@ -119,26 +119,32 @@ broker_url = "mqtt://$1.local:1883"
 
 [evaluation]
 source = "npz-directory"
-path = "held-out.npz"
+path = "held-out"
+devices = ["cow"]
 """,
         )
     )
     assert federation.nodes["cow-1"].data == {
         "source": "npz-directory",
-        "path": "/srv/farm/cow-1.npz",
+        "path": "/srv/farm/cow-1",
         "holdout_percent": 20,
-        "number": 1,
+        "device": "cow",
+        "traits": {"number": 1},
     }
     assert federation.nodes["cow-2"].data["holdout_percent"] == 30
-    assert federation.nodes["cow-2"].data["number"] == 2
-    assert federation.nodes["pig-1"].data["path"] == "/srv/farm/all.npz"
+    assert federation.nodes["cow-2"].data["traits"] == {"number": 2}
+    assert federation.nodes["pig-1"].data["path"] == "/srv/farm/all"
     assert federation.nodes["cow-1"].board == "pi-4"
     assert federation.nodes["cow-2"].board == "/srv/farm/boards/mine.toml"
     assert federation.nodes["pig-1"].board is None
     assert federation.nodes["north"].broker_url == "mqtt://north.local:1883"
     assert federation.nodes["north"].data == {}
     assert federation.nodes["cloud"].broker_url is None
-    assert federation.evaluation == {"source": "npz-directory", "path": "/srv/farm/held-out.npz"}
+    assert federation.evaluation == {
+        "source": "npz-directory",
+        "path": "/srv/farm/held-out",
+        "devices": ["cow"],
+    }
 
 
 def test_how_a_node_logs_in_is_what_the_file_says_of_all_and_then_of_it():
@@ -347,7 +353,7 @@ WRONG = {
         "[[link]] 1 levels = 7.5",
         "a whole number",
     ),
-    "unknown source": (farm(data='source = "imus"'), 'source = "imus"', "Did you mean 'imu'?"),
+    "unknown source": (farm(data='source = "imus"'), "source 'imus'", "Did you mean 'imu'?"),
     "unknown source of one node": (
         farm(rest='[[node]]\nid = "cow-1"\ndata = { source = "fashon-mnist" }'),
         "Did you mean 'fashion-mnist'?",

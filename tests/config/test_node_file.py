@@ -26,6 +26,7 @@ url = "mqtt://north.local:1883"
 source = "imu"
 path = "cow.npz"
 subject = 1
+side = 0
 """
 GATEWAY = """
 [node]
@@ -81,7 +82,12 @@ def test_an_agents_file_gives_its_parent_data_and_directories():
     assert file.parent is not None
     assert (file.parent.id, file.parent.url) == ("north", "mqtt://north.local:1883")
     assert file.data is not None
-    assert file.data.spec == {"source": "imu", "path": "/etc/fedtier/cow.npz", "subject": 1}
+    assert file.data.spec == {
+        "source": "imu",
+        "path": "/etc/fedtier/cow.npz",
+        "subject": 1,
+        "side": 0,
+    }
     assert file.node.state_dir == "/etc/fedtier/state"
     assert file.node.artefact == "package:imu"
     assert file.node.weight == 1

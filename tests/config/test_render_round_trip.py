@@ -46,14 +46,14 @@ def federation_text(topology: Topology, *, weights: str) -> str:
         "tree": {cell.parent: cell.children for cell in topology.cells()},
         "model": {"artefact": "package:imu"},
         "plan": {"rounds": 3, "tau": [2] * topology.tiers},
-        "data": {"source": "imu", "side": 0},
+        "data": {"source": "imu", "side": 0, "holdout_percent": 20},
     }
     text = write_document(tables)
     text += "".join('\n[[link]]\ncodec = "identity"\n' for _ in range(topology.tiers))
     for node in topology:
         text += f'\n[[node]]\nid = "{node.id}"\ntier = {node.tier}\n'
         if node.is_device:
-            text += f'data = {{ subject = {len(node.id)}, note = "of {node.parent}" }}\n'
+            text += f'data = {{ subject = {len(node.id)}, path = "of {node.parent}" }}\n'
     return text
 
 

