@@ -6,10 +6,16 @@ import difflib
 from collections.abc import Iterable
 
 
+def closest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that is nearest; None if none is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return close[0] if close else None
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """The sentence that proposes the nearest known word, after a space; empty if none is near."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]!r}?" if close else ""
+    close = closest(word, known)
+    return f" Did you mean {close!r}?" if close else ""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

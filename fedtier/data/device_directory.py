@@ -60,12 +60,12 @@ def held_out_devices(fields: Fields) -> tuple[NamedDevice, ...]:
         ConfigError: If one of them cannot be.
     """
     directory, common = fields.path("path"), _traits(fields, "traits")
+    expected = "a list of names, or a table of names with the traits of each"
     own: dict[str, dict[str, int]]
     if fields.is_table("devices"):
-        table = fields.table("devices")
+        table = fields.table("devices", expected=expected)
         own = {name: _traits(table, name) for name in table.names}
     else:
-        expected = "a list of names, or a table of names with the traits of each"
         own = {name: {} for name in fields.texts("devices", expected=expected)}
     return tuple(
         NamedDevice(directory=directory, name=name, traits={**common, **traits})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedtier.errors import ConfigError
-from fedtier.words import did_you_mean
+from fedtier.words import closest, did_you_mean
 
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 
@@ -120,15 +120,15 @@ class Fields:
         """Whether a table was written for ``key``, where it could be something else."""
         return isinstance(self._values.get(key), Mapping)
 
-    def table(self, key: str) -> Fields:
-        """A table inside this one, with one or more names in it.
+    def table(self, key: str, *, expected: str) -> Fields:
+        """A table inside this one, with one or more names in it; ``expected`` says so in errors.
 
         Raises:
             ConfigError: If it is missing, empty, or no table.
         """
-        value = self._take(key, None, expected="a table")
+        value = self._take(key, None, expected=expected)
         if not isinstance(value, Mapping) or not value:
-            raise self.error(key, f"is {value!r}; it must be a table that is not empty")
+            raise self.error(key, f"is {value!r}; it must be {expected}, not empty")
         return Fields(value, where=f"{self.where}: {key}")
 
     @property
@@ -164,7 +164,9 @@ class Fields:
         self._asked.add(key)
         value = self._values.get(key, default)
         if value is None:
-            raise self.error(key, f"is missing; it must be {expected}")
+            written = closest(key, self._values.keys() - self._asked)
+            hint = f". Is {written!r} a misspelling of it?" if written else ""
+            raise self.error(key, f"is missing; it must be {expected}{hint}")
         return value
 
     def _printable(self, key: str, text: str) -> str:

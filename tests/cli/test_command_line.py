@@ -110,6 +110,47 @@ def test_a_wrong_file_is_one_line_on_stderr_and_exit_78(tmp_path, capsys):
     assert captured.err.count("\n") == 1
 
 
+def test_check_refuses_what_a_federation_names_and_is_not_there(tmp_path, capsys):
+    path = tmp_path / "campus.toml"
+    text = FEDERATION.read_text(encoding="utf-8")
+    path.write_text(text.replace("package:imu", "models/mine"), encoding="utf-8")
+    assert run("config", "check", path) == 78
+    assert f'error: {path}: [model] artefact = "{tmp_path}/models/mine"' in capsys.readouterr().err
+
+
+def test_check_warns_in_one_line_of_data_on_other_machines(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEDTIER_DATA", str(tmp_path / "none"))
+    assert run("config", "check", FEDERATION) == 0
+    captured = capsys.readouterr()
+    assert captured.out.count("\n") == captured.err.count("\n") == 1
+    assert captured.err.startswith("warning: the data of ")
+    assert captured.err.endswith(f"were not looked at: {tmp_path}/none/imu.npz\n")
+
+
+def test_check_needs_no_onnxruntime():
+    hidden = "import sys; sys.modules['onnxruntime'] = None"
+    code = f"{hidden}\nfrom fedtier.cli import main\nmain(['config', 'check', {str(FEDERATION)!r}])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_show_says_which_values_of_an_evaluation_are_those_of_the_data(tmp_path, capsys):
+    path = tmp_path / "campus.toml"
+    text = FEDERATION.read_text(encoding="utf-8")
+    head, _, tail = text.partition("[evaluation]")
+    head = head.replace('source = "imu"', 'source = "imu"\npath = "imu.npz"')
+    tail = tail.replace('source   = "imu"', "")
+    path.write_text(f"{head}[evaluation]{tail}", encoding="utf-8")
+    assert run("config", "show", path) == 0
+    out = capsys.readouterr().out
+    lines = {" ".join(line.split()) for line in out.splitlines()}
+    assert {'source = "imu" # [data]', 'path = "imu.npz" # [data]'} <= lines
+    assert tomllib.loads(out)["evaluation"]["source"] == "imu"
+
+
 def test_a_file_that_is_not_there_is_exit_78(tmp_path, capsys):
     assert run("config", "show", tmp_path / "none.toml") == 78
     assert "none.toml: cannot be read" in capsys.readouterr().err
@@ -198,6 +239,7 @@ def test_each_error_ends_in_its_exit_code(monkeypatch, capsys, error, code):
         ("onnxruntime", ["agent", "run", "--config", "x.toml"], "device"),
         ("safetensors", ["cloud", "run", "--config", "x.toml"], "cloud"),
         ("rich.live", ["demo", "--rounds", "1"], "demo"),
+        ("onnxruntime", ["demo", "--rounds", "1"], "demo"),
     ],
 )
 def test_a_command_whose_extra_is_missing_says_how_to_install_it(package, arguments, extra):

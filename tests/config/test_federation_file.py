@@ -181,6 +181,46 @@ def test_paths_stay_as_they_are_written_for_machines_that_are_elsewhere():
     assert federation.evaluation["path"] == "held-out"
 
 
+CSV = 'source = "csv-directory"\npath = "r"\nfeatures = ["x"]\nlabel = "y"\nlabels = ["a", "b"]'
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "expected"),
+    [
+        ("", {}),
+        ('source = "csv-directory"', {}),
+        ('path = "held-out"', {"path": "/srv/farm/held-out"}),
+        ('labels = ["b", "a"]\nfeatures = ["z"]', {"labels": ["b", "a"], "features": ["z"]}),
+        ("traits = { side = 1 }", {"traits": {"side": 1}}),
+    ],
+)
+def test_an_evaluation_takes_from_the_same_source_s_data_what_it_does_not_say(evaluation, expected):
+    nodes = '[[node]]\nid = "cow-{1..3}"\ndata = { path = "other", traits = { side = 0 } }\n'
+    data = CSV + "\nholdout_percent = 20\ntraits = { side = 0 }"
+    rest = f'{nodes}[evaluation]\ndevices = ["sheep"]\n{evaluation}'
+    assert read(farm(data=data, rest=rest)).evaluation == {
+        "source": "csv-directory",
+        "path": "/srv/farm/r",
+        "features": ["x"],
+        "label": "y",
+        "labels": ["a", "b"],
+        "devices": ["sheep"],
+        **expected,
+    }
+
+
+def test_an_evaluation_of_another_source_takes_nothing():
+    rest = '[evaluation]\nsource = "imu"\nsubjects = [9]'
+    assert read(farm(data=CSV, rest=rest)).evaluation == {"source": "imu", "subjects": [9]}
+
+
+def test_the_same_name_under_another_path_may_be_held_out():
+    rest = '[evaluation]\npath = "later"\ndevices = ["cow-1"]'
+    assert read(farm(rest=rest)).evaluation is not None
+    rest = '[evaluation]\nsource = "imu"\nsubjects = [1]'  # another source
+    assert read(farm(rest=rest)).evaluation is not None
+
+
 @pytest.mark.parametrize(
     ("quorum", "north", "south", "cloud"),
     [
@@ -357,6 +397,73 @@ WRONG = {
     "unknown source of one node": (
         farm(rest='[[node]]\nid = "cow-1"\ndata = { source = "fashon-mnist" }'),
         "Did you mean 'fashion-mnist'?",
+    ),
+    "unknown key of a source": (
+        farm(
+            data='source = "imu"\nside = 0',
+            rest='[[node]]\nid = "{cow,pig}-{1,2}"\ndata = { sbuject = "$2" }',
+        ),
+        "[data] and [[node]] 1 of 'cow-1': subject is missing",
+        "Is 'sbuject' a misspelling of it?",
+    ),
+    "a key too many": (
+        farm(
+            data='source = "imu"\nside = 0\nsubject = 1',
+            rest='[[node]]\nid = "pig-1"\ndata = { sides = 1 }',
+        ),
+        "[data] and [[node]] 1 of 'pig-1': 'sides' is unknown. Did you mean 'side'?",
+        "Known: path, side, subject",
+    ),
+    "missing key of a source": (
+        farm(data='source = "imu"\nside = 0'),
+        "[data] of 'cow-1': subject is missing",
+        "a whole number from 0 to 10000",
+    ),
+    "a source's value out of its range": (
+        farm(rest='[[node]]\nid = "pig-2"\ndata = { holdout_percent = 60 }'),
+        "[data] and [[node]] 1 of 'pig-2': holdout_percent is 60",
+        "from 1 to 50",
+    ),
+    "a trait that is no whole number": (
+        farm(rest='[[node]]\nid = "pig-2"\ndata = { traits = { side = "left" } }'),
+        "[[node]] 1 of 'pig-2': traits.side is 'left'",
+    ),
+    "unknown key of an evaluation": (
+        farm(rest='[evaluation]\ndevice = ["x"]'),
+        "[evaluation]: devices is missing",
+        "a list of names, or a table of names",
+    ),
+    "unknown source of an evaluation": (
+        farm(rest='[evaluation]\nsource = "npz-directry"'),
+        "[evaluation]: source 'npz-directry' is unknown",
+        "Did you mean 'npz-directory'?",
+    ),
+    "an evaluation that holds out in percent": (
+        farm(rest='[evaluation]\ndevices = ["x"]\nholdout_percent = 20'),
+        "[evaluation]: 'holdout_percent' is unknown",
+    ),
+    "a device that is held out": (
+        farm(rest='[evaluation]\ndevices = ["sheep", "cow-2"]'),
+        "[evaluation] devices = ['sheep', 'cow-2'] selects /srv/farm/readings/cow-2.npz",
+        "'cow-2' trains on it ([data])",
+        "hold out other data, or give 'cow-2' other data",
+    ),
+    "a wrist that is held out": (
+        farm(
+            data='source = "imu"\nside = 1\nsubject = 1',
+            rest='[[node]]\nid = "cow-{1..3}"\ndata = { subject = "$1" }\n'
+            '[evaluation]\nsubjects = [3, 9]\npath = "/another/imu.npz"',
+        ),
+        "[evaluation] subjects = [3, 9] selects subject-3/right",
+        "'cow-3' trains on it ([data] and [[node]] 1)",
+    ),
+    "a file of a device's folder that is held out": (
+        farm(
+            data='source = "csv-directory"\npath = "r"\nfeatures = ["x"]\nlabel = "y"',
+            rest='[evaluation]\npath = "r/pig-1"\ndevices = { monday = {} }',
+        ),
+        "[evaluation] devices = {'monday': {}} selects /srv/farm/r/pig-1/monday",
+        "'pig-1' trains on it",
     ),
     "url without url": (
         farm(rest='[broker]\nkind = "url"'),

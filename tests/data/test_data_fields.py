@@ -45,5 +45,25 @@ def test_an_unknown_key_is_refused_with_the_nearest_known_one():
         table.finish()
 
 
+def test_a_missing_key_is_looked_for_under_what_is_written():
+    table = fields(sbuject=3, path="x")
+    table.path("path")
+    with pytest.raises(ConfigError, match=r"subject is missing.*Is 'sbuject' a misspelling"):
+        table.integer("subject", low=0, high=9)
+    with pytest.raises(ConfigError, match=r"side is missing; it must be [^.]*$"):
+        table.integer("side", low=0, high=1)
+
+
+def test_a_table_of_numbers_by_name_is_checked_name_by_name():
+    table = fields(traits={"side": 1, "site_2": -3}, devices={"a": {"side": 0}, "b": {}})
+    assert table.named_integers("traits", low=-9, high=9) == {"side": 1, "site_2": -3}
+    assert table.named_integers("others", low=0, high=1) == {}
+    assert table.is_table("devices")
+    inner = table.table("devices", expected="a table")
+    assert [inner.named_integers(name, low=0, high=1) for name in inner.names] == [{"side": 0}, {}]
+    with pytest.raises(ConfigError, match=r"\[data\]: devices: a.side is 0; .* from 1 to 2"):
+        inner.named_integers("a", low=1, high=2)
+
+
 def test_without_a_near_word_all_known_ones_are_listed():
     assert did_you_mean("xyz", ["noise", "gain"]) == "Known: gain, noise."

@@ -9,6 +9,7 @@ import pytest
 
 from fedtier.data import csv_directory, fashion, npz_directory
 from fedtier.data.load import load_device, load_held_out
+from fedtier.data.sources import device_selection, held_out_selection
 from fedtier.errors import ConfigError
 
 WHERE = "agent.toml [data]"
@@ -82,6 +83,85 @@ def test_npz_directory_refuses_a_file_that_is_empty_or_cut_or_of_one_array(tmp_p
 def test_npz_directory_says_how_to_write_a_missing_file(tmp_path):
     with pytest.raises(ConfigError, match=r"d1.npz does not exist. Write it with numpy.savez"):
         npz_directory.device_recordings({"path": str(tmp_path)}, node="d1", where=WHERE)
+
+
+# traits, which both directories give to recordings
+
+MIRROR = [{"name": "mirror", "trait": "side", "equals": 1, "signs": [-1, 1]}]
+
+
+@pytest.fixture(params=["npz-directory", "csv-directory"])
+def directory(request, tmp_path):
+    """A source and its table, with the same rows for devices a and b."""
+    x, y = np.arange(40, dtype=np.float32).reshape(20, 2) + 1, np.arange(20) % 3
+    for name in ("a", "b"):
+        write_npz(tmp_path / f"{name}.npz", x, y)
+        lines = ["u,v,y", *(f"{u},{v},{label}" for (u, v), label in zip(x, y, strict=True))]
+        (tmp_path / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    columns = {"features": ["u", "v"], "label": "y"} if request.param == "csv-directory" else {}
+    return {"source": request.param, "path": str(tmp_path), **columns}
+
+
+def test_a_trait_of_the_table_reaches_the_transform_that_asks_for_it(directory):
+    left, right = (
+        device({**directory, "traits": {"side": side}}, MIRROR, node="a") for side in (0, 1)
+    )
+    assert left.train.x[0].tolist() == [1.0, 2.0]
+    assert right.train.x[0].tolist() == [-1.0, 2.0]
+    assert left.digest != right.digest
+    assert left.digest != device(directory, node="a").digest
+
+
+def test_traits_enter_the_data_digest_even_if_nothing_asks_for_them(directory):
+    digests = {
+        device({**directory, **more}, node="a").digest
+        for more in ({}, {"traits": {"side": 0}}, {"traits": {"side": 1}}, {"traits": {"site": 1}})
+    }
+    assert len(digests) == 4
+
+
+def test_held_out_devices_have_traits_in_common_and_of_their_own(directory):
+    def first_row(**table):
+        groups = load_held_out({**directory, **table}, MIRROR, where=WHERE).groups
+        return {name: examples.x[0, 0] for name, examples in groups}
+
+    assert first_row(devices=["b", "a"], traits={"side": 1}) == {"b": -1.0, "a": -1.0}
+    own = {"a": {"side": 1}, "b": {}}
+    assert first_row(devices=own, traits={"side": 0}) == {"a": -1.0, "b": 1.0}
+    with pytest.raises(ConfigError, match=r"'side', which recording 'b' lacks.*side = 1"):
+        first_row(devices=own)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ({"traits": 1}, "traits is 1; it must be a table of whole numbers from -2147483648"),
+        ({"traits": {"side": 1.5}}, "traits.side is 1.5; it must be a whole number"),
+        ({"traits": {"side": True}}, "traits.side is True"),
+        ({"traits": {"a=1,b": 2}}, "holds the name 'a=1,b'; a name has 1 to 40 characters"),
+        ({"trait": {"side": 1}}, "'trait' is unknown. Did you mean 'traits'"),
+        ({"device": "a\0"}, "null character"),
+        ({"path": "~nobody-of-that-name/x"}, "Write the path in full"),
+    ],
+)
+def test_a_wrong_trait_or_name_is_refused_before_a_file_is_opened(directory, table, message):
+    with pytest.raises(ConfigError, match=message):
+        device_selection({**directory, **table}, node="a", where=WHERE)
+
+
+@pytest.mark.parametrize(
+    ("devices", "message"),
+    [
+        ({}, "devices is {}; it must be a list of names, or a table of names with the traits"),
+        ([], "it must be a list of names"),
+        ({"a": 1}, "devices: a is 1; it must be a table of whole numbers"),
+        ({"a": {"side": "left"}}, "devices: a.side is 'left'"),
+        (["a", "a"], "use different texts"),
+    ],
+)
+def test_wrong_held_out_devices_are_refused_with_their_name(directory, devices, message):
+    with pytest.raises(ConfigError, match=message):
+        held_out_selection({**directory, "devices": devices}, where=WHERE)
 
 
 # csv-directory
@@ -226,6 +306,12 @@ def test_fashion_mnist_refuses_damaged_compression(small_set):
     place.write_bytes(place.read_bytes()[:12] + b"\xff" * 40)
     with pytest.raises(ConfigError, match="Install it again"):
         load_held_out({"source": "fashion-mnist", "path": str(small_set)}, SCALE, where=WHERE)
+
+
+def test_fashion_mnist_says_how_many_test_images_there_are(small_set):
+    spec = {"source": "fashion-mnist", "path": str(small_set), "first": 31}
+    with pytest.raises(ConfigError, match=r"first is 31, and .* has 30 test images"):
+        load_held_out(spec, SCALE, where=WHERE)
 
 
 @pytest.mark.skipif(

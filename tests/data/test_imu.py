@@ -91,6 +91,25 @@ def test_a_wrong_specification_is_an_error_that_says_what_to_do(small, more, mes
         load_device(spec, PREPROCESSING, node="d1", where=WHERE)
 
 
+def test_without_a_path_the_file_is_where_one_rule_says(small, tmp_path, monkeypatch):
+    spec = {"source": "imu", "subject": 2, "side": 1}
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.delenv("FEDTIER_DATA", raising=False)
+    wanted = elsewhere / ".cache" / "imu.npz"
+    with pytest.raises(ConfigError, match=f"{wanted} does not exist") as caught:
+        load_device(spec, PREPROCESSING, node="d1", where=WHERE)
+    assert f".cache/seglearn-1.2.5-py3-none-any.whl {wanted}" in str(caught.value)
+    assert "set FEDTIER_DATA to the directory that holds imu.npz" in str(caught.value)
+    monkeypatch.setenv("FEDTIER_DATA", str(tmp_path))
+    assert len(load_device(spec, PREPROCESSING, node="d1", where=WHERE).train) == 2 * 23
+    monkeypatch.setenv("FEDTIER_DATA", "")  # as if it were not set
+    wanted.parent.mkdir()
+    small.rename(wanted)
+    assert len(load_device(spec, PREPROCESSING, node="d1", where=WHERE).train) == 2 * 23
+
+
 def test_a_missing_subject_to_hold_out_is_named(small):
     spec = {"source": "imu", "path": str(small), "subjects": [9, 10]}
     with pytest.raises(ConfigError, match="names 10, who has no recording"):

@@ -1,0 +1,160 @@
+"""`config check` looks into what a file names: artefact, boards, traits, data on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fedtier.artefact.find import find_artefact
+from fedtier.config.inspect_file import inspect_file
+from fedtier.config.named import check_named
+from fedtier.errors import ConfigError
+
+SHIPPED = Path(__file__).parents[2] / "firmware_configs"
+FEDERATION = """
+[federation]
+id = "farm"
+[tree]
+cloud = ["cow-{1..5}"]
+[model]
+artefact = "package:imu"
+[plan]
+rounds = 1
+tau = [1]
+[[link]]
+codec = "identity"
+[data]
+source = "npz-directory"
+path = "readings"
+traits = { side = 0 }
+[evaluation]
+devices = ["sheep"]
+traits = { side = 1 }
+[[node]]
+id = "cow-{1..5}"
+board = "pi-4"
+"""
+AGENT = """
+[node]
+id = "cow-1"
+role = "agent"
+federation = "farm"
+tier = 0
+state_dir = "state"
+artefact = "package:imu"
+[parent]
+id = "cloud"
+url = "mqtt://cloud:1883"
+[data]
+source = "npz-directory"
+path = "readings"
+traits = { side = 0 }
+"""
+
+
+@pytest.fixture
+def check(tmp_path):
+    """Check a file's text; the warning."""
+
+    def run(text: str) -> str:
+        path = tmp_path / "f.toml"
+        path.write_text(text, encoding="utf-8")
+        return check_named(inspect_file(path).found, where="f.toml")
+
+    return run
+
+
+def refusal(check, text: str) -> str:
+    with pytest.raises(ConfigError) as caught:
+        check(text)
+    assert str(caught.value).startswith("f.toml: ")
+    return str(caught.value)
+
+
+def test_data_that_are_not_here_are_one_line_with_three_names(check, tmp_path):
+    line = check(FEDERATION)
+    assert line.startswith("the data of cow-1, cow-2, cow-3 and 3 more are not on this machine")
+    assert f"{tmp_path}/readings/cow-1.npz" in line
+    assert line.endswith("and 3 more")
+    assert "\n" not in line
+
+
+def test_only_what_is_missing_is_named(check, tmp_path):
+    (tmp_path / "readings").mkdir()
+    for name in (*(f"cow-{n}" for n in range(1, 6)), "sheep"):
+        (tmp_path / "readings" / f"{name}.npz").write_bytes(b"not looked into")
+    assert check(FEDERATION) == ""
+    (tmp_path / "readings" / "sheep.npz").unlink()
+    assert check(FEDERATION).startswith("the data of [evaluation] are not on this machine")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        (
+            "package:imu",
+            "package:imuu",
+            ['[model] artefact = "package:imuu": ', "not shipped. Did you mean 'package:imu'?"],
+        ),
+        (
+            "package:imu",
+            "models/cow",
+            ["[model] artefact = ", "models/cow/manifest.json", "No such"],
+        ),
+        ("pi-4", "pi4", ['[[node]] 1 board = "pi4": ', "Did you mean 'pi-4'?"]),
+        ("pi-4", "own.toml", ["[[node]] 1 board = ", "own.toml: cannot be read: No such file"]),
+        (
+            "traits = { side = 0 }",
+            "traits = { sied = 0 }",
+            ["[data] of 'cow-1': traits has no 'side'", "Did you mean 'sied'?", "side = 0"],
+        ),
+        ("traits = { side = 0 }\n", "", ["[data] of 'cow-1': traits has no 'side'"]),
+        ("traits = { side = 1 }\n", "", ["[evaluation]: traits has no 'side', which the artefact"]),
+    ],
+)
+def test_what_a_federation_names_and_is_wrong_is_refused(check, old, new, wanted):
+    message = refusal(check, FEDERATION.replace(old, new))
+    for piece in wanted:
+        assert piece in message
+
+
+def test_a_damaged_artefact_is_refused(check, tmp_path):
+    find_artefact("package:imu").write(tmp_path / "model")
+    text = FEDERATION.replace("package:imu", "model")
+    assert check(text)
+    train = tmp_path / "model" / "train.onnx"
+    train.write_bytes(train.read_bytes()[:-1] + b"x")
+    message = refusal(check, text)
+    assert '[model] artefact = "' in message
+    assert "train.onnx has SHA-256" in message
+    assert "copy the artefact anew" in message
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("package:imu", "models/cow", ["[node] artefact = ", "models/cow/manifest.json"]),
+        ("traits = { side = 0 }", "", ["[data]: traits has no 'side'"]),
+        ("traits =", "trait =", ["[data]: 'trait' is unknown. Did you mean 'traits'?"]),
+        ("[data]", "[board]\nthreads = 0\n[data]", ["[board] threads = 0 is out of range"]),
+    ],
+)
+def test_what_a_node_file_names_and_is_wrong_is_refused(check, tmp_path, old, new, wanted):
+    with pytest.raises(ConfigError) as caught:
+        check(AGENT.replace(old, new))
+    for piece in wanted:
+        assert piece in str(caught.value)
+
+
+def test_a_devices_missing_data_are_a_warning_too(check, tmp_path):
+    assert check(AGENT).startswith("the data of cow-1 are not on this machine")
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(p for folder in ("boards", "nodes", "federations") for p in SHIPPED.glob(f"{folder}/*")),
+    ids=lambda path: path.stem,
+)
+def test_whatever_a_shipped_file_names_is_right(path):
+    check_named(inspect_file(path).found, where=str(path))
