@@ -29,7 +29,8 @@ codec = "identity"
 [[link]]
 codec = "identity"
 [data]
-source = "imu"
+source = "npz-directory"
+path = "herd"
 """
 PLAIN = '[[node]]\nid = "{cloud,north,south}"\nbroker_url = "mqtt://$1.local:1884"\n'
 TLS = PLAIN.replace("mqtt:", "mqtts:")

@@ -21,8 +21,8 @@ KNOWN = {
     "Install": {"WantedBy"},
     "Service": {
         "Type", "User", "Group", "EnvironmentFile", "ExecStart", "StateDirectory",
-        "StateDirectoryMode", "WorkingDirectory", "ReadWritePaths", "Restart", "RestartSec",
-        "RestartSteps", "RestartMaxDelaySec", "RestartPreventExitStatus", "SuccessExitStatus",
+        "StateDirectoryMode", "WorkingDirectory", "Environment", "ReadWritePaths", "Restart",
+        "RestartSec", "RestartSteps", "RestartMaxDelaySec", "RestartPreventExitStatus", "SuccessExitStatus",
         "MemoryMax", "NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities",
         "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectClock",
         "ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
