@@ -22,7 +22,8 @@ KNOWN = {
     "Service": {
         "Type", "User", "Group", "EnvironmentFile", "ExecStart", "StateDirectory",
         "StateDirectoryMode", "WorkingDirectory", "Environment", "ReadWritePaths", "Restart",
-        "RestartSec", "RestartSteps", "RestartMaxDelaySec", "RestartPreventExitStatus", "SuccessExitStatus",
+        "RestartSec", "RestartSteps", "RestartMaxDelaySec", "RestartPreventExitStatus",
+        "SuccessExitStatus",
         "MemoryMax", "NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities",
         "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectClock",
         "ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
