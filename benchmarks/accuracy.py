@@ -9,18 +9,15 @@ steps, with the same net, data, augmentation and schedule::
 
 from __future__ import annotations
 
-import math
 import statistics
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from benchmarks.demo import Demo, run_demo
 from benchmarks.federations import DEMO, Document, federation_of, read, with_plan
 from benchmarks.measure import Gate, Record, arguments_of, progress
-from fedtier.demo.reference import STEP_SIZES, Task, accuracy_of
+from fedtier.demo.reference import train_references
 
 SEEDS = (1, 2, 3)
 MEAN_MIN = 0.88
@@ -28,31 +25,10 @@ EACH_MIN = 0.86
 BEHIND_MAX = 0.03  # below the best of one process
 
 
-def references(document: Document, *, workers: int) -> dict[str, Any]:
-    """One process with all data, and each device alone; None where training diverged."""
+def _reference(document: Document, workers: int) -> dict[str, Any]:
     federation = federation_of(document, where="reference")
-    plan, devices = federation.plan, federation.topology.devices()
-    members = [(mu, devices) for mu in STEP_SIZES]
-    members += [(plan.schedule.mu, (device,)) for device in devices]
-    tasks = [
-        Task(
-            federation=federation, devices=each, mu=mu, seed=plan.seed,
-            steps=plan.rounds * math.prod(plan.tau),
-        )
-        for mu, each in members
-    ]  # fmt: skip
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        found = list(pool.map(accuracy_of, tasks))
-    together = dict(zip(map(str, STEP_SIZES), found, strict=False))
-    alone = dict(zip(devices, found[len(STEP_SIZES) :], strict=True))
-    reached = [accuracy for accuracy in alone.values() if accuracy is not None]
-    return {
-        "one_process": together,
-        "one_process_best": max(a for a in together.values() if a is not None),
-        "alone": alone,
-        "alone_mean": statistics.mean(reached),
-        "alone_best": max(reached),
-    }
+    plan = federation.plan
+    return train_references(federation, seed=plan.seed, rounds=plan.rounds, workers=workers)
 
 
 def row_of(demo: Demo, reference: dict[str, Any] | None) -> dict[str, Any]:
@@ -111,7 +87,7 @@ def main() -> int:
         progress(f"seed {seed}: the federation")
         demo = run_demo(document, rounds=None, seed=None, broker=chosen.broker)
         progress(f"seed {seed}: accuracy {demo.report['accuracy']:.4f}; the references")
-        reference = None if chosen.no_reference else references(document, workers=chosen.workers)
+        reference = None if chosen.no_reference else _reference(document, chosen.workers)
         rows.append(row_of(demo, reference))
     accuracies = [row["accuracy"] for row in rows]
     results = {

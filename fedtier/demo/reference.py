@@ -5,10 +5,14 @@ Both use the devices' own trainer, net, data, augmentation, schedule and number 
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +31,7 @@ from fedtier.data.load import load_device, load_held_out
 from fedtier.errors import TrainingError
 from fedtier.ids import IterationPath, NodeId
 from fedtier.model.layout import Vector
+from fedtier.storage.durable import write_durably
 
 STEP_SIZES = (0.1, 0.3, 1.0)
 
@@ -43,39 +48,75 @@ class Task:
 
 
 def compare(
-    console: Console,
-    federation: Federation,
-    report: Mapping[str, Any],
-    *,
-    seed: int | None,
-    rounds: int,
-) -> dict[str, Any]:
-    """Train the references, print them beside the run, and return their accuracies.
+    console: Console, federation: Federation, report: Mapping[str, Any], *, directory: Path
+) -> None:
+    """Train the references, print them beside the run, and write ``reference.json``.
 
     Args:
         console: Where to.
         federation: What was trained.
         report: The run's report.
-        seed: The run's seed; the federation file's by default.
-        rounds: The run's rounds.
+        directory: The run directory.
+
+    Raises:
+        StorageError: If the disk does not take the file.
     """
-    plan = federation.plan
-    steps = rounds * math.prod(plan.tau)
-    devices = federation.topology.devices()
-    common = {
-        "federation": federation, "steps": steps, "seed": plan.seed if seed is None else seed,
-    }  # fmt: skip
-    together = [Task(devices=devices, mu=mu, **common) for mu in STEP_SIZES]  # type: ignore[arg-type]
-    alone = [Task(devices=(d,), mu=plan.schedule.mu, **common) for d in devices]  # type: ignore[arg-type]
     console.print("\ntraining the references: one process with all data, and each device alone ...")
-    with ProcessPoolExecutor() as pool:
-        accuracies = list(pool.map(accuracy_of, [*together, *alone]))
-    found = {
-        "one_process": dict(zip(map(str, STEP_SIZES), accuracies, strict=False)),
-        "alone": dict(zip(devices, accuracies[len(together) :], strict=True)),
+    seed, rounds = report["seed"], report["rounds"]
+    reached = train_references(federation, seed=seed, rounds=rounds)
+    document = {
+        "federation": report["federation"],
+        "run": report["run"],
+        "seed": seed,
+        "rounds": rounds,
+        "local_steps": rounds * math.prod(federation.plan.tau),
+        "accuracy": report["accuracy"],
+        **reached,
+        "behind_one_process": _difference(reached["one_process_best"], report["accuracy"]),
+        "ahead_of_alone": _difference(report["accuracy"], reached["alone_best"]),
     }
-    _print(console, report, found)
-    return found
+    write_durably(directory / "reference.json", (json.dumps(document, indent=2) + "\n").encode())
+    _print(console, document)
+
+
+def train_references(
+    federation: Federation, *, seed: int, rounds: int, workers: int | None = None
+) -> dict[str, Any]:
+    """Held-out accuracies of one process with all data, and of each device alone.
+
+    Args:
+        federation: The devices, their data, and the plan.
+        seed: In place of the plan's.
+        rounds: In place of the plan's; with tau they make the number of local steps.
+        workers: Processes that train at the same time; by default one for each processor.
+
+    Returns:
+        ``one_process`` by step size and ``alone`` by device, None where training diverged; and
+        the best and the mean of those that did not.
+    """
+    plan, devices = federation.plan, federation.topology.devices()
+    members = [(mu, devices) for mu in STEP_SIZES]
+    members += [(plan.schedule.mu, (device,)) for device in devices]
+    steps = rounds * math.prod(plan.tau)
+    tasks = [
+        Task(federation=federation, devices=each, mu=mu, seed=seed, steps=steps)
+        for mu, each in members
+    ]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        found = list(pool.map(accuracy_of, tasks))
+    together, alone = found[: len(STEP_SIZES)], found[len(STEP_SIZES) :]
+    finished = [accuracy for accuracy in alone if accuracy is not None]
+    return {
+        "one_process": dict(zip(map(str, STEP_SIZES), together, strict=True)),
+        "one_process_best": max((a for a in together if a is not None), default=None),
+        "alone": dict(zip(devices, alone, strict=True)),
+        "alone_best": max(finished, default=None),
+        "alone_mean": statistics.mean(finished) if finished else None,
+    }
+
+
+def _difference(of: float | None, less: float | None) -> float | None:
+    return None if of is None or less is None else of - less
 
 
 def accuracy_of(task: Task) -> float | None:
@@ -138,18 +179,18 @@ def _end(trainer: Trainer, task: TrainTask, examples: Examples) -> Vector:
     return trained.model
 
 
-def _print(console: Console, report: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    alone: Sequence[float] = [a for a in found["alone"].values() if a is not None]
+def _print(console: Console, reference: Mapping[str, Any]) -> None:
     table = Table(title="Beside it", title_justify="left", title_style="bold", header_style="dim")
     table.add_column("trained by")
     table.add_column("held-out accuracy", justify="right")
-    table.add_row("this federation", f"{100 * report['accuracy']:.1f} %", style="bold")
-    for mu, accuracy in found["one_process"].items():
-        table.add_row(
-            f"one process, all data, synchronous SGD, mu = {mu}",
-            "diverged" if accuracy is None else f"{100 * accuracy:.1f} %",
-        )
-    if alone:
-        table.add_row("each device alone: best", f"{100 * max(alone):.1f} %")
-        table.add_row("each device alone: mean", f"{100 * sum(alone) / len(alone):.1f} %")
+    table.add_row("this federation", _percent(reference["accuracy"], "–"), style="bold")
+    for mu, accuracy in reference["one_process"].items():
+        name = f"one process, all data, synchronous SGD, mu = {mu}"
+        table.add_row(name, _percent(accuracy, "diverged"))
+    table.add_row("each device alone: best", _percent(reference["alone_best"], "diverged"))
+    table.add_row("each device alone: mean", _percent(reference["alone_mean"], "diverged"))
     console.print(table)
+
+
+def _percent(accuracy: float | None, otherwise: str) -> str:
+    return otherwise if accuracy is None else f"{100 * accuracy:.1f} %"

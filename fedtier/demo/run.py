@@ -86,7 +86,7 @@ def main(
     if reference:
         from fedtier.demo.reference import compare
 
-        compare(console, request.federation, report, seed=seed, rounds=request.rounds)
+        compare(console, request.federation, report, directory=request.out)
     seconds = time.monotonic() - began_s
     console.print(
         f"{seconds:.0f} s. Everything about this run is in [bold]{request.out}[/bold]",
