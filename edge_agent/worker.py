@@ -91,7 +91,7 @@ class Worker:
         model, _, _ = decode_model(work.model)
         excess = over_budget(self._device.memory_budget_mib)
         if excess is not None:
-            return WorkFailed(job=work.job, reason=excess)
+            return self._failed(work, excess)
         try:
             if work.head.task == "evaluate":
                 blob = self._evaluated(work.head, model)
@@ -103,7 +103,7 @@ class Worker:
                     return None
                 blob = self._delta(work.head, model, trained)
         except TrainingError as error:
-            return WorkFailed(job=work.job, reason=str(error))
+            return self._failed(work, str(error))
         if cancel.is_set():
             return None
         self._outbox.put(work.job, blob)
@@ -156,6 +156,9 @@ class Worker:
         )
         figures = self._figures(head) + Figures(scores=scores)
         return figures_update(self._device.node, head, reason="", figures=figures)
+
+    def _failed(self, work: Work, reason: str) -> WorkFailed:
+        return WorkFailed(job=work.job, reason=reason, figures=self._figures(work.head))
 
     def _figures(self, head: Head) -> Figures:
         link = self._meter.figures(head.run, micros=self._micros())

@@ -12,6 +12,7 @@ from typing import Literal, assert_never
 from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
 from fedtier.core.events import Received
 from fedtier.core.fetch import Fetch
+from fedtier.core.figures import Figures
 from fedtier.core.offer import Offer
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, NodeId
@@ -220,14 +221,17 @@ class ChildLink:
             return [Note(level="debug", event="answer too late", fields={"path": str(job.path)})]
         return self._put_up(job, blob, now_s, abstains=False)
 
-    def abstain(self, job: Job, reason: str, now_s: float) -> list[LinkEffect]:
-        """Answer a job with nothing, and say why."""
+    def abstain(
+        self, job: Job, reason: str, now_s: float, *, figures: Figures | None = None
+    ) -> list[LinkEffect]:
+        """Answer a job without a delta, and say why; ``figures`` are what rides along."""
         head = self._head
         if head is None or self._working != job:
             return [Note(level="debug", event="answer too late", fields={"path": str(job.path)})]
         manifest = UpdateManifest(
             run=job.run, path=job.path, node=self._node, task=job.task, base=job.base,
             layout=head.layout, weight=0, reason=clip_reason(reason) or "no reason given",
+            figures={} if figures is None else figures.to_json(),
         )  # fmt: skip
         fields = {"path": str(job.path), "reason": reason}
         note = Note(level="warning", event="abstained", fields=fields)

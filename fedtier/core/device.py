@@ -71,7 +71,9 @@ class DeviceMachine:
             case WorkDone():
                 return self._own(self.link.answer(event.job, event.blob, now_s), now_s)
             case WorkFailed():
-                return self._own(self.link.abstain(event.job, event.reason, now_s), now_s)
+                return self._own(
+                    self.link.abstain(event.job, event.reason, now_s, figures=event.figures), now_s
+                )
             case Tick():
                 return self._own(self.link.tick(now_s), now_s)
             case Aggregated():

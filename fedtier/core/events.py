@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from fedtier.core.effects import Job, Side
+from fedtier.core.figures import Figures
 from fedtier.ids import NodeId
 from fedtier.wire.messages import Message
 
@@ -43,10 +44,11 @@ class WorkDone:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkFailed:
-    """The job could not be done; the node abstains and says why."""
+    """The job could not be done; the node abstains, says why, and reports its figures."""
 
     job: Job
     reason: str
+    figures: Figures = field(default_factory=Figures)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

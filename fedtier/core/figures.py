@@ -17,8 +17,8 @@ from fedtier.wire.fields import Fields, to_json
 Q_UNITS_PER_ONE = 2**20
 """Relative quantization errors are summed in units of 2^-20."""
 
-FIGURES_BYTES_MAX = 2500
-"""Of the 3 KiB of a manifest: the rest of one that carries figures has at most 570 bytes."""
+FIGURES_BYTES_MAX = 2700
+"""Of the 3584 bytes of a manifest: the rest of one that carries figures has at most 819."""
 
 _MAX = 2**62
 _BINS = 101
@@ -30,6 +30,7 @@ class LinkFigures:
     """One link of the tree since the run began, over all its senders; all sums."""
 
     updates: int = 0  # accepted
+    abstained: int = 0  # of these, answers to `train` without a delta
     duplicates: int = 0  # offers of an update already held
     late: int = 0  # offers for an iteration no longer open
     lost: int = 0  # members that had not answered when their iteration closed
@@ -165,7 +166,7 @@ class Figures:
     def to_json(self) -> dict[str, Any]:
         """As they stand in a manifest, or nothing at all where they would not fit.
 
-        Short keys, since a manifest holds 3 KiB. What honest trees report fits (eight tiers, all
+        Short keys, since a manifest is small. What honest trees report fits (eight tiers, all
         101 bins, a million devices); an update must not fail for what a child made up.
         """
         document = self._document()

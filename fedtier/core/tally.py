@@ -39,10 +39,12 @@ class Tally:
         for link, counted in figures.links.items():
             grown = counted.since(before.links.get(link, LinkFigures()))
             self._below[link] = self._below.get(link, LinkFigures()) + grown
-        self._latest[child] = figures
+        if manifest.figures:  # without any, what the child reported before is the newest still
+            self._latest[child] = figures
         measured = manifest.weight > 0
         self._own += LinkFigures(
             updates=1,
+            abstained=1 if manifest.task == "train" and not measured else 0,
             q_units=round(manifest.q * Q_UNITS_PER_ONE) if measured else 0,
             q_count=1 if measured else 0,
         )

@@ -6,7 +6,7 @@ Little-endian, no padding inside the header::
     4   1  kind: 1 update, 2 model
     5   1  zero
     6   2  number of sections, <= 64
-    8   4  bytes of the manifest, <= 3072
+    8   4  bytes of the manifest, <= 3584
     12  8  bytes of the whole blob
     20     per section: offset u64, length u64
     ..     manifest, canonical JSON

@@ -88,8 +88,8 @@ def manifest_of(some: Figures) -> UpdateManifest:
 def test_the_most_an_honest_tree_reports_fits_a_manifest():
     """Eight tiers, all 101 bins, a million devices, a petabyte and a decade on every link."""
     link = LinkFigures(
-        updates=10**9, duplicates=10**7, late=10**7, lost=10**7, bytes_up=10**15, bytes_down=10**15,
-        q_units=2**20 * 10**9, q_count=10**9, micros=10**14,
+        updates=10**9, abstained=10**9, duplicates=10**7, late=10**7, lost=10**7,
+        bytes_up=10**15, bytes_down=10**15, q_units=2**20 * 10**9, q_count=10**9, micros=10**14,
     )  # fmt: skip
     tier = TierFigures(
         nodes=10**6, peak_rss_kib_sum=10**12, peak_rss_kib_max=10**7, cpu_ms_sum=10**14,
@@ -142,8 +142,8 @@ GOOD = Figures(
 @pytest.mark.parametrize(
     "value",
     [
-        None, 5, "x", {}, [5], ["x"], [[]], [[1]], [[1.5] * 10], [[True] * 10], [[-1] * 10],
-        [["1"] * 10], [[2**63] * 10], [[99, 0, 0, 0, 0, 0, 0, 0, 0, 0]], [[9, 0, 0, 0, 0, 0]],
+        None, 5, "x", {}, [5], ["x"], [[]], [[1]], [[1.5] * 11], [[True] * 11], [[-1] * 11],
+        [["1"] * 11], [[2**63] * 11], [[99, *[0] * 10]], [[9, 0, 0, 0, 0, 0]], [[1] * 10],
         [[1, 1]] * 200, [1, 2, 3, 4.0], [1.5, 2], [None, None, None], [5, 4, "a"], [0, 0, "a"],
         [1, 4, "A!"], [1, 2, 3, 4, 5, 6, -7],
     ],
@@ -180,6 +180,28 @@ def test_what_a_child_counted_before_its_restart_stays_counted():
     assert (total.links[1].updates, total.links[1].q_count) == (5, 5)
     assert (total.links[1].duplicates, total.links[1].late) == (3, 2)
     assert total.tiers[0].nodes == 2
+
+
+def test_an_answer_without_figures_leaves_what_its_sender_had_reported():
+    tally = Tally()
+    tally.open(RunId(1))
+    tally.enter(NodeId("a"), report("a", bytes_up=100))
+    tally.enter(NodeId("a"), replace(report("a"), figures={}))
+    assert tally.figures(1, IntakeCounts()).tiers[0].nodes == 1
+    tally.enter(NodeId("a"), report("a", bytes_up=130))
+    assert tally.figures(1, IntakeCounts()).links[1].bytes_up == 130
+
+
+@pytest.mark.parametrize(
+    ("task", "weight", "counted"),
+    [("train", 1, (1, 0)), ("train", 0, (0, 1)), ("evaluate", 0, (0, 0))],
+)
+def test_an_update_is_a_delta_an_abstention_or_neither(task, weight, counted):
+    tally = Tally()
+    tally.open(RunId(1))
+    tally.enter(NodeId("a"), replace(report("a"), task=task, weight=weight))
+    link = tally.figures(1, IntakeCounts()).links[1]
+    assert (link.updates, link.q_count, link.abstained) == (1, *counted)
 
 
 def test_another_run_is_counted_from_zero():

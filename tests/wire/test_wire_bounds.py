@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -124,8 +125,8 @@ def test_the_largest_packet_of_a_gateway_is_one_part_however_small():
 def large_figures():
     """A month of a thousand devices on eight tiers, with a score in every hundredth."""
     link = LinkFigures(
-        updates=10**7, duplicates=10**4, late=10**4, lost=10**4, bytes_up=10**12, bytes_down=10**13,
-        q_units=10**12, q_count=10**7, micros=10**13,
+        updates=10**7, abstained=10**7, duplicates=10**4, late=10**4, lost=10**4,
+        bytes_up=10**12, bytes_down=10**13, q_units=10**12, q_count=10**7, micros=10**13,
     )  # fmt: skip
     tier = TierFigures(
         nodes=4096, peak_rss_kib_sum=10**9, peak_rss_kib_max=10**7, cpu_ms_sum=10**12,
@@ -183,6 +184,9 @@ def test_the_longest_reason_fits_a_manifest():
         layout=DIGEST, weight=0, reason=clip_reason('\\"' * REASON_CHARACTERS_MAX),
     )  # fmt: skip
     assert peek_update(encode_update(manifest, ())) == manifest
+    padding = FIGURES_BYTES_MAX - len(to_json({"x": ""}))
+    manifest = replace(manifest, figures={"x": "y" * padding})
+    assert peek_update(encode_update(manifest, ())) == manifest
 
 
 def test_a_manifest_beyond_its_bound_is_refused_by_writer_and_reader():
@@ -207,7 +211,7 @@ def test_a_blob_beyond_its_bound_is_refused_by_its_writer():
 def test_a_manifest_length_beyond_its_bound_is_refused_before_anything_else():
     data = bytearray(encode_blob("update", {}, []))
     data[8:12] = (MANIFEST_BYTES_MAX + 1).to_bytes(4, "little")
-    with pytest.raises(WireError, match="a manifest of 3073 bytes"):
+    with pytest.raises(WireError, match="a manifest of 3585 bytes"):
         decode_blob(bytes(data), kind="update")
 
 
