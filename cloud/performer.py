@@ -11,13 +11,13 @@ from typing import Any
 from cloud.evaluation import Evaluator, HeldOutScore
 from cloud.metrics import Metrics
 from cloud.node_usage import NodeUsage
-from cloud.report import RunResult, link_rows, write_run_directory
+from cloud.report import RunResult, link_rows, reason_rows, write_run_directory
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Aggregate, Effect, Finish, Spool
 from fedtier.core.events import Aggregated, Event
 from fedtier.core.figures import Figures
 from fedtier.core.root import Course
-from fedtier.errors import TrainingError
+from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, TrainingError
 from fedtier.ids import FederationId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
@@ -77,7 +77,7 @@ class Performer:
         self._usage = NodeUsage(topology)
         self._spool = SpoolFiles(places.state_dir / "spool")
         self._snapshots = Snapshots(places.state_dir)
-        self.finished = False  # whether the run directory is complete
+        self.exit_code: int | None = None  # of the finished run; None while it is not
         self._began_s = time.monotonic()
         self._metrics = Metrics(places.run_dir / "metrics.jsonl", rounds_done=course.next_round)
         self._seconds_before = self._metrics.seconds
@@ -99,7 +99,8 @@ class Performer:
         before, _, _ = decode_model(aggregate.model)
         new = next_model(before, self._spool, aggregate, step=add)
         row = self._row(aggregate, new.vector, new.model)
-        self._snapshot(aggregate.done, new.model, new.blob, finished=False)
+        progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
+        self._snapshot(new.model, new.blob, **progress, finished=False)
         self._metrics.add(row)
         shown = {"round": row["round"], "accuracy": row["accuracy"], "loss": row["loss"]}
         log.info("round closed", extra=shown)
@@ -107,13 +108,16 @@ class Performer:
         self._spool.clear_but(aggregate.head.run)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
 
-    def _snapshot(self, rounds_done: int, model: str, blob: bytes, *, finished: bool) -> None:
+    def _snapshot(
+        self, model: str, blob: bytes, *, rounds_done: int, rounds_trained: int, finished: bool
+    ) -> None:
         course = self._course
         self._snapshots.write(
             Snapshot(
                 run=course.run,
                 epoch=course.epoch,
                 rounds_done=rounds_done,
+                rounds_trained=rounds_trained,
                 finished=finished,
                 plan=to_json(course.plan.to_json()).decode(),
                 artefact=course.artefact,
@@ -130,6 +134,7 @@ class Performer:
             "round": aggregate.done - 1,
             "seconds": round(self._seconds(), 3),
             "members": len(aggregate.came),
+            "reasons": reason_rows(aggregate.reasons),
             "accuracy": held_out.total.accuracy if held_out else None,
             "loss": held_out.total.loss if held_out else None,
             "accuracy_held_out_worst": held_out.worst[1].accuracy if held_out else None,
@@ -149,6 +154,7 @@ class Performer:
             run=self._course.run,
             plan=self._course.plan,
             devices=len(self._topology.devices()),
+            rounds_trained=finish.rounds_trained,
             seconds=self._seconds(),
             held_out=self._score(model),
             figures=figures,
@@ -159,9 +165,14 @@ class Performer:
             rounds=self._metrics.rows,
         )
         write_run_directory(self._run_dir, result)
-        self._snapshot(self._course.plan.rounds, digest, blob, finished=True)
-        self.finished = True
+        progress = {"rounds_done": result.plan.rounds, "rounds_trained": result.rounds_trained}
+        self._snapshot(digest, blob, **progress, finished=True)
         log.info("run finished", extra={"report": str(self._run_dir / "report.json")})
+        if not result.rounds_trained:
+            why = "; ".join(f"{row['node']}: {row['reason']}" for row in result.reasons)
+            shown = {"rounds": result.plan.rounds, "model": "initial", "reasons": why or "unknown"}
+            log.warning("nobody trained", extra=shown)
+        self.exit_code = EXIT_DONE if result.rounds_trained else EXIT_UNTRAINED
         self._driver.stop()
         return None
 

@@ -16,6 +16,7 @@ from cloud.evaluation import HeldOutScore
 from cloud.report_html import report_page
 from fedtier import __version__
 from fedtier.artefact.artefact import Artefact
+from fedtier.core.effects import Reasons
 from fedtier.core.figures import Q_UNITS_PER_ONE, Figures, LinkFigures, Scores
 from fedtier.ids import FederationId, RunId, hex64
 from fedtier.model.layout import Vector
@@ -24,6 +25,8 @@ from fedtier.storage.durable import write_durably
 from fedtier.wire.messages import Plan
 
 _PACKAGES = ("numpy", "onnxruntime", "paho-mqtt")
+_REASONS_MAX = 8
+"""A cloud may have thousands of children, and they seldom have more than one reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +37,7 @@ class RunResult:
     run: RunId
     plan: Plan
     devices: int
+    rounds_trained: int  # rounds in which a member came
     seconds: float
     held_out: HeldOutScore | None
     figures: Figures
@@ -42,6 +46,16 @@ class RunResult:
     model_digest: str
     artefact: Artefact
     rounds: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
+
+    @property
+    def reasons(self) -> list[dict[str, str]]:
+        """Those of the last round in which a child of the cloud abstained, as far as is known."""
+        return next((row["reasons"] for row in reversed(self.rounds) if row["reasons"]), [])
+
+
+def reason_rows(reasons: Reasons) -> list[dict[str, str]]:
+    """Why children of the cloud abstained, the first few by name."""
+    return [{"node": node, "reason": reason} for node, reason in reasons[:_REASONS_MAX]]
 
 
 def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
@@ -55,6 +69,7 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
                 "quantizer": _codec_text(plan, link),
                 "updates": f.updates,
                 "deltas": f.q_count,  # the updates that carried one: no abstention, no evaluation
+                "abstained": f.abstained,
                 "duplicates": f.duplicates,
                 "late": f.late,
                 "lost": f.lost,
@@ -90,6 +105,8 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "tiers": result.plan.tiers,
         "devices": result.devices,
         "rounds": result.plan.rounds,
+        "rounds_trained": result.rounds_trained,
+        "reasons": result.reasons,
         "seed": result.plan.seed,
         "seconds": round(result.seconds, 3),
         "accuracy": held_out.total.accuracy if held_out else None,

@@ -17,6 +17,7 @@ th { color: #5b6675; font-weight: 500; } th:first-child, td:first-child { text-a
 .cards { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1.5rem 0; }
 .card { border: 1px solid #e3e8ef; border-radius: 8px; padding: .7rem 1rem; min-width: 8rem; }
 .card b { display: block; font-size: 1.5rem; } .card span { color: #5b6675; font-size: 13px; }
+.warning { border-left: 4px solid #d97706; background: #fffbeb; padding: .6rem 1rem; }
 svg { width: 100%; height: auto; } text { font: 12px system-ui, sans-serif; fill: #5b6675; }
 """
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 260, 52, 36, 14
@@ -45,6 +46,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         f"<style>{_STYLE}</style><h1>{escape(report['federation'])}</h1>",
         f"<p class=sub>run {report['run']} · {report['tiers']} tiers, {report['devices']} devices, "
         f"{report['rounds']} rounds, tau = {report['tau']}, seed {report['seed']}</p>",
+        _why_not(report),
         "<div class=cards>",
         *(f"<div class=card><b>{value}</b><span>{name}</span></div>" for name, value in cards),
         "</div>",
@@ -55,6 +57,21 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         f"<h2>Model</h2><p><code>{report['model_digest']}</code></p></html>",
     ]
     return "\n".join(part for part in parts if part)
+
+
+def _why_not(report: Mapping[str, Any]) -> str:
+    """Rounds in which nobody trained, and why children of the cloud abstained, if any did."""
+    rounds, trained = report["rounds"], report["rounds_trained"]
+    lines = [f"{row['node']}: {row['reason']}" for row in report["reasons"]]
+    if lines:
+        lines.insert(0, "The cloud was last told of these reasons to abstain:")
+    if not trained:
+        lines.insert(
+            0, f"Nobody trained in any of the {rounds} rounds: the model is the initial one."
+        )
+    elif trained < rounds:
+        lines.insert(0, f"In {rounds - trained} of {rounds} rounds nobody trained.")
+    return f"<p class=warning>{'<br>'.join(map(escape, lines))}</p>" if lines else ""
 
 
 def _plot(title: str, points: Sequence[tuple[int, float]], *, top: float | None) -> str:
@@ -95,6 +112,7 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
             "link",
             "quantizer",
             "updates",
+            "abstained",
             "MB up",
             "MB down",
             "mean q",
@@ -104,6 +122,7 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
     )
     rows = "".join(
         f"<tr><td>{r['link']}</td><td>{escape(r['quantizer'])}</td><td>{r['updates']}</td>"
+        f"<td>{r['abstained']}</td>"
         f"<td>{r['bytes_up'] / 1e6:.2f}</td><td>{r['bytes_down'] / 1e6:.2f}</td>"
         f"<td>{_number(r['q_mean'], 4)}</td><td>{_number(r['seconds_mean'], 3)}</td>"
         f"<td>{r['late']}</td></tr>"

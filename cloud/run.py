@@ -55,7 +55,7 @@ def main(
         seed: In place of the federation file's.
 
     Returns:
-        The process's exit code: 0 only when the run is finished.
+        The process's exit code: 0 only when the run is finished and somebody trained.
 
     Raises:
         FedtierError: What the operator must know; the command line prints it.
@@ -108,10 +108,12 @@ def main(
             topology=described.topology,
         )
         code = driver.run(performer.perform, farewells(file, nonce))
-        if code in (EXIT_DONE, EXIT_INTERRUPTED) and not performer.finished:
+        if code in (EXIT_DONE, EXIT_INTERRUPTED) and performer.exit_code is None:
             log.warning("run interrupted", extra={"go_on": "start the cloud again as before"})
-        # By SIGTERM the loop ends in order, but the run is not done.
-        return EXIT_TERMINATED if code == EXIT_DONE and not performer.finished else code
+        if code != EXIT_DONE:
+            return code
+        # By SIGTERM the loop ends in order, but perhaps the run is not done.
+        return EXIT_TERMINATED if performer.exit_code is None else performer.exit_code
 
 
 def _check_same_tree(file: NodeFile, federation: Federation) -> None:
@@ -175,7 +177,7 @@ def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
         return Course(
             run=snapshot.run, epoch=snapshot.epoch, plan=plan, artefact=artefact.digest,
             layout=layout.digest, dimension=layout.dimension, next_round=snapshot.rounds_done,
-            model=snapshot.model, blob=snapshot.blob,
+            rounds_trained=snapshot.rounds_trained, model=snapshot.model, blob=snapshot.blob,
         )  # fmt: skip
     report = places.run_dir / "report.json"
     if report.exists() or (places.run_dir / "metrics.jsonl").exists():
@@ -188,6 +190,6 @@ def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
     log.info("run created", extra={"run": hex64(run), "seed": plan.seed})
     return Course(
         run=run, epoch=0, plan=plan, artefact=artefact.digest, layout=layout.digest,
-        dimension=layout.dimension, next_round=0, model=digest,
+        dimension=layout.dimension, next_round=0, rounds_trained=0, model=digest,
         blob=encode_model(initial, model=digest, layout=layout.digest),
     )  # fmt: skip

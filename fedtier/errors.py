@@ -12,13 +12,15 @@
     └─ TrainingError    the trainer failed or diverged: abstain with the reason
 
 A bug is an assertion, never one of these: it ends the process (exit 70), and the durable points
-make the restart safe.
+make the restart safe. A run that came to its end without any training is no error of a process,
+and no success either: its cloud exits with 65.
 """
 
 from __future__ import annotations
 
 EXIT_DONE = 0
 EXIT_USAGE = 2
+EXIT_UNTRAINED = 65  # the run is finished, and in none of its rounds did a member come
 EXIT_UNREACHABLE = 69
 EXIT_BUG = 70
 EXIT_STORAGE = 74

@@ -74,7 +74,11 @@ class Performer:
         new = next_model(before, self._spool, aggregate, step=add)
         assert aggregate.above is not None, "a gateway works for its parent"
         self._state.close(
-            above=aggregate.above, done=aggregate.done, model=new.model, blob=new.blob
+            above=aggregate.above,
+            done=aggregate.done,
+            trained=aggregate.trained,
+            model=new.model,
+            blob=new.blob,
         )
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
@@ -102,6 +106,6 @@ class Performer:
                     figures=figures,
                 )
         except TrainingError as error:
-            return WorkFailed(job=answer.job, reason=str(error))
+            return WorkFailed(job=answer.job, reason=str(error), figures=figures)
         self._outbox.put(answer.job, blob)
         return WorkDone(job=answer.job, blob=blob)

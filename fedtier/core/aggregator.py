@@ -48,7 +48,7 @@ class Resume:
 
     above: Job  # the parent's job it was working for
     done: int  # iterations closed for it
-    came: bool  # whether any member came in any of them
+    trained: int  # of these, the ones in which a member came
     model: str  # digest of the model after the last of them
     blob: bytes = field(repr=False)
 
@@ -60,7 +60,8 @@ class _Assignment:
     members: tuple[Member, ...]
     repeats: int
     done: int
-    came: bool
+    trained: int
+    reason: str  # of the last abstention from which it was heard why; empty where of none
     start: bytes = field(repr=False)  # the blob of the model from above
     model: str
     blob: bytes = field(repr=False)
@@ -110,7 +111,8 @@ class TierAggregator:
         self._waiting: Assigned | Keep | None = None
         self._work: _Assignment | None = None
         self._answering = False
-        self._summing: set[Job] = set()  # sums under way, some of them preempted
+        # Sums under way, some of them preempted, and whether a member came.
+        self._summing: dict[Job, bool] = {}
 
     @property
     def state(self) -> GatewayState:
@@ -201,13 +203,14 @@ class TierAggregator:
             return self._from_link(self.link.abstain(assigned.job, reason, now_s), now_s)
         repeats = math.prod(head.plan.tau[self._tier : head.tier]) if head.task == "train" else 1
         self._work = _Assignment(
-            job=assigned.job, head=head, members=members, repeats=repeats, done=0, came=False,
-            start=assigned.model, model=head.model, blob=assigned.model, figures=Figures(),
+            job=assigned.job, head=head, members=members, repeats=repeats, done=0, trained=0,
+            reason="", start=assigned.model, model=head.model, blob=assigned.model,
+            figures=Figures(),
         )  # fmt: skip
         self._answering = False
         resume = self._resume
         if resume is not None and resume.above == assigned.job:
-            self._work.done, self._work.came = resume.done, resume.came
+            self._work.done, self._work.trained = resume.done, resume.trained
             self._work.model, self._work.blob = resume.model, resume.blob
         return self._go_on(now_s)
 
@@ -227,8 +230,9 @@ class TierAggregator:
         self._answering = False
         if work is not None:
             self._resume = Resume(
-                above=work.job, done=work.done, came=work.came, model=work.model, blob=work.blob
-            )
+                above=work.job, done=work.done, trained=work.trained, model=work.model,
+                blob=work.blob,
+            )  # fmt: skip
 
     # Through the cell
 
@@ -267,38 +271,46 @@ class TierAggregator:
         work = self._work
         assert work is not None
         work.figures += collected.figures
-        if work.head.task == "train" and collected.came:
-            self._summing.add(collected.job)
-            return [
-                Aggregate(
-                    job=collected.job, head=collected.head, came=collected.came,
-                    admitted_weight=sum(m.weight for m in work.members), above=work.job,
-                    done=work.done + 1, model=work.blob, figures=Figures(),
-                )
-            ]  # fmt: skip
-        work.done += 1
-        return self._go_on(now_s)
+        if collected.reasons:
+            work.reason = ": ".join(collected.reasons[0])
+        if work.head.task != "train":
+            work.done += 1
+            return self._go_on(now_s)
+        came = bool(collected.came)
+        self._summing[collected.job] = came
+        aggregate = Aggregate(
+            job=collected.job, head=collected.head, came=collected.came,
+            admitted_weight=sum(m.weight for m in work.members), above=work.job,
+            done=work.done + 1, trained=work.trained + came, reasons=collected.reasons,
+            model=work.blob, figures=Figures(),
+        )  # fmt: skip
+        if came:
+            return [aggregate]
+        fields = {"path": str(collected.job.path)}
+        return [Note(level="warning", event="empty iteration", fields=fields), aggregate]
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         work, resume = self._work, self._resume
-        self._summing.discard(event.job)
+        came = self._summing.pop(event.job, False)
         if work is not None and event.job == _next_job(work.job, work.done, work.model):
             work.done += 1
-            work.came = True
+            work.trained += came
             work.model, work.blob = event.model, event.blob
             return self._go_on(now_s)
         if resume is not None and event.job == _next_job(resume.above, resume.done, resume.model):
             self._resume = replace(
-                resume, done=resume.done + 1, came=True, model=event.model, blob=event.blob
-            )  # it was preempted while it was summed, and is durable
+                resume, done=resume.done + 1, trained=resume.trained + came, model=event.model,
+                blob=event.blob,
+            )  # fmt: skip
+            # it was preempted while it was summed, and is durable
         return [Note(level="debug", event="sum too late", fields={"path": str(event.job.path)})]
 
     def _answer(self, work: _Assignment) -> Answer:
         self._answering = True
         weight, reason = 0, ""
         if work.head.task == "train":
-            weight = sum(m.weight for m in work.members) if work.came else 0
-            reason = "" if work.came else "no member came"
+            weight = sum(m.weight for m in work.members) if work.trained else 0
+            reason = "" if work.trained else work.reason or "no member came"
         return Answer(
             job=work.job, head=work.head, weight=weight, reason=reason, start=work.start,
             end=work.blob, figures=self.cell.figures() + work.figures,
@@ -311,7 +323,8 @@ class TierAggregator:
             return [Note(level="debug", event="answer too late", fields={"path": path})]
         self._set_aside()
         if isinstance(event, WorkFailed):
-            return self._from_link(self.link.abstain(event.job, event.reason, now_s), now_s)
+            abstained = self.link.abstain(event.job, event.reason, now_s, figures=event.figures)
+            return self._from_link(abstained, now_s)
         return self._from_link(self.link.answer(event.job, event.blob, now_s), now_s)
 
     # Upwards

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, assert_never
 
-from fedtier.core.effects import NO_BLOB, Effect, Job, Note, Send, Spool
+from fedtier.core.effects import NO_BLOB, Effect, Job, Note, Reasons, Send, Spool
 from fedtier.core.events import Received
 from fedtier.core.figures import Figures, fold
 from fedtier.core.intake import Complete, Intake, IntakeEffect, accepted
@@ -38,6 +38,7 @@ class Collected:
     job: Job
     head: Head
     came: tuple[Member, ...]  # members with a delta, by name; nobody where the quorum was missed
+    reasons: Reasons
     figures: Figures  # scores and training of this iteration's answers
 
 
@@ -327,10 +328,11 @@ class Cell:
         came = tuple(
             m for m in head.members if m.node in self._answers and self._answers[m.node][0].weight
         )
+        reasons = sorted((child, m.reason) for child, (m, _) in self._answers.items() if m.reason)
         reported = fold(figures for _, figures in self._answers.values())
         return [
             Collected(
                 job=Job.of(head), head=head, came=() if decision == "give up" else came,
-                figures=replace(reported, links={}, tiers={}),
+                reasons=tuple(reasons), figures=replace(reported, links={}, tiers={}),
             )
         ]  # fmt: skip

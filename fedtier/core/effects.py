@@ -15,6 +15,9 @@ Side = Literal["up", "down"]
 """Towards the parent, on its broker; or towards the children, on one's own."""
 
 
+Reasons = tuple[tuple[NodeId, str], ...]
+"""Why members abstained, each with its name, in the order of the names."""
+
 NO_BLOB = "0" * 64
 """The digest of no blob: to want it asks a parent for its head, and a child for its offer."""
 
@@ -77,7 +80,8 @@ class Spool:
 class Aggregate:
     """Mean the spooled updates, make the new model durable, then report ``Aggregated``.
 
-    ``came`` are the members whose updates enter the mean; with none the model stays as it is.
+    ``came`` are the members whose updates enter the mean; with none the model stays as it is, to
+    the bit.
     """
 
     job: Job
@@ -86,6 +90,8 @@ class Aggregate:
     admitted_weight: int  # of all members of the iteration, whoever came
     above: Job | None  # the parent's job this iteration serves; None at the cloud
     done: int  # iterations closed for it with this one; at the cloud, rounds
+    trained: int  # of these, the ones in which a member came
+    reasons: Reasons  # of the members that abstained
     model: bytes = field(repr=False)  # the blob of the model before it
     figures: Figures
 
@@ -127,6 +133,7 @@ class Finish:
     """The run is over; ``figures`` are what the whole tree reported of its last model."""
 
     head: Head
+    rounds_trained: int  # rounds in which a member came; with none the model is the first one
     figures: Figures
 
 

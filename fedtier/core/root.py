@@ -40,6 +40,7 @@ class Course:
     layout: str
     dimension: int
     next_round: int  # rounds already in the model
+    rounds_trained: int  # of these, the ones in which a member came
     model: str
     blob: bytes = field(repr=False)
 
@@ -75,6 +76,7 @@ class RootMachine:
         self._course = course
         self._spooled = dict(spooled or {})
         self._round = course.next_round
+        self._trained = course.rounds_trained
         self._model = course.model
         self._blob = course.blob
         self._state: RootState = "looking"
@@ -160,16 +162,17 @@ class RootMachine:
         figures = self.cell.figures() + collected.figures
         if collected.head.task == "evaluate":
             return self._finish(collected.head, figures, now_s)
-        if not collected.came:
-            note = Note(level="warning", event="empty round", fields={"round": self._round})
-            return [note, *self._next_round(now_s)]
-        return [
-            Aggregate(
-                job=collected.job, head=collected.head, came=collected.came,
-                admitted_weight=sum(m.weight for m in collected.head.members), above=None,
-                done=self._round + 1, model=self._blob, figures=figures,
-            )
-        ]  # fmt: skip
+        self._trained += bool(collected.came)
+        aggregate = Aggregate(
+            job=collected.job, head=collected.head, came=collected.came,
+            admitted_weight=sum(m.weight for m in collected.head.members), above=None,
+            done=self._round + 1, trained=self._trained, reasons=collected.reasons,
+            model=self._blob, figures=figures,
+        )  # fmt: skip
+        if collected.came:
+            return [aggregate]
+        note = Note(level="warning", event="empty round", fields={"round": self._round})
+        return [note, aggregate]
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         head = self.cell.head
@@ -177,9 +180,6 @@ class RootMachine:
         assert self._state == "closing", "a sum that was not asked for"
         assert event.job == Job.of(head), "one sum at a time"
         self._model, self._blob = event.model, event.blob
-        return self._next_round(now_s)
-
-    def _next_round(self, now_s: float) -> list[Effect]:
         self._round += 1
         self._state = "gathering"
         return self._open_if_ready(now_s)
@@ -188,4 +188,4 @@ class RootMachine:
         self._state = "finished"
         finished = replace(head, state="finished", members=())
         said = self._from_cell(self.cell.say(finished, self._blob, now_s), now_s)
-        return [*said, Finish(head=head, figures=figures)]
+        return [*said, Finish(head=head, rounds_trained=self._trained, figures=figures)]

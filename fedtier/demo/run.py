@@ -24,10 +24,18 @@ from fedtier.demo.fleet import Fleet
 from fedtier.demo.progress import Progress
 from fedtier.demo.screen import Screen
 from fedtier.demo.summary import print_summary
-from fedtier.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
+from fedtier.errors import (
+    EXIT_BUG,
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_UNTRAINED,
+    ConfigError,
+)
 from fedtier.storage.durable import storage_error, write_durably
 
 _DEFAULT_FEDERATION = "wearables-3-tier.toml"
+_FINISHED = (EXIT_DONE, EXIT_UNTRAINED)  # of a cloud that has written its run directory
 _POLL_S = 0.1
 _RUNS = Path("runs")
 
@@ -62,7 +70,8 @@ def main(
         reference: Also train in one process, and each device alone, and compare.
 
     Returns:
-        The exit code: 0, 130 after Ctrl-C, 143 after SIGTERM, or that of the node that died.
+        The exit code: 0, 65 where nobody trained, 130 after Ctrl-C, 143 after SIGTERM, or that of
+        the node that died.
     """
     signal.signal(signal.SIGTERM, _leave)
     console = Console()
@@ -78,12 +87,14 @@ def main(
     except (KeyboardInterrupt, _Terminated) as reason:
         console.print(f"\nstopped; the logs are in {request.out / 'logs'}", soft_wrap=True)
         return EXIT_TERMINATED if isinstance(reason, _Terminated) else EXIT_INTERRUPTED
-    if code != EXIT_DONE:
+    if code not in _FINISHED:
         return code
     report = json.loads((request.out / "report.json").read_bytes())
     dimension = find_artefact(request.federation.artefact).layout.dimension
     print_summary(console, report, dimension=dimension)
-    if reference:
+    if reference and code != EXIT_DONE:
+        console.print("no references: there is nothing to compare with them")
+    elif reference:
         from fedtier.demo.reference import compare
 
         compare(console, request.federation, report, directory=request.out)
@@ -92,7 +103,7 @@ def main(
         f"{seconds:.0f} s. Everything about this run is in [bold]{request.out}[/bold]",
         soft_wrap=True,
     )
-    return EXIT_DONE
+    return code
 
 
 class _Terminated(BaseException):
@@ -192,7 +203,7 @@ def _train(request: _Request, console: Console) -> int:
             write_durably(request.out / "nodes" / f"{node}.toml", text.encode())
             fleet.start_node(node, *(request.options if node == topology.cloud else ()))
         code = _watch(fleet, request, screen, console)
-        if code == EXIT_DONE:
+        if code in _FINISHED:
             fleet.stop()  # each tells the kernel's last word on what it used
             _add_nodes(request, fleet)
         return code
@@ -211,9 +222,9 @@ def _watch(fleet: Fleet, request: _Request, screen: Screen, console: Console) ->
             ended = process.poll()
             if ended is None:
                 continue
-            if node == cloud and ended.exit_code == EXIT_DONE:
+            if node == cloud and ended.exit_code in _FINISHED:
                 screen.show_rounds(progress.look())
-                return EXIT_DONE
+                return ended.exit_code
             console.print(
                 f"\n[red]{node} {ended.how}.[/red] The last lines of {process.log_path}:\n",
                 soft_wrap=True,

@@ -108,7 +108,7 @@ class Screen:
 
 def _figures(row: Mapping[str, Any]) -> list[str]:
     """A line on the model, if it was evaluated, and one on each link."""
-    first = f"round {row['round'] + 1}"
+    first = f"round {row['round'] + 1}" + ("" if row["members"] else "  nobody trained")
     if row.get("accuracy") is not None:
         first += f"  held-out accuracy {100 * row['accuracy']:.1f} %  loss {row['loss']:.3f}"
     links = (

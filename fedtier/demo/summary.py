@@ -23,11 +23,15 @@ def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int
     """
     for table in (
         _links(report["links"], dimension=dimension),
+        _abstentions(report["links"]),
         _processes(report["nodes"]),
         _accuracy(report),
     ):
-        console.print()
-        console.print(table)
+        if table.row_count:
+            console.print()
+            console.print(table)
+    for line in _why_not(report):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print()
 
 
@@ -55,13 +59,38 @@ def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
     )
     for row in links:
         float32 = 4 * dimension * row["deltas"]
-        ratio = f"{float32 / row['bytes_up']:.1f} x" if row["bytes_up"] else "–"
+        ratio = f"{float32 / row['bytes_up']:.1f} x" if float32 and row["bytes_up"] else "–"
         q = f"{row['q_mean']:.4f}" if row["q_mean"] is not None else "–"
         table.add_row(
             str(row["link"]), row["quantizer"], str(row["updates"]),
             f"{row['bytes_up'] / 1e6:.2f}", f"{row['bytes_down'] / 1e6:.2f}", ratio, q,
         )  # fmt: skip
     return table
+
+
+def _abstentions(links: Sequence[Mapping[str, Any]]) -> Table:
+    table = _table("Abstentions", "link", "abstained", "deltas")
+    for row in links:
+        if row["abstained"]:
+            table.add_row(str(row["link"]), str(row["abstained"]), str(row["deltas"]))
+    return table
+
+
+def _why_not(report: Mapping[str, Any]) -> list[str]:
+    """Rounds in which nobody trained, and why children of the cloud abstained, if any did."""
+    rounds, trained = report["rounds"], report["rounds_trained"]
+    lines = []
+    if not trained:
+        lines += [
+            "",
+            f"Nobody trained in any of the {rounds} rounds: the model is the initial one.",
+        ]
+    elif trained < rounds:
+        lines += ["", f"In {rounds - trained} of {rounds} rounds nobody trained."]
+    if report["reasons"]:
+        lines += ["", "The cloud was last told of these reasons to abstain:"]
+        lines += [f"  {row['node']}: {row['reason']}" for row in report["reasons"]]
+    return lines
 
 
 def _processes(nodes: Sequence[Mapping[str, Any]]) -> Table:

@@ -57,9 +57,10 @@ def next_model(model: Vector, spool: Spool, aggregate: Aggregate, *, step: Serve
         model: The model before it, shape ``(d,)``.
         spool: Where the updates are.
         aggregate: Which of them enter, with what weight.
-        step: How the mean enters the model.
+        step: How the mean enters the model; nothing is added where nobody came, since adding 0
+            would turn a parameter of -0.0 into another.
     """
-    vector = step(model, mean_of(spool, aggregate))
+    vector = step(model, mean_of(spool, aggregate)) if aggregate.came else model
     layout = aggregate.head.layout
     digest = model_digest(layout, vector)
     return NewModel(

@@ -24,15 +24,15 @@ class CellState:
         self._iteration = directory / "iteration.record"
         self._announced = directory / "announced.record"
 
-    def close(self, *, above: Job, done: int, model: str, blob: bytes) -> None:
-        """Make a closed iteration durable.
+    def close(self, *, above: Job, done: int, trained: int, model: str, blob: bytes) -> None:
+        """Make a closed iteration durable; the arguments are the fields of ``Resume``.
 
         Raises:
             StorageError: If the disk does not take it.
         """
         document = {
             "run": hex64(above.run), "path": str(above.path), "base": above.base,
-            "task": above.task, "done": done, "model": model,
+            "task": above.task, "done": done, "trained": trained, "model": model,
         }  # fmt: skip
         write_record(self._iteration, document, {"blob": blob})
 
@@ -54,8 +54,8 @@ class CellState:
             base=document["base"],
         )  # fmt: skip
         return Resume(
-            above=above, done=document["done"], came=True, model=document["model"],
-            blob=arrays["blob"],
+            above=above, done=document["done"], trained=document["trained"],
+            model=document["model"], blob=arrays["blob"],
         )  # fmt: skip
 
     def remember(self, beneath: str, members: tuple[Member, ...]) -> None:

@@ -17,6 +17,7 @@ class Snapshot:
     run: RunId
     epoch: int
     rounds_done: int
+    rounds_trained: int  # of these, the ones in which a member came
     finished: bool
     plan: str  # the plan as canonical JSON: a run goes on only under its own
     artefact: str
@@ -45,8 +46,9 @@ class Snapshots:
         """
         document = {
             "run": hex64(snapshot.run), "epoch": snapshot.epoch,
-            "rounds_done": snapshot.rounds_done, "finished": snapshot.finished,
-            "plan": snapshot.plan, "artefact": snapshot.artefact, "model": snapshot.model,
+            "rounds_done": snapshot.rounds_done, "rounds_trained": snapshot.rounds_trained,
+            "finished": snapshot.finished, "plan": snapshot.plan,
+            "artefact": snapshot.artefact, "model": snapshot.model,
         }  # fmt: skip
         if self._newest_verifies is None:
             self._newest_verifies = read_record(self._newest) is not None
@@ -70,8 +72,9 @@ class Snapshots:
                 return Snapshot(
                     run=RunId(parse_hex64(document["run"], what=str(place))),
                     epoch=document["epoch"] + raised, rounds_done=document["rounds_done"],
-                    finished=document["finished"], plan=document["plan"],
-                    artefact=document["artefact"], model=document["model"], blob=arrays["blob"],
+                    rounds_trained=document["rounds_trained"], finished=document["finished"],
+                    plan=document["plan"], artefact=document["artefact"], model=document["model"],
+                    blob=arrays["blob"],
                 )  # fmt: skip
         if self._newest.exists() or self._before.exists():
             raise StorageError(

@@ -8,6 +8,7 @@ from cloud.report_html import report_page
 
 REPORT = {
     "federation": "farm", "run": "00" * 8, "tiers": 1, "devices": 2, "rounds": 2, "seed": 1,
+    "rounds_trained": 2, "reasons": [],
     "tau": [4], "seconds": 2.0, "accuracy": None, "loss": None,
     "accuracy_devices": {"mean": None, "p10": None}, "links": [], "tiers_usage": [],
     "model_digest": "ab" * 32,
@@ -29,3 +30,19 @@ def test_a_page_is_made(rounds):
     assert page.startswith("<!doctype html>")
     assert page.count("<svg") == (2 if len(rounds) > 1 else 0)
     assert "nan" not in page
+    assert "class=warning" not in page
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        (0, "Nobody trained in any of the 2 rounds: the model is the initial one."),
+        (1, "In 1 of 2 rounds nobody trained."),
+        (2, "The cloud was last told of these reasons to abstain:"),
+    ],
+)
+def test_a_page_says_in_how_many_rounds_nobody_trained_and_why(trained, said):
+    reasons = [{"node": "barn", "reason": "out of <memory>"}]
+    page = report_page(REPORT | {"rounds_trained": trained, "reasons": reasons}, [])
+    assert said in page
+    assert "barn: out of &lt;memory&gt;" in page

@@ -57,7 +57,8 @@ def resuming(tmp_path: Path) -> list[str]:
     (tmp_path / "cloud.toml").write_text(nodes[NodeId("cloud")], encoding="utf-8")
     Snapshots(tmp_path / "state" / "cloud").write(
         Snapshot(
-            run=RUN, epoch=0, rounds_done=1, finished=False, model="00" * 32, blob=b"x",
+            run=RUN, epoch=0, rounds_done=1, rounds_trained=1, finished=False,
+            model="00" * 32, blob=b"x",
             plan=to_json(plan_of(federation).to_json()).decode(),
             artefact=find_artefact("package:imu").digest,
         )

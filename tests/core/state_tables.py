@@ -124,8 +124,8 @@ ROOT = Table(
         "looking": {"tick": "looking gathering collecting closing finished"},
         "gathering": {"presence": "gathering collecting closing finished"},
         "collecting": {
-            "part": "collecting closing gathering finished",
-            "tick": "collecting closing gathering finished",
+            "part": "collecting closing finished",
+            "tick": "collecting closing finished",
         },
         "closing": {"aggregated": "gathering collecting closing finished"},
     },

@@ -137,13 +137,78 @@ def test_an_iteration_without_members_counts_as_done_and_leaves_the_model(tmp_pa
     assert ("g1-0", "r0.1", ("d0", "d1")) in world.sums
     expected = (mean_of(["d0", "d1"], 1) + mean_of(["d2", "d3"], 3)) / 2
     np.testing.assert_allclose(world.model, expected, atol=1e-6)
+    assert world.nodes["g1-0"].events.count("empty iteration") == 2
 
 
-def test_a_round_in_which_nobody_came_leaves_the_model_and_the_run_goes_on(tmp_path):
-    world = make_world(tmp_path, 2, train=failing("d0", "d1"), rounds=2)
+@pytest.mark.covers("H-7")
+@pytest.mark.covers("H-8")
+def test_an_empty_iteration_that_was_closed_is_not_opened_again_after_a_restart(tmp_path):
+    def train(node, head, model):
+        if node in ("d0", "d1") and head.path.indices[-1] == 0:
+            raise TrainingError("asleep")
+        return quadratic(CENTRES)(node, head, model)
+
+    world = make_world(
+        tmp_path, 2, 2, tau=(1, 2), train=train, world_options={"work_s": lambda node: 5.0}
+    )
+    world.run(until=lambda world: ("d0", "r0.1") in world.trained)
+    world.restart("g1-0")
     world.run()
-    assert not world.model.any()
-    assert world.cloud.events.count("empty round") == 2
+    assert world.trained.count(("d0", "r0.0")) == 1
+    expected = (mean_of(["d0", "d1"], 1) + mean_of(["d2", "d3"], 2)) / 2
+    np.testing.assert_allclose(world.model, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+@pytest.mark.covers("H-8")
+def test_a_round_in_which_nobody_came_is_closed_like_any_other(tmp_path, restarts):
+    world = make_world(tmp_path, 2, train=failing("d0", "d1"), rounds=3)
+    if restarts:
+        world.run(until=lambda world: world.rounds_done == 1)
+        world.restart("cloud")
+    start = world.digest
+    world.run()
+    assert world.sums == [("cloud", f"r{n}", ()) for n in range(3)]
+    assert world.digest == start
+    assert world.cloud.finished.rounds_trained == 0
+    assert world.cloud.events.count("empty round") == (2 if restarts else 3)
+
+
+def test_rounds_in_which_somebody_trained_are_counted_through_a_restart_of_the_cloud(tmp_path):
+    def train(node, head, model):
+        if head.path.indices[0] in (1, 3):
+            raise TrainingError("asleep")
+        return quadratic(CENTRES)(node, head, model)
+
+    world = make_world(tmp_path, 2, train=train, rounds=5)
+    world.run(until=lambda world: world.rounds_done == 3)
+    world.restart("cloud")
+    world.run()
+    assert world.cloud.finished.rounds_trained == 3
+
+
+@pytest.mark.covers("R-5")
+def test_the_reason_of_a_device_reaches_the_cloud_through_every_gateway(tmp_path):
+    everybody = [f"d{n}" for n in range(4)]
+    world = make_world(tmp_path, 2, 1, 2, tau=(1, 1, 1), train=failing(*everybody))
+    world.run()
+    notes = [note for note in world.cloud.notes if note.event == "member abstained"]
+    assert [note.fields["node"] for note in notes] == ["g2-0", "g2-1"]
+    assert notes[0].fields["reason"].startswith("g1-0: d0: out of memory")
+    assert notes[1].fields["reason"].startswith("g1-1: d2: out of memory")
+
+
+def test_every_update_is_a_delta_an_abstention_or_an_evaluation(tmp_path):
+    def train(node, head, model):
+        if node == "d0" or (node == "d1" and head.path.indices[-1] == 1):
+            raise TrainingError("asleep")
+        return quadratic(CENTRES)(node, head, model)
+
+    world = make_world(tmp_path, 2, 2, tau=(1, 3), train=train, rounds=2)
+    world.run()
+    one, two = (world.cloud.finished.figures.links[link] for link in (1, 2))
+    assert (one.updates, one.q_count, one.abstained) == (2 * 3 * 4 + 4, 2 * (12 - 3 - 1), 2 * 4)
+    assert (two.updates, two.q_count, two.abstained) == (2 * 2 + 2, 2 * 2, 0)
 
 
 # Quorum and deadline
@@ -178,7 +243,8 @@ def test_a_cell_that_never_reaches_its_quorum_gives_up_and_abstains(tmp_path):
         world_options=silent("d3"),
     )  # fmt: skip
     world.run()
-    assert [s for s in world.sums if s[0] == "g1-1"] == []
+    assert [s for s in world.sums if s[0] == "g1-1"] == [("g1-1", "r0.0", ())]
+    assert "empty iteration" in world.nodes["g1-1"].events
     assert ("cloud", "r0", ("g1-0",)) in world.sums
     np.testing.assert_allclose(world.model, mean_of(["d0", "d1"]), atol=1e-6)
 

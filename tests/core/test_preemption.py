@@ -28,9 +28,11 @@ from fedtier.core.aggregator import Resume, TierAggregator
 from fedtier.core.effects import NO_BLOB, Aggregate, Answer, Job, Keep, Note, Preempt, Send, Stop
 from fedtier.core.events import Aggregated, Connected, Received, Tick, WorkFailed
 from fedtier.core.fetch import Fetch
+from fedtier.core.figures import Figures, LinkFigures
 from fedtier.core.intake import Intake
 from fedtier.core.roster import Lookout
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.wire.manifest import peek_update
 from fedtier.wire.messages import Ack, Beacon, Head, Member, Presence
 from fedtier.wire.parts import Part
 from fedtier.wire.topics import ALL
@@ -130,7 +132,7 @@ def test_an_answered_gateway_that_is_asked_anew_answers_without_its_cell():
 
 
 def test_a_restarted_gateway_that_had_closed_everything_answers_at_once():
-    resume = Resume(above=Job.of(TWICE), done=2, came=True, model=OTHER_MODEL, blob=OTHER_BLOB)
+    resume = Resume(above=Job.of(TWICE), done=2, trained=2, model=OTHER_MODEL, blob=OTHER_BLOB)
     machine = gateway(announced={"b": HEAD.members}, resume=resume)
     begin(machine)
     assert machine.state == "answering"
@@ -221,6 +223,19 @@ def test_a_new_boot_of_a_lower_epoch_is_refused_unless_the_run_is_another():
     assert under.machine.state == "settled"
     from_above(under.machine, replace(older, run=RunId(9)))
     assert under.machine.state == "working"
+
+
+@pytest.mark.parametrize("sender", ["device", "gateway"])
+def test_an_abstention_reports_the_figures_of_work_that_failed(sender):
+    device = sender == "device"
+    under = child_at("working", device=True) if device else gateway_at("answering")
+    figures = Figures(links={1: LinkFigures(bytes_up=70)})
+    job = JOB if device else Job.of(ABOVE)
+    failed = under.machine.handle(WorkFailed(job=job, reason="ill", figures=figures), 9.0)
+    (offer,) = sent(failed, Part)
+    manifest = peek_update(offer.payload)
+    assert (manifest.weight, manifest.reason) == (0, "ill")
+    assert Figures.from_json(manifest.figures) == figures
 
 
 def test_a_rejected_abstention_ends_there():

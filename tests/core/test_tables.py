@@ -495,7 +495,7 @@ def root_at(state: str) -> Under:
     course = Course(
         run=RunId(1), epoch=1, plan=make_plan((1,), rounds=2, deadline_s=(50.0,)),
         artefact=ARTEFACT, layout=LAYOUT, dimension=DIMENSION,
-        next_round=2 if state == "finished" else 0, model=MODEL, blob=BLOB,
+        next_round=2 if state == "finished" else 0, rounds_trained=0, model=MODEL, blob=BLOB,
     )  # fmt: skip
     machine = RootMachine(
         node=NodeId("cloud"), members=[D0, D1], members_min=2, part_bytes=PART_BYTES, nonce=NONCE,

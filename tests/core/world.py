@@ -259,11 +259,12 @@ class NodeProcess:
         new = next_model(before, spool, aggregate, step=add)
         if aggregate.above is not None:
             CellState(self.disk).close(
-                above=aggregate.above, done=aggregate.done, model=new.model, blob=new.blob
-            )
+                above=aggregate.above, done=aggregate.done, trained=aggregate.trained,
+                model=new.model, blob=new.blob,
+            )  # fmt: skip
         else:
             self.world.model, self.world.blob = new.vector, new.blob
-            self.world.rounds_done = aggregate.done
+            self.world.rounds_done, self.world.rounds_trained = aggregate.done, aggregate.trained
             self.world.save(self.disk, aggregate.done, aggregate.head)
         spool.drop(aggregate.head.run, aggregate.head.path)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
@@ -345,7 +346,7 @@ class World:
     def begin_run(self, run: int, plan: Plan | None = None) -> None:
         """What a cloud that is started next will do."""
         self.run_id, self.plan = RunId(run), plan or self.plan
-        self.model, self.rounds_done = self.start_model, 0
+        self.model, self.rounds_done, self.rounds_trained = self.start_model, 0, 0
         self.blob = encode_model(self.model, model=self.digest, layout=self.layout.digest)
 
     @property
@@ -362,17 +363,19 @@ class World:
         if snapshot is not None and mine:
             self.model, _, _ = decode_model(snapshot.blob)
             self.blob, self.rounds_done = snapshot.blob, snapshot.rounds_done
+            self.rounds_trained = snapshot.rounds_trained
         return Course(
             run=self.run_id, epoch=snapshot.epoch if snapshot is not None and mine else 0,
             plan=self.plan, artefact=ARTEFACT, layout=self.layout.digest,
-            dimension=self.layout.dimension, next_round=self.rounds_done, model=self.digest,
-            blob=self.blob,
+            dimension=self.layout.dimension, next_round=self.rounds_done,
+            rounds_trained=self.rounds_trained, model=self.digest, blob=self.blob,
         )  # fmt: skip
 
     def save(self, disk: Path, rounds_done: int, head: Head, *, finished: bool = False) -> None:
         Snapshots(disk).write(
             Snapshot(
-                run=head.run, epoch=head.epoch, rounds_done=rounds_done, finished=finished,
+                run=head.run, epoch=head.epoch, rounds_done=rounds_done,
+                rounds_trained=self.rounds_trained, finished=finished,
                 plan="", artefact=head.artefact, model=self.digest, blob=self.blob,
             )
         )  # fmt: skip

@@ -11,14 +11,17 @@ from fedtier.demo.summary import print_summary
 
 LINK = {
     "link": 1, "quantizer": "identity", "updates": 2, "deltas": 2,
-    "bytes_up": 8, "bytes_down": 8, "q_mean": 0.0,
+    "abstained": 0, "bytes_up": 8, "bytes_down": 8, "q_mean": 0.0,
 }  # fmt: skip
 
 
-def shown(names: list[str]) -> str:
+def shown(names: list[str], **changes: object) -> str:
     """The tables of a cloud and these devices on a terminal of 80 characters."""
     node = {"peak_rss_bytes": 100 * 2**20, "cpu_seconds": 12.5}
     report = {
+        "rounds": 4,
+        "rounds_trained": 4,
+        "reasons": [],
         "links": [LINK],
         "nodes": [
             {"id": "cloud", "tier": 1, **node, "cpu_seconds": None},
@@ -27,6 +30,7 @@ def shown(names: list[str]) -> str:
         "accuracy": 0.5,
         "accuracy_held_out_worst": {"group": "barn", "accuracy": 0.25},
         "accuracy_devices": {"mean": None, "p10": None, "worst": None},
+        **changes,
     }
     console = Console(file=io.StringIO(), width=80)
     print_summary(console, report, dimension=1)
@@ -48,3 +52,28 @@ def test_held_out_data_are_called_that_whatever_they_are_of():
     assert "held-out data" in page
     assert "its worst group (barn)" in page
     assert "people" not in page
+
+
+def test_abstentions_have_a_table_where_there_were_any():
+    assert "abstained" not in shown(["cow"])
+    links = [LINK, LINK | {"link": 2, "updates": 10**6, "abstained": 999_998}]
+    page = shown(["cow"], links=links)
+    (row,) = [line.split() for line in page.splitlines() if "999998" in line]
+    assert row == ["2", "999998", "2"]
+    assert max(map(len, page.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"), [(0, "Nobody trained in any of the 4 rounds"), (3, "In 1 of 4 rounds")]
+)
+def test_rounds_without_training_are_told_with_the_reasons(trained, said):
+    reasons = [{"node": "barn", "reason": "cow: [memory] is full"}]
+    page = shown(["cow"], rounds_trained=trained, reasons=reasons)
+    assert said in page
+    assert "  barn: cow: [memory] is full" in page
+
+
+def test_a_run_in_which_all_trained_has_nothing_to_explain():
+    page = shown(["cow"])
+    assert "nobody trained" not in page.lower()
+    assert "abstain" not in page

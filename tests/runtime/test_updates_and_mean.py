@@ -53,7 +53,8 @@ def update_of(head, delta, *, node=NODE, weight=1, figures=None):
 def aggregate_of(head, *, came=None):
     came = head.members if came is None else came
     return Aggregate(
-        job=Job.of(head), head=head, came=came, above=None, done=1, model=b"", figures=Figures(),
+        job=Job.of(head), head=head, came=came, above=None, done=1, trained=1, reasons=(),
+        model=b"", figures=Figures(),
         admitted_weight=sum(member.weight for member in head.members),
     )  # fmt: skip
 
@@ -201,6 +202,15 @@ def test_the_next_model_is_named_and_packed(tmp_path):
     assert new.model == model_digest(head.layout, new.vector)
     parameters, model, layout = decode_model(new.blob)
     assert (parameters.tolist(), model, layout) == ([1.5, -0.5], new.model, head.layout)
+
+
+@pytest.mark.covers("H-8")
+def test_with_nobody_the_next_model_is_the_one_before_to_the_bit(tmp_path):
+    head = head_of(2)
+    before = np.array([-0.0, 0.1], np.float32)
+    new = next_model(before, Spool(tmp_path), aggregate_of(head, came=()), step=add)
+    assert new.vector.tobytes() == before.tobytes()
+    assert new.model == model_digest(head.layout, before)
 
 
 @pytest.mark.parametrize("damage", ["gone", "flipped"])

@@ -20,10 +20,10 @@ from fedtier.wire.messages import Member
 
 JOB = Job(run=RunId(2**63 + 1), path=IterationPath((3, 1)), task="train", base="ab" * 32)
 SNAPSHOT = Snapshot(
-    run=RunId(2**63 + 1), epoch=2, rounds_done=5, finished=False, plan='{"seed":"7"}',
-    artefact="cd" * 32, model="ef" * 32, blob=b"model of round 5",
+    run=RunId(2**63 + 1), epoch=2, rounds_done=5, rounds_trained=4, finished=False,
+    plan='{"seed":"7"}', artefact="cd" * 32, model="ef" * 32, blob=b"model of round 5",
 )  # fmt: skip
-NEXT = replace(SNAPSHOT, rounds_done=6, blob=b"model of round 6")
+NEXT = replace(SNAPSHOT, rounds_done=6, rounds_trained=5, blob=b"model of round 6")
 
 
 def flip(place: Path, index=-1):
@@ -85,16 +85,16 @@ def test_a_device_with_a_full_disk_stops_with_the_file_and_what_to_do(tmp_path):
 def test_a_gateway_goes_on_from_its_last_closed_iteration(tmp_path):
     state = CellState(tmp_path)
     assert state.resume() is None
-    state.close(above=JOB, done=1, model="11" * 32, blob=b"one")
-    state.close(above=JOB, done=2, model="22" * 32, blob=b"two")
+    state.close(above=JOB, done=1, trained=0, model="11" * 32, blob=b"one")
+    state.close(above=JOB, done=2, trained=1, model="22" * 32, blob=b"two")
     assert CellState(tmp_path).resume() == Resume(
-        above=JOB, done=2, came=True, model="22" * 32, blob=b"two"
+        above=JOB, done=2, trained=1, model="22" * 32, blob=b"two"
     )
 
 
 def test_a_damaged_iteration_is_begun_anew(tmp_path):
     state = CellState(tmp_path)
-    state.close(above=JOB, done=1, model="11" * 32, blob=b"one")
+    state.close(above=JOB, done=1, trained=0, model="11" * 32, blob=b"one")
     flip(tmp_path / "iteration.record", 40)
     assert state.resume() is None
 
@@ -148,7 +148,9 @@ def test_a_gateway_with_a_full_disk_stops_with_the_file_and_what_to_do(tmp_path,
     (tmp_path / f"{name}.record.new").symlink_to("/dev/full")
     state = CellState(tmp_path)
     write = {
-        "iteration": lambda: state.close(above=JOB, done=1, model="11" * 32, blob=b"one"),
+        "iteration": lambda: state.close(
+            above=JOB, done=1, trained=0, model="11" * 32, blob=b"one"
+        ),
         "announced": lambda: state.remember("x", members(1)),
     }[name]
     with pytest.raises(StorageError, match=rf"{name}\.record cannot be written: No space.*Free"):
