@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from testbed import REPOSITORY, Testbed
+from run_directory_page import check_keys, listed
+from testbed import REPOSITORY, Program, Testbed
 
 HOW_TO_MAKE = (
     "pip download --no-deps -d .cache seglearn==1.2.5 && python -m fedtier.data.prepare_imu "
@@ -17,14 +18,15 @@ HOW_TO_MAKE = (
 CAMPUS = REPOSITORY / "firmware_configs" / "federations" / "campus-4-tier.toml"
 
 REPORT = {
-    "federation": str, "run": str, "tiers": int, "devices": int, "rounds": int, "seconds": float,
+    "federation": str, "run": str, "tiers": int, "devices": int, "rounds": int,
+    "rounds_trained": int, "reasons": list, "seconds": float,
     "accuracy": float, "accuracy_devices": dict, "loss": float, "model_digest": str, "tau": list,
     "links": list, "nodes": list, "versions": dict,
 }  # fmt: skip
 LINK = {
-    "link": int, "quantizer": str, "updates": int, "deltas": int, "duplicates": int,
-    "late": int, "lost": int, "bytes_up": int, "bytes_down": int, "q_mean": float,
-    "seconds_mean": float,
+    "link": int, "quantizer": str, "updates": int, "deltas": int, "abstained": int,
+    "duplicates": int, "late": int, "lost": int, "bytes_up": int, "bytes_down": int,
+    "q_mean": float, "seconds_mean": float,
 }  # fmt: skip
 NODE = {"id": str, "tier": int, "peak_rss_bytes": int, "cpu_seconds": float}
 
@@ -98,3 +100,106 @@ def test_a_run_directory_holds_the_model_in_every_form(testbed):
     assert len(rows) == report["rounds"]
     assert "<html" in (out / "report.html").read_text(encoding="utf-8")[:200]
     assert hashlib.sha256((out / "plan.toml").read_bytes()).digest()
+
+
+# A board whose memory no process of ours fits into: each of its devices abstains.
+TIGHT = """
+name = "tight"
+description = "less memory than onnxruntime takes"
+[board]
+memory_budget_mib = 32
+"""
+ALL_TIGHT = "\n".join(
+    f'[[node]]\nid = "{device}"\nboard = "tight.toml"' for device in ("w-0", "w-1", "e-0")
+)
+OVER_BUDGET = "MiB resident, the board's budget is 32 MiB"
+
+
+def rows_of(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.covers("H-8")
+@pytest.mark.covers("R-5")
+def test_a_run_in_which_every_device_abstains_is_on_record_and_no_success(testbed, tmp_path):
+    (tmp_path / "bed").mkdir()
+    (tmp_path / "bed" / "tight.toml").write_text(TIGHT, encoding="utf-8")
+    bed = testbed(tables=ALL_TIGHT)
+    bed.start_fleet()
+    report = bed.run(code=65)
+    assert (report["rounds"], report["rounds_trained"]) == (2, 0)
+    (east, west) = report["reasons"]
+    assert east["node"] == "east"
+    assert east["reason"].startswith("e-0: memory: ")
+    assert OVER_BUDGET in west["reason"]
+    one, two = report["links"]
+    # 2 rounds of 2 iterations; the evaluation is abstained from as well, and is no training
+    assert (one["updates"], one["deltas"], one["abstained"]) == (3 * 2 * 2 + 3, 0, 3 * 2 * 2)
+    assert (two["updates"], two["deltas"], two["abstained"]) == (2 * 2 + 2, 0, 2 * 2)
+    assert one["bytes_up"] > 0
+    rows = rows_of(bed.directory / "run-1")
+    assert [row["members"] for row in rows] == [0, 0]
+    assert {row["model_digest"] for row in rows} == {report["model_digest"]}
+    log = bed.nodes["cloud"].log
+    assert log.count("WARNING nobody trained") == 1
+    assert OVER_BUDGET in log.partition("WARNING nobody trained")[2]
+    # the fleet stands, and a later run is judged by itself
+    assert bed.run("--rounds", 1, code=65)["rounds_trained"] == 0
+
+
+@pytest.fixture
+def run_demo(write_federation, mosquitto_binary, tmp_path):
+    """Run a demo to its end; its directory and what it printed."""
+
+    def run(name: str, *options: object, code: int, **wanted: object) -> tuple[Path, str]:
+        file = write_federation(f"{name}.toml", **wanted)
+        out = tmp_path / name
+        program = Program.fedtier(
+            "demo", "--federation", file, "--out", out, *options, log_path=tmp_path / f"{name}.log"
+        )
+        try:
+            assert program.exit_code() == code, program.log
+        finally:
+            program.kill()
+        return out, program.log
+
+    return run
+
+
+def read(path: Path) -> dict:
+    return json.loads(path.read_bytes())
+
+
+def test_the_page_on_the_run_directory_names_every_file_and_key_and_no_other(run_demo, tmp_path):
+    (tmp_path / "tight.toml").write_text(TIGHT, encoding="utf-8")
+    plain, shown = run_demo("plain", "--reference", code=0)
+    tight, said = run_demo("tight-demo", "--reference", code=65, tables=ALL_TIGHT)
+    assert "Beside it" in shown
+    assert "Nobody trained in any of the 2 rounds: the model is the initial one." in said
+    assert "  west: w-0: memory: " in said
+    assert {path.name for path in plain.iterdir()} == listed("Files")
+    assert {path.name for path in tight.iterdir()} == listed("Files") - {"reference.json"}
+    reports = [read(out / "report.json") for out in (plain, tight)]
+    check_report(reports[0])
+    rows = [row for out in (plain, tight) for row in rows_of(out)]
+    check_keys("report.json", *reports, elsewhere=("links",))
+    check_keys("metrics.jsonl", *rows, elsewhere=("links", "reasons"))
+    check_keys("Figures of a link", *(link for it in (*reports, *rows) for link in it["links"]))
+    reference = read(plain / "reference.json")
+    check_keys("reference.json", reference)
+    check_reference(reference, reports[0])
+
+
+def check_reference(reference: dict, report: dict) -> None:
+    """It is of this run, and its sums are right."""
+    for key in ("federation", "run", "seed", "rounds", "accuracy"):
+        assert reference[key] == report[key]
+    assert reference["local_steps"] == 2 * 2 * 2
+    assert set(reference["alone"]) == {"w-0", "w-1", "e-0"}
+    together = [a for a in reference["one_process"].values() if a is not None]
+    alone = [a for a in reference["alone"].values() if a is not None]
+    assert reference["one_process_best"] == max(together)
+    assert reference["alone_best"] == max(alone)
+    assert reference["alone_mean"] == pytest.approx(sum(alone) / len(alone))
+    assert reference["behind_one_process"] == max(together) - report["accuracy"]
+    assert reference["ahead_of_alone"] == report["accuracy"] - max(alone)

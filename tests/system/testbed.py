@@ -144,6 +144,7 @@ class Wanted:
     seed: int = 7
     part_bytes: int = 65_536
     plan: str = ""  # further lines of [plan]
+    tables: str = ""  # further tables
     id: str = "small"
 
     def text(self, *, artefact: str, data: Path, held_out: Sequence[str] = ("held-out",)) -> str:
@@ -177,6 +178,7 @@ path = {json.dumps(str(data))}
 source = "npz-directory"
 path = {json.dumps(str(data))}
 devices = {json.dumps(list(held_out))}
+{self.tables}
 """
 
 
@@ -312,18 +314,18 @@ class Testbed:
 
     # Runs
 
-    def run(self, *options: object) -> dict[str, Any]:
+    def run(self, *options: object, code: int = 0) -> dict[str, Any]:
         """One training from beginning to end; the report."""
         self._clouds += 1
         out = self.directory / f"run-{self._clouds}"
         self.start_cloud("--out", out, *options)
-        return self.finished(out)
+        return self.finished(out, code=code)
 
-    def finished(self, out: Path) -> dict[str, Any]:
-        """Wait for the cloud's end; the report."""
+    def finished(self, out: Path, *, code: int = 0) -> dict[str, Any]:
+        """Wait for the cloud's end with this exit code; the report."""
         cloud = self.nodes[self.topology.cloud]
         self.wait_until(lambda: not cloud.running, "the run ends")
-        assert cloud.exit_code() == 0, cloud.log
+        assert cloud.exit_code() == code, cloud.log
         report: dict[str, Any] = json.loads((out / "report.json").read_bytes())
         return report
 
