@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import secrets
-from contextlib import ExitStack
 from pathlib import Path
 
 from cloud.evaluation import Evaluator
@@ -13,19 +12,14 @@ from cloud.plan import plan_of
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples
-from fedtier.broker.own import own_broker
 from fedtier.config.federation import Federation, load_federation
-from fedtier.config.node_file import NodeFile, load_node_file
+from fedtier.config.node_file import NodeFile
 from fedtier.core.root import Course, RootMachine
 from fedtier.data.load import load_held_out
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
-from fedtier.limits import CONNECT_GIVE_UP_S
 from fedtier.model.layout import model_digest
-from fedtier.runtime import logs
-from fedtier.runtime.assembly import connection_down, farewells, fresh_nonce, step_back
-from fedtier.runtime.driver import Driver
-from fedtier.runtime.mailbox import Mailbox
+from fedtier.runtime.boot import Boot, booted
 from fedtier.storage.durable import storage_error
 from fedtier.storage.snapshots import Snapshots
 from fedtier.storage.spool import Spool
@@ -60,60 +54,54 @@ def main(
     Raises:
         FedtierError: What the operator must know; the command line prints it.
     """
-    logs.set_up()
-    file = load_node_file(config, role="cloud")
-    step_back(file.board.nice)
-    section = file.node
-    assert section.federation_file is not None, "a cloud's node file names its federation"
-    assert section.run_dir is not None, "a cloud's node file names a run directory"
-    assert section.artefact is not None, "a cloud's node file names an artefact"
-    described = load_federation(federation or Path(section.federation_file))
-    _check_same_tree(file, described)
-    artefact = find_artefact(section.artefact)
-    places = Places(state_dir=Path(section.state_dir), run_dir=out or Path(section.run_dir))
-    plan = plan_of(described, rounds=rounds, seed=seed)
+    with booted(config, role="cloud") as boot:
+        section = boot.file.node
+        assert section.federation_file is not None, "a cloud's node file names its federation"
+        assert section.run_dir is not None, "a cloud's node file names a run directory"
+        assert section.artefact is not None, "a cloud's node file names an artefact"
+        described = load_federation(federation or Path(section.federation_file))
+        _check_same_tree(boot.file, described)
+        artefact = find_artefact(section.artefact)
+        places = Places(state_dir=boot.state_dir, run_dir=out or Path(section.run_dir))
+        plan = plan_of(described, rounds=rounds, seed=seed)
+        return _run(boot, described, artefact, places, plan)
+
+
+def _run(boot: Boot, federation: Federation, artefact: Artefact, places: Places, plan: Plan) -> int:
+    """One training; the exit code."""
+    file = boot.file
     course = _course(places, plan, artefact)
     try:
         places.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(places.run_dir, "made", error) from error
-    evaluator = _evaluator(described, artefact)
-    nonce = fresh_nonce()
-    mailbox = Mailbox()
+    evaluator = _evaluator(federation, artefact)
     machine = RootMachine(
         node=file.id,
         members=file.members,
-        members_min=described.members_needed(file.id),
-        part_bytes=section.part_bytes,
-        nonce=nonce,
+        members_min=federation.members_needed(file.id),
+        part_bytes=file.node.part_bytes,
+        nonce=boot.nonce,
         course=course,
         spooled=Spool(places.state_dir / "spool").found(),
     )
-    with ExitStack() as stack:
-        own_broker(file, stack, mailbox.end)
-        down = connection_down(file, mailbox, nonce, give_up_s=CONNECT_GIVE_UP_S)
-        driver = Driver(
-            federation=file.federation,
-            machine=machine,
-            mailbox=mailbox,
-            connections={"down": down},
-        )
-        performer = Performer(
-            federation=file.federation,
-            course=course,
-            artefact=artefact,
-            evaluator=evaluator,
-            places=places,
-            driver=driver,
-            topology=described.topology,
-        )
-        code = driver.run(performer.perform, farewells(file, nonce))
-        if code in (EXIT_DONE, EXIT_INTERRUPTED) and performer.exit_code is None:
-            log.warning("run interrupted", extra={"go_on": "start the cloud again as before"})
-        if code != EXIT_DONE:
-            return code
-        # By SIGTERM the loop ends in order, but perhaps the run is not done.
-        return EXIT_TERMINATED if performer.exit_code is None else performer.exit_code
+    driver = boot.driver(machine)
+    performer = Performer(
+        federation=file.federation,
+        course=course,
+        artefact=artefact,
+        evaluator=evaluator,
+        places=places,
+        driver=driver,
+        topology=federation.topology,
+    )
+    code = driver.run(performer.perform, boot.farewells())
+    if code in (EXIT_DONE, EXIT_INTERRUPTED) and performer.exit_code is None:
+        log.warning("run interrupted", extra={"go_on": "start the cloud again as before"})
+    if code != EXIT_DONE:
+        return code
+    # By SIGTERM the loop ends in order, but perhaps the run is not done.
+    return EXIT_TERMINATED if performer.exit_code is None else performer.exit_code
 
 
 def _check_same_tree(file: NodeFile, federation: Federation) -> None:

@@ -11,13 +11,10 @@ from edge_agent.worker import Device, Worker
 from fedtier import __version__
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples
-from fedtier.config.node_file import NodeFile, load_node_file
+from fedtier.config.node_file import NodeFile
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.data.load import load_device
-from fedtier.runtime import logs
-from fedtier.runtime.assembly import connection_up, farewells, fresh_nonce, step_back
-from fedtier.runtime.driver import Driver
-from fedtier.runtime.mailbox import Mailbox
+from fedtier.runtime.boot import booted
 from fedtier.runtime.usage import LinkMeter
 from fedtier.wire.messages import Presence
 
@@ -36,33 +33,30 @@ def main(config: Path) -> int:
     Raises:
         FedtierError: What the operator must know; the command line prints it.
     """
-    logs.set_up()
-    file = load_node_file(config, role="agent")
-    step_back(file.board.nice)
-    device = _device(file, where=str(config))
-    nonce = fresh_nonce()
-    mailbox = Mailbox()
-    up = connection_up(file, mailbox, nonce)
-    machine = DeviceMachine(
-        node=file.id,
-        part_bytes=file.node.part_bytes,
-        presence=Presence(
-            status="online", nonce=nonce, ready=True, weight=device.weight, devices=1,
-            version=__version__,
-        ),
-        trainee=Trainee(
-            artefact=device.artefact.digest,
-            layout=device.artefact.layout.digest,
-            dimension=device.artefact.layout.dimension,
-        ),
-    )  # fmt: skip
-    driver = Driver(
-        federation=file.federation, machine=machine, mailbox=mailbox, connections={"up": up}
-    )
-    worker = Worker(
-        device, driver=driver, meter=LinkMeter(up.transport), micros=lambda: machine.link.micros
-    )
-    return driver.run(worker.perform, farewells(file, nonce))
+    with booted(config, role="agent") as boot:
+        file = boot.file
+        device = _device(file, where=str(config))
+        machine = DeviceMachine(
+            node=file.id,
+            part_bytes=file.node.part_bytes,
+            presence=Presence(
+                status="online", nonce=boot.nonce, ready=True, weight=device.weight, devices=1,
+                version=__version__,
+            ),
+            trainee=Trainee(
+                artefact=device.artefact.digest,
+                layout=device.artefact.layout.digest,
+                dimension=device.artefact.layout.dimension,
+            ),
+        )  # fmt: skip
+        driver = boot.driver(machine)
+        worker = Worker(
+            device,
+            driver=driver,
+            meter=LinkMeter(driver.transport("up")),
+            micros=lambda: machine.link.micros,
+        )
+        return driver.run(worker.perform, boot.farewells())
 
 
 def _device(file: NodeFile, *, where: str) -> Device:

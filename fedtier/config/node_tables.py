@@ -29,7 +29,9 @@ class NodeSection:
     tier: int = key(
         "How many links above the devices; 0 for an agent.", minimum=0, maximum=TIERS_MAX
     )
-    state_dir: str = key("Where this node keeps what must survive; relative to this file.")
+    state_dir: str = key(
+        "Where this node keeps what must survive, and no other process; relative to this file."
+    )
     run_dir: str | None = key(
         "Cloud: where a run's report and model go; relative to this file.", default=None
     )

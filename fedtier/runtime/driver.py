@@ -93,6 +93,10 @@ class Driver:
 
     # For the role's performer
 
+    def transport(self, side: Side) -> Transport:
+        """The transport of one side, whose bytes are to be counted."""
+        return self._connections[side].transport
+
     def work(self, task: Callable[[], Event | None]) -> None:
         """Do something long on the worker thread; its event comes back into the loop.
 

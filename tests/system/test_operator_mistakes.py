@@ -117,6 +117,39 @@ def test_a_state_directory_that_cannot_be_written_ends_the_node(testbed, role, n
     assert "Traceback" not in program.log
 
 
+def test_a_second_agent_of_one_node_file_is_refused_with_the_pid_of_the_first(
+    testbed, refuse, digest_alone
+):
+    wanted = {"rounds": 8, "tau": (8, 2)}
+    bed = testbed(**wanted)
+    bed.start_fleet()
+    out = bed.directory / "out"
+    bed.start_cloud("--out", out)
+    bed.wait_until(lambda: bed.rows(out), "a round has closed")
+    first = bed.nodes["w-0"]
+    log = refuse("agent", "run", "--config", bed.file("w-0"), code=78)
+    assert f"{bed.directory}/state/w-0 is in use by process {first.pid}" in log
+    assert " connected " not in log
+    assert first.running
+    assert "disconnected" not in first.log
+    bed.restart("w-0")  # by SIGKILL: the kernel has released the directory
+    bed.wait_until(lambda: bed.nodes["w-0"].log.count(" connected ") == 2, "it is back")
+    assert bed.finished(out)["model_digest"] == digest_alone(**wanted)
+
+
+@pytest.mark.parametrize(("role", "node"), [("gateway", "west"), ("cloud", "cloud")])
+def test_a_parent_s_state_directory_is_its_own_as_well(testbed, refuse, role, node):
+    bed = testbed()
+    bed.start("west", "east", "w-1", "e-0")  # the run waits for w-0, for as long as we need
+    out = bed.directory / "out"
+    bed.start_cloud("--out", out)
+    bed.wait_until(lambda: " connected " in bed.nodes[node].log, "it runs")
+    log = refuse(role, "run", "--config", bed.file(node), code=78)
+    assert f"is in use by process {bed.nodes[node].pid}" in log
+    bed.start("w-0")
+    bed.finished(out)
+
+
 def test_of_two_parents_on_one_cell_one_ends_and_says_why(testbed):
     bed = testbed()
     bed.start("west")
