@@ -45,6 +45,9 @@ SESSION_EXPIRY_S = 86_400
 CELL_SESSION_EXPIRY_S = 60  # a parent's session ends with its boot; no broker keeps dead ones long
 RECEIVE_MAXIMUM = 4
 MAILBOX_BYTES_MAX = 64 * MIB  # parts that wait for a node's loop; more are dropped, and asked again
+WAITING_FIRST_S = 10.0  # a parent says whom it waits for after so long,
+WAITING_AGAIN_S = 60.0  # then every so often,
+WAITING_NAMES_MAX = 10  # naming at most so many of each kind
 CONNECT_WARN_S = 5.0
 CONNECT_GIVE_UP_S = 10.0  # to the broker of one's own cell; that of the parent is tried for ever
 

@@ -62,6 +62,7 @@ class _Assignment:
     done: int
     trained: int
     reason: str  # of the last abstention from which it was heard why; empty where of none
+    since_s: float  # when it was taken up
     start: bytes = field(repr=False)  # the blob of the model from above
     model: str
     blob: bytes = field(repr=False)
@@ -101,10 +102,11 @@ class TierAggregator:
         """
         self._node = node
         self._tier = tier
-        self._members_min = members_min
         self._presence = Presence(status="online", nonce=nonce, version=version)
         self.link = ChildLink(node=node, part_bytes=part_bytes, presence=self._presence)
-        self.cell = Cell(node=node, members=members, part_bytes=part_bytes, nonce=nonce)
+        self.cell = Cell(
+            node=node, members=members, members_min=members_min, part_bytes=part_bytes, nonce=nonce
+        )
         self._announced = dict(announced or {})
         self._resume = resume
         self._spooled = dict(spooled or {})
@@ -204,7 +206,7 @@ class TierAggregator:
         repeats = math.prod(head.plan.tau[self._tier : head.tier]) if head.task == "train" else 1
         self._work = _Assignment(
             job=assigned.job, head=head, members=members, repeats=repeats, done=0, trained=0,
-            reason="", start=assigned.model, model=head.model, blob=assigned.model,
+            reason="", since_s=now_s, start=assigned.model, model=head.model, blob=assigned.model,
             figures=Figures(),
         )  # fmt: skip
         self._answering = False
@@ -273,21 +275,26 @@ class TierAggregator:
         work.figures += collected.figures
         if collected.reasons:
             work.reason = ": ".join(collected.reasons[0])
+        head, came = collected.head, bool(collected.came)
+        closed = {
+            "path": str(head.path), "task": head.task, "answered": collected.answered,
+            "members": len(head.members), "seconds": round(collected.seconds, 2),
+        }  # fmt: skip
+        note = Note(level="info", event="iteration closed", fields=closed)
         if work.head.task != "train":
             work.done += 1
-            return self._go_on(now_s)
-        came = bool(collected.came)
+            return [note, *self._go_on(now_s)]
         self._summing[collected.job] = came
         aggregate = Aggregate(
-            job=collected.job, head=collected.head, came=collected.came,
+            job=collected.job, head=head, came=collected.came,
             admitted_weight=sum(m.weight for m in work.members), above=work.job,
-            done=work.done + 1, trained=work.trained + came, reasons=collected.reasons,
-            model=work.blob, figures=Figures(),
+            done=work.done + 1, trained=work.trained + came, seconds=collected.seconds,
+            reasons=collected.reasons, model=work.blob, figures=Figures(),
         )  # fmt: skip
         if came:
-            return [aggregate]
-        fields = {"path": str(collected.job.path)}
-        return [Note(level="warning", event="empty iteration", fields=fields), aggregate]
+            return [note, aggregate]
+        empty = Note(level="warning", event="empty iteration", fields={"path": str(head.path)})
+        return [note, empty, aggregate]
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         work, resume = self._work, self._resume
@@ -325,19 +332,25 @@ class TierAggregator:
         if isinstance(event, WorkFailed):
             abstained = self.link.abstain(event.job, event.reason, now_s, figures=event.figures)
             return self._from_link(abstained, now_s)
-        return self._from_link(self.link.answer(event.job, event.blob, now_s), now_s)
+        fields = {
+            "path": str(event.job.path), "task": event.job.task, "iterations": work.done,
+            "seconds": round(now_s - work.since_s, 2), "bytes": len(event.blob),
+        }  # fmt: skip
+        note = Note(level="info", event="answered", fields=fields)
+        return [note, *self._from_link(self.link.answer(event.job, event.blob, now_s), now_s)]
 
     # Upwards
 
     def _announce(self, now_s: float) -> list[Effect]:
         """Tell the parent what this cell amounts to, when that has changed."""
-        present = self.cell.roster.present()
+        roster = self.cell.roster
+        present = roster.present()
         weight = sum(m.weight for m in present)
-        ready = len(present) >= self._members_min and 0 < weight <= WEIGHT_MAX
+        ready = roster.ready >= roster.needed and weight <= WEIGHT_MAX
         beneath = digest_of_members(present) if ready else ""
         presence = replace(
             self._presence, ready=ready, beneath=beneath, weight=weight if ready else 0,
-            devices=min(self.cell.roster.devices(), WEIGHT_MAX),
+            devices=min(roster.devices(), WEIGHT_MAX),
         )  # fmt: skip
         if presence == self._presence:
             return []

@@ -18,6 +18,7 @@ from fedtier.core.patience import Patience
 from fedtier.core.roster import Lookout, Roster
 from fedtier.core.tally import Tally
 from fedtier.core.verify import verify_delta, verify_manifest
+from fedtier.core.waiting import MEMBERS, Waiting, WaitingFor, answers_note, members_note
 from fedtier.errors import PeerError
 from fedtier.ids import BootNonce, NodeId
 from fedtier.limits import GAP_S, WINDOW_PARTS
@@ -38,6 +39,8 @@ class Collected:
     job: Job
     head: Head
     came: tuple[Member, ...]  # members with a delta, by name; nobody where the quorum was missed
+    answered: int  # members that answered, if only to abstain
+    seconds: float  # how long the iteration was open
     reasons: Reasons
     figures: Figures  # scores and training of this iteration's answers
 
@@ -54,17 +57,24 @@ class Cell:
     """One parent's conversation with its children. Methods return effects, in order."""
 
     def __init__(
-        self, *, node: NodeId, members: Iterable[NodeId], part_bytes: int, nonce: BootNonce
+        self,
+        *,
+        node: NodeId,
+        members: Iterable[NodeId],
+        members_min: int,
+        part_bytes: int,
+        nonce: BootNonce,
     ) -> None:
         """Begin without an open iteration.
 
         Args:
             node: The parent's id, which names the cell.
             members: The only children whose messages count.
+            members_min: How many of them must be ready before an iteration opens.
             part_bytes: How large a published part may be, header included.
             nonce: 64 fresh random bits of this boot.
         """
-        self.roster = Roster(members)
+        self.roster = Roster(members, members_min=members_min)
         self._lookout = Lookout(node=node, nonce=nonce)
         self._part_bytes = part_bytes
         self._nonce = nonce
@@ -76,6 +86,7 @@ class Cell:
         self._head_again_at_s = 0.0
         self._patience: Patience | None = None  # while an iteration is open
         self._closing = False
+        self._waiting = Waiting()
         self._answers: dict[NodeId, tuple[UpdateManifest, Figures]] = {}
         self._intake = Intake()
         self._tally = Tally()
@@ -99,7 +110,11 @@ class Cell:
     @property
     def timer_s(self) -> float | None:
         """When ``tick`` is next due, on the driver's monotonic clock."""
-        times = [self._lookout.timer_s, self._beacon_at_s if self._connected else None]
+        times = [
+            self._lookout.timer_s,
+            self._beacon_at_s if self._connected else None,
+            self._waiting.timer_s,
+        ]
         if self._patience is not None:
             times += [self._intake.timer_s, self._patience.timer_s]
         return min((t for t in times if t is not None), default=None)
@@ -129,6 +144,9 @@ class Cell:
 
     def hear(self, event: Received, now_s: float) -> list[CellEffect]:
         """Take a message from the children's side."""
+        return [*self._heard(event, now_s), *self._wait(now_s)]
+
+    def _heard(self, event: Received, now_s: float) -> list[CellEffect]:
         match event.message:
             case Presence() as presence if event.node == ALL:
                 return self.hear_own_presence(presence, retained=event.retained)
@@ -151,10 +169,7 @@ class Cell:
         """Know who is there."""
         if child not in self.roster:
             return [Note(level="warning", event="stranger", fields={"node": child})]
-        if not self.roster.hear(child, presence):
-            return []
-        fields = {"node": child, "status": presence.status, "ready": presence.ready}
-        return [Note(level="info", event="presence", fields=fields)]
+        return [*self.roster.hear(child, presence)]
 
     def hear_want(self, child: NodeId, want: Want, now_s: float) -> list[CellEffect]:
         """Send a child the parts of the model it lacks, or the head where it lacks that."""
@@ -189,6 +204,9 @@ class Cell:
             effects += self._close_if_ready(now_s)
         if self._connected and self._beacon_at_s is not None and now_s >= self._beacon_at_s:
             effects += self._sign_of_life(now_s)
+        effects += self._wait(now_s)
+        if self._waiting.is_due(now_s):
+            effects.append(self._waiting_note(now_s))
         return effects
 
     # What the owner says
@@ -214,7 +232,8 @@ class Cell:
         effects = self.say(head, blob, now_s)
         for child, update in sorted(spooled.items()):
             self._restore(head, child, update)
-        return [*effects, *self._close_if_ready(now_s)]
+        effects += self._wait(now_s)
+        return [*effects, *self._close_if_ready(now_s), *self._wait(now_s)]
 
     def say(self, head: Head, blob: bytes, now_s: float) -> list[CellEffect]:
         """Publish a head, and its model unless the children have just been sent it."""
@@ -237,10 +256,11 @@ class Cell:
         self._patience = None
         self._closing = False
         self._intake.close()
+        effects = self._wait(now_s)
         if self._head is None or self._head.state in ("paused", "finished"):
-            return []
+            return effects
         self._put_head(replace(self._head, state="paused"))
-        return self._publish(now_s)
+        return [*effects, *self._publish(now_s)]
 
     # Inside: speaking
 
@@ -282,6 +302,27 @@ class Cell:
     def _part(self, head: Head, model: Outgoing, index: int) -> Part:
         return model.part(
             index, run=head.run, epoch=head.epoch, path=head.path, nonce=head.nonce, seq=head.seq
+        )
+
+    # Inside: waiting
+
+    def _wait(self, now_s: float) -> list[CellEffect]:
+        """Know what is waited for now, so that it can be said when it takes long."""
+        what: WaitingFor = None
+        if self._patience is not None:
+            what = self._seq  # of the open iteration's head
+        elif self._lookout.done and self.roster.ready < self.roster.needed:
+            what = MEMBERS
+        return [*self._waiting.wait_for(what, now_s)]
+
+    def _waiting_note(self, now_s: float) -> Note:
+        seconds, head = self._waiting.seconds(now_s), self._head
+        if head is None or self._patience is None:
+            return members_note(self.roster, seconds=seconds)
+        unanswered = self.missing()
+        sending = [n for n in unanswered if self._intake.standing(n) in ("waiting", "receiving")]
+        return answers_note(
+            head, self.roster, unanswered=unanswered, sending=sending, seconds=seconds
         )
 
     # Inside: collecting
@@ -333,6 +374,7 @@ class Cell:
         return [
             Collected(
                 job=Job.of(head), head=head, came=() if decision == "give up" else came,
+                answered=len(self._answers), seconds=self._waiting.seconds(now_s),
                 reasons=tuple(reasons), figures=replace(reported, links={}, tiers={}),
             )
         ]  # fmt: skip

@@ -15,7 +15,7 @@ from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
 from fedtier.core.offer import Offer
 from fedtier.errors import WireError
-from fedtier.ids import BootNonce, NodeId
+from fedtier.ids import BootNonce, NodeId, hex64
 from fedtier.limits import BEACON_S, GAP_S
 from fedtier.model.layout import model_digest
 from fedtier.wire.manifest import (
@@ -151,9 +151,12 @@ class ChildLink:
         before, self._head = self._head, head
         if before is not None and before.nonce != head.nonce:
             self._past_boots = [*self._past_boots, before.nonce][-_PAST_BOOTS_MAX:]
-        if before is None or before.run != head.run:
-            self.micros = 0
-        return self._follow(head, now_s, retained=retained)
+        if before is not None and before.run == head.run:
+            return self._follow(head, now_s, retained=retained)
+        self.micros = 0
+        fields = {"run": hex64(head.run), "path": str(head.path), "state": head.state}
+        note = Note(level="info", event="following run", fields=fields)
+        return [note, *self._follow(head, now_s, retained=retained)]
 
     def hear_beacon(self, beacon: Beacon) -> list[LinkEffect]:
         """Notice that one's head is not the newest, and ask for it."""
@@ -256,6 +259,8 @@ class ChildLink:
         asked = self._asked(head)
         effects: list[LinkEffect] = []
         if self._working is not None and not (asked and self._working == job):
+            path = str(self._working.path)
+            effects.append(Note(level="info", event="preempted", fields={"path": path}))
             effects.append(Preempt(job=self._working))
             self._working = None
         if self._offer is not None and not (asked and self._offer.job == job):

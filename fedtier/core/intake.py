@@ -152,7 +152,7 @@ class Intake:
         except PeerError as error:
             self._forget(child)
             self.counts.rejected += 1
-            fields = {"child": child, "reason": str(error)}
+            fields = {"node": child, "reason": str(error)}
             note = Note(level="warning", event="update rejected", fields=fields)
             answer = _ack(child, part.digest, "rejected", reason=clip_reason(str(error)))
             return [note, answer]

@@ -70,8 +70,9 @@ class RootMachine:
             course: The run, and how far it has come.
             spooled: The updates an earlier boot had accepted.
         """
-        self.cell = Cell(node=node, members=members, part_bytes=part_bytes, nonce=nonce)
-        self._members_min = members_min
+        self.cell = Cell(
+            node=node, members=members, members_min=members_min, part_bytes=part_bytes, nonce=nonce
+        )
         self._nonce = nonce
         self._course = course
         self._spooled = dict(spooled or {})
@@ -125,9 +126,10 @@ class RootMachine:
         return effects
 
     def _open_if_ready(self, now_s: float) -> list[Effect]:
-        members = self.cell.roster.present()
-        if self._state != "gathering" or len(members) < max(1, self._members_min):
+        roster = self.cell.roster
+        if self._state != "gathering" or roster.ready < roster.needed:
             return []
+        members = roster.present()
         try:
             weight = sum(m.weight for m in members)
             fixed_point_exponent(weight, self._course.plan.range_bits)
@@ -140,7 +142,7 @@ class RootMachine:
         note = Note(
             level="info",
             event="round opened",
-            fields={"round": self._round, "task": head.task, "members": len(members)},
+            fields={"path": str(head.path), "task": head.task, "members": len(members)},
         )
         opened = self._from_cell(self.cell.open(head, self._blob, now_s, spooled=spooled), now_s)
         return [note, *opened]
@@ -166,13 +168,13 @@ class RootMachine:
         aggregate = Aggregate(
             job=collected.job, head=collected.head, came=collected.came,
             admitted_weight=sum(m.weight for m in collected.head.members), above=None,
-            done=self._round + 1, trained=self._trained, reasons=collected.reasons,
-            model=self._blob, figures=figures,
+            done=self._round + 1, trained=self._trained, seconds=collected.seconds,
+            reasons=collected.reasons, model=self._blob, figures=figures,
         )  # fmt: skip
         if collected.came:
             return [aggregate]
-        note = Note(level="warning", event="empty round", fields={"round": self._round})
-        return [note, aggregate]
+        path = str(collected.head.path)
+        return [Note(level="warning", event="empty round", fields={"path": path}), aggregate]
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         head = self.cell.head

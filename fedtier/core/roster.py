@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from typing import Literal
 
 from fedtier.core.effects import Effect, Note, Send, Stop
 from fedtier.errors import EXIT_CONFIG
@@ -11,6 +12,9 @@ from fedtier.ids import BootNonce, NodeId, hex64
 from fedtier.limits import SECOND_PARENT_WAIT_S
 from fedtier.wire.fields import to_json
 from fedtier.wire.messages import Member, Presence
+
+MemberStanding = Literal["missing", "not_ready", "ready"]
+"""ready: online, and with something to train with."""
 
 
 def digest_of_members(members: Iterable[Member]) -> str:
@@ -22,16 +26,23 @@ def digest_of_members(members: Iterable[Member]) -> str:
 class Roster:
     """The children a parent may admit, and what each last said of itself."""
 
-    def __init__(self, members: Iterable[NodeId]) -> None:
-        """Begin with nobody present."""
-        self._members = frozenset(members)
+    def __init__(self, members: Iterable[NodeId], *, members_min: int) -> None:
+        """Begin with nobody present.
+
+        Args:
+            members: Who may be admitted.
+            members_min: How many of them must be ready before an iteration opens; at least 1.
+        """
+        self.members = tuple(sorted(members))
+        self.needed = max(1, members_min)
+        self._admissible = frozenset(self.members)
         self._presences: dict[NodeId, Presence] = {}
 
     def __contains__(self, node: NodeId) -> bool:
-        return node in self._members
+        return node in self._admissible
 
-    def hear(self, child: NodeId, presence: Presence) -> bool:
-        """Take a member's presence; says whether it changed anything.
+    def hear(self, child: NodeId, presence: Presence) -> list[Effect]:
+        """Take a member's presence, and note what it changes.
 
         ``lost`` and ``leaving`` count only for the boot that was last seen: a will that a broker
         delivers late must not take away a child that is back.
@@ -39,23 +50,50 @@ class Roster:
         known = self._presences.get(child)
         if presence.status == "online":
             self._presences[child] = presence
-            return known != presence
-        if known is not None and known.nonce == presence.nonce:
-            del self._presences[child]
-            return True
-        return False
+            return [] if presence == known else [_came(child, presence, known)]
+        if known is None or known.nonce != presence.nonce:
+            return []
+        del self._presences[child]
+        event = "member lost" if presence.status == "lost" else "member left"
+        return [Note(level="info", event=event, fields={"node": child})]
+
+    def standing(self, child: NodeId) -> MemberStanding:
+        """Whether a member is there, and ready."""
+        presence = self._presences.get(child)
+        if presence is None:
+            return "missing"
+        return "ready" if _is_ready(presence) else "not_ready"
+
+    @property
+    def ready(self) -> int:
+        """How many members are ready."""
+        return sum(map(_is_ready, self._presences.values()))
 
     def present(self) -> tuple[Member, ...]:
         """The members that are online, ready and have something to train with, by name."""
         return tuple(
             Member(node=node, weight=presence.weight, beneath=presence.beneath)
             for node, presence in sorted(self._presences.items())
-            if presence.ready and presence.weight >= 1
+            if _is_ready(presence)
         )
 
     def devices(self) -> int:
         """How many devices the present members say are beneath them."""
         return sum(self._presences[member.node].devices for member in self.present())
+
+
+def _is_ready(presence: Presence) -> bool:
+    return presence.ready and presence.weight >= 1
+
+
+def _came(child: NodeId, presence: Presence, known: Presence | None) -> Note:
+    """Another boot, or another readiness, is news; other weights and numbers are details."""
+    ready = _is_ready(presence)
+    fields = {"node": child, "weight": presence.weight, "devices": presence.devices}
+    if known is not None and (known.nonce, _is_ready(known)) == (presence.nonce, ready):
+        return Note(level="debug", event="member changed", fields=fields)
+    event = "member ready" if ready else "member not ready"
+    return Note(level="info", event=event, fields=fields if ready else {"node": child})
 
 
 class Lookout:

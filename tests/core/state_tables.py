@@ -175,4 +175,17 @@ INTAKE = Table(
     },
 )  # fmt: skip
 
-TABLES = (CHILD_LINK, DEVICE, GATEWAY, ROOT, CELL, INTAKE)
+_ONLINE = {"says ready": "ready", "says not ready": "not_ready", "weighs nothing": "not_ready"}
+
+MEMBER = Table(
+    name="Roster, for one member",
+    states=("missing", "not_ready", "ready"),
+    kinds=(*_ONLINE, "is lost", "leaves", "late will"),
+    moves={
+        "missing": _ONLINE,
+        "not_ready": _ONLINE | {"is lost": "missing", "leaves": "missing"},
+        "ready": _ONLINE | {"is lost": "missing", "leaves": "missing"},
+    },
+)
+
+TABLES = (CHILD_LINK, DEVICE, GATEWAY, ROOT, CELL, INTAKE, MEMBER)

@@ -29,6 +29,7 @@ from fedtier.core.events import (
 )
 from fedtier.core.intake import Intake
 from fedtier.core.root import Course, RootMachine
+from fedtier.core.roster import Roster
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.limits import TRANSFERS_AT_ONCE
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
@@ -337,7 +338,9 @@ def from_children(side: str, head: Head) -> dict[str, list[object]]:
 
 
 def cell_at(state: str) -> Under:
-    cell = Cell(node=NodeId("g"), members=[D0, D1], part_bytes=PART_BYTES, nonce=NONCE)
+    cell = Cell(
+        node=NodeId("g"), members=[D0, D1], members_min=2, part_bytes=PART_BYTES, nonce=NONCE
+    )
     cell.connected(0.0)
     if state != "looking":
         cell.tick(2.0)
@@ -425,6 +428,43 @@ def test_the_intake_keeps_its_table(state, kind):
         "close": [("close", ())],
     }[kind]
     drive(tables.INTAKE, state, kind, intake_at, inputs)
+
+
+BOOT = Presence(status="online", nonce=BootNonce(8), ready=True, weight=1)
+MEMBER_INPUTS = {
+    "says ready": [BOOT, replace(BOOT, weight=7), replace(BOOT, nonce=BootNonce(9))],
+    "says not ready": [replace(BOOT, ready=False), replace(BOOT, ready=False, devices=2)],
+    "weighs nothing": [replace(BOOT, weight=0)],
+    "is lost": [replace(BOOT, status="lost")],
+    "leaves": [replace(BOOT, status="leaving")],
+    "late will": [replace(BOOT, status=s, nonce=BootNonce(3)) for s in ("lost", "leaving")],
+}
+
+
+def member_at(state: str) -> Under:
+    roster = Roster([D0, D1], members_min=2)
+    if state != "missing":
+        roster.hear(D0, replace(BOOT, ready=state == "ready"))
+    return Under(roster, lambda given: roster.hear(D0, given), lambda: roster.standing(D0))
+
+
+@pytest.mark.parametrize(("state", "kind"), pairs(tables.MEMBER))
+def test_a_roster_keeps_its_table(state, kind):
+    drive(tables.MEMBER, state, kind, member_at, MEMBER_INPUTS[kind])
+
+
+@pytest.mark.parametrize(("state", "kind"), pairs(tables.MEMBER))
+def test_a_member_is_spoken_of_when_it_comes_goes_or_becomes_ready_or_not(state, kind):
+    for given in MEMBER_INPUTS[kind]:
+        under = member_at(state)
+        notes = under.feed(given)
+        other_boot = state != "missing" and given.nonce != BOOT.nonce and given.status == "online"
+        spoken = [note.event for note in notes if note.level == "info"]
+        event = {"is lost": "member lost", "leaves": "member left"}.get(
+            kind, f"member {under.state().replace('_', ' ')}"
+        )
+        assert spoken == ([event] if under.state() != state or other_boot else [])
+        assert under.feed(given) == []  # said again, it is nothing new
 
 
 # The gateway and the cloud

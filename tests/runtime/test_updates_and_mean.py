@@ -53,8 +53,8 @@ def update_of(head, delta, *, node=NODE, weight=1, figures=None):
 def aggregate_of(head, *, came=None):
     came = head.members if came is None else came
     return Aggregate(
-        job=Job.of(head), head=head, came=came, above=None, done=1, trained=1, reasons=(),
-        model=b"", figures=Figures(),
+        job=Job.of(head), head=head, came=came, above=None, done=1, trained=1, seconds=1.0,
+        reasons=(), model=b"", figures=Figures(),
         admitted_weight=sum(member.weight for member in head.members),
     )  # fmt: skip
 

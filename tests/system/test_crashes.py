@@ -38,7 +38,7 @@ def test_a_cloud_killed_in_its_first_round_begins_again(testbed, digest_alone):
     bed = testbed()
     bed.start_fleet()
     out = bed.directory / "out"
-    bed.wait_until(lambda: bed.nodes["west"].log.count("ready=True") == 2, "west's cell is ready")
+    bed.wait_until(lambda: bed.nodes["west"].log.count("member ready") == 2, "west's cell is ready")
     bed.nodes["w-0"].signal(signal.SIGSTOP)  # so that the round stays open
     bed.start_cloud("--out", out)
     bed.wait_until(lambda: "round opened" in bed.nodes["cloud"].log, "the round is open")
@@ -64,6 +64,9 @@ def test_a_cloud_that_is_stopped_says_that_it_was_not_done_and_goes_on_later(
 def test_with_a_quorum_a_run_ends_without_the_device_that_stays_away(testbed):
     bed = testbed(**LONG, plan='quorum = [1, "all"]\ndeadline_s = [1.0, "none"]')
     _start(bed)
+    bed.nodes["w-1"].signal(signal.SIGSTOP)  # it is there, and so a member, but does not answer
+    west = bed.nodes["west"]
+    bed.wait_until(lambda: "answered=1 members=2" in west.log, "an iteration closes without it")
     bed.nodes.pop("w-1").kill()
     report = bed.finished(bed.directory / "out")
     assert report["rounds"] == LONG["rounds"]

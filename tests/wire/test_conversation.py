@@ -148,6 +148,8 @@ def test_a_later_head_ends_the_work_for_an_earlier_one(later):
     link, head = child_at_work()
     effects = link.hear_head(head_of(seq=2, **later), 1.0, retained=False)
     assert of(effects, Preempt) == [Preempt(job=Job.of(head))]
+    note = of(effects, Note)[-1]
+    assert (note.event, note.fields) == ("preempted", {"path": str(head.path)})
     late = link.answer(Job.of(head), update_for(head), 2.0)
     assert sent(late, Part) == []
     assert [note.event for note in of(late, Note)] == ["answer too late"]
@@ -299,8 +301,9 @@ def test_a_model_that_is_not_the_heads_is_not_worked_from():
 
 def open_cell():
     cell = Cell(
-        node=NodeId("gw"), members=[NODE, NodeId("d2")], part_bytes=PART_BYTES, nonce=BootNonce(1)
-    )
+        node=NodeId("gw"), members=[NODE, NodeId("d2")], members_min=2, part_bytes=PART_BYTES,
+        nonce=BootNonce(1),
+    )  # fmt: skip
     cell.connected(0.0)
     cell.tick(2.0)
     digest, _ = model_of(1.0)
@@ -383,7 +386,7 @@ def test_a_head_is_repeated_to_all_at_most_once_in_two_seconds():
 @pytest.mark.covers("M-1")
 @pytest.mark.parametrize("status", ["lost", "leaving"])
 def test_a_late_will_of_an_earlier_boot_takes_nobody_away(status):
-    roster = Roster([NODE])
+    roster = Roster([NODE], members_min=1)
     online = Presence(status="online", nonce=BootNonce(2), ready=True, weight=1)
     assert roster.hear(NODE, online)
     assert not roster.hear(NODE, Presence(status=status, nonce=BootNonce(1)))
