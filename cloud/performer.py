@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,8 +103,7 @@ class Performer:
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
         self._snapshot(new.model, new.blob, **progress, finished=False)
         self._metrics.add(row)
-        shown = {"round": row["round"], "accuracy": row["accuracy"], "loss": row["loss"]}
-        log.info("round closed", extra=shown)
+        log.info("round closed", extra=_shown(aggregate, row))
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
@@ -167,7 +167,9 @@ class Performer:
         write_run_directory(self._run_dir, result)
         progress = {"rounds_done": result.plan.rounds, "rounds_trained": result.rounds_trained}
         self._snapshot(digest, blob, **progress, finished=True)
-        log.info("run finished", extra={"report": str(self._run_dir / "report.json")})
+        fields = {"rounds": result.plan.rounds, "seconds": round(result.seconds, 2)}
+        report = str(self._run_dir / "report.json")
+        log.info("run finished", extra=fields | {"model": digest[:12], "report": report})
         if not result.rounds_trained:
             why = "; ".join(f"{row['node']}: {row['reason']}" for row in result.reasons)
             shown = {"rounds": result.plan.rounds, "model": "initial", "reasons": why or "unknown"}
@@ -188,3 +190,13 @@ class Performer:
     def _seconds(self) -> float:
         """Seconds of this run, those before a restart included."""
         return self._seconds_before + time.monotonic() - self._began_s
+
+
+def _shown(aggregate: Aggregate, row: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a round's row people read in the log."""
+    figures = {name: row[name] for name in ("accuracy", "loss", "training_loss")}
+    return {
+        "path": str(aggregate.head.path), "members": row["members"],
+        "seconds": round(aggregate.seconds, 2),
+        **{name: round(value, 4) for name, value in figures.items() if value is not None},
+    }  # fmt: skip

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,6 +48,15 @@ class Device:
     memory_budget_mib: int | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    """The update that answers a job, and what of it people read in the log."""
+
+    event: str
+    blob: bytes
+    shown: Mapping[str, object]
+
+
 class Worker:
     """Performs the effects of a device's machine that are not messages."""
 
@@ -87,27 +97,33 @@ class Worker:
     def _do(self, work: Work, cancel: threading.Event) -> Event | None:
         stored = self._outbox.get(work.job)
         if stored is not None:
+            kept = {"path": str(work.job.path), "bytes": len(stored)}
+            log.info("answer found in outbox", extra=kept)
             return WorkDone(job=work.job, blob=stored)
         model, _, _ = decode_model(work.model)
         excess = over_budget(self._device.memory_budget_mib)
         if excess is not None:
             return self._failed(work, excess)
+        began_s = time.monotonic()
         try:
             if work.head.task == "evaluate":
-                blob = self._evaluated(work.head, model)
+                answer = self._evaluated(work.head, model)
             else:
                 trained = self._train(
                     work.head, model, lambda: cancel.is_set() or self._driver.cancelled.is_set()
                 )
                 if trained is None:
                     return None
-                blob = self._delta(work.head, model, trained)
+                answer = self._trained(work.head, model, trained)
         except TrainingError as error:
             return self._failed(work, str(error))
         if cancel.is_set():
             return None
-        self._outbox.put(work.job, blob)
-        return WorkDone(job=work.job, blob=blob)
+        self._outbox.put(work.job, answer.blob)
+        cost = {"seconds": round(time.monotonic() - began_s, 2), "bytes": len(answer.blob)}
+        path = {"path": str(work.job.path)}
+        log.info(answer.event, extra=path | dict(answer.shown) | cost)
+        return WorkDone(job=work.job, blob=answer.blob)
 
     def _train(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> Trained | None:
         tau = head.plan.tau
@@ -129,7 +145,7 @@ class Worker:
         )
         return self._device.trainer.train(task, self._device.data.train, cancelled=cancelled)
 
-    def _delta(self, head: Head, model: Vector, trained: Trained) -> bytes:
+    def _trained(self, head: Head, model: Vector, trained: Trained) -> _Answer:
         figures = self._figures(head)
         figures = Figures(
             links=figures.links,
@@ -137,7 +153,7 @@ class Worker:
             trained_steps=trained.steps,
             trained_loss_units=round(trained.loss_sum * LOSS_UNITS_PER_NAT),
         )
-        return delta_update(
+        blob = delta_update(
             self._device.node,
             head,
             start=model,
@@ -145,8 +161,13 @@ class Worker:
             weight=self._device.weight,
             figures=figures,
         )
+        shown = {
+            "steps": trained.steps,
+            "training_loss": round(trained.loss_sum / trained.steps, 4),
+        }
+        return _Answer(event="trained", blob=blob, shown=shown)
 
-    def _evaluated(self, head: Head, model: Vector) -> bytes:
+    def _evaluated(self, head: Head, model: Vector) -> _Answer:
         result = score(self._evaluate, model, self._device.data.holdout)
         scores = Scores.of_device(
             self._device.node,
@@ -155,7 +176,11 @@ class Worker:
             loss_units=result.loss_units,
         )
         figures = self._figures(head) + Figures(scores=scores)
-        return figures_update(self._device.node, head, reason="", figures=figures)
+        blob = figures_update(self._device.node, head, reason="", figures=figures)
+        shown: dict[str, object] = {"examples": result.examples}
+        if result.examples:
+            shown |= {"accuracy": round(result.accuracy, 4), "loss": round(result.loss, 4)}
+        return _Answer(event="evaluated", blob=blob, shown=shown)
 
     def _failed(self, work: Work, reason: str) -> WorkFailed:
         return WorkFailed(job=work.job, reason=reason, figures=self._figures(work.head))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.spool import Spool as SpoolFiles
 from fedtier.wire.manifest import decode_model
+
+log = logging.getLogger(__name__)
 
 
 class Performer:
@@ -64,8 +67,10 @@ class Performer:
                 self._driver.work(lambda: self._answer(effect))
             case Remember():
                 self._state.remember(effect.beneath, effect.members)
-            case Preempt() | Keep():
-                pass  # a sum is short, and the finished model lies with the devices and the cloud
+            case Keep():  # the model itself lies with the devices and the cloud
+                log.info("run finished", extra={"model": effect.head.model[:12]})
+            case Preempt():
+                pass  # a sum is short
             case _:
                 raise AssertionError(f"not a gateway's effect: {effect}")
 

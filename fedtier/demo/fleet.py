@@ -83,10 +83,6 @@ class NodeProcess:
         text = self.log_path.read_text(encoding="utf-8", errors="replace")
         return "\n".join(text.splitlines()[-LOG_LINES:])
 
-    def is_connected(self) -> bool:
-        """Whether it says that it has reached its broker."""
-        return " connected  " in self.log_path.read_text(encoding="utf-8", errors="replace")
-
     def _measure(self) -> None:
         # Not wait4's ru_maxrss: that begins with the memory of whoever started the process.
         try:

@@ -21,6 +21,7 @@ from fedtier.config.federation import Federation, load_federation
 from fedtier.config.render import render_node_files
 from fedtier.data.load import load_held_out
 from fedtier.demo.fleet import Fleet
+from fedtier.demo.node_logs import NodeLogs
 from fedtier.demo.progress import Progress
 from fedtier.demo.screen import Screen
 from fedtier.demo.summary import print_summary
@@ -213,11 +214,16 @@ def _watch(fleet: Fleet, request: _Request, screen: Screen, console: Console) ->
     """Until the cloud is done, or something has died."""
     cloud = request.federation.topology.cloud
     progress = Progress(request.out / "metrics.jsonl")
+    logs = NodeLogs(
+        request.federation.topology, {n: process.log_path for n, process in fleet.nodes.items()}
+    )
     while True:
         fresh = progress.look()
+        logs.listen()
         if not progress.rows:
-            screen.show_up({n for n, p in fleet.nodes.items() if p.is_connected()})
+            screen.show_up(logs.connected)
         screen.show_rounds(fresh)
+        screen.show_waiting(logs.waiting())
         for node, process in fleet.nodes.items():
             ended = process.poll()
             if ended is None:

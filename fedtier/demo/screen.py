@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -16,6 +17,8 @@ from fedtier.ids import NodeId
 from fedtier.topology import Topology
 
 _DEVICES_PER_LINE = 8
+_WAITING_LINES_MAX = 4
+_QUIET_S = 10.0  # in plain lines, who is waited for is shown when nothing else was for so long
 
 
 class Screen:
@@ -28,6 +31,8 @@ class Screen:
         self._up: set[NodeId] = set()
         self._row: Mapping[str, Any] | None = None
         self._status = ""
+        self._waiting: Sequence[str] = []
+        self._drawn_s = time.monotonic()
         self._bar = Progress(
             TextColumn("round"),
             BarColumn(bar_width=32),
@@ -75,15 +80,27 @@ class Screen:
             self._bar.update(self._task, completed=row["round"] + 1)
             self._draw("   ".join(_figures(row)))
 
+    def show_waiting(self, waiting: Sequence[str]) -> None:
+        """Show who is waited for, while that lasts."""
+        quiet = time.monotonic() - self._drawn_s >= _QUIET_S
+        if waiting == self._waiting or not (quiet or self._console.is_terminal):
+            return
+        fresh = [line for line in waiting if line not in self._waiting]
+        self._waiting = waiting
+        if fresh or self._console.is_terminal:
+            self._draw("\n".join(fresh[:_WAITING_LINES_MAX]))
+
     def _draw(self, line: str) -> None:
+        self._drawn_s = time.monotonic()
         if self._console.is_terminal:
             self._live.update(self._picture(), refresh=True)
         else:
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     def _picture(self) -> Group:
         lines = _figures(self._row) if self._row else [self._status]
-        return Group(self._tree(), Text(), self._bar, *map(Text, lines))
+        waiting = [Text(line, style="yellow") for line in self._waiting[:_WAITING_LINES_MAX]]
+        return Group(self._tree(), Text(), self._bar, *map(Text, lines), *waiting)
 
     def _tree(self) -> Tree:
         def label(node: NodeId) -> Text:

@@ -154,6 +154,8 @@ class Driver:
         self._check_last_work()
         if self._exit.reason:
             log.error("stopped", extra={"reason": self._exit.reason})
+        else:
+            log.info("stopped", extra={"exit_code": self._exit.exit_code})
         return self._exit.exit_code
 
     def _check_last_work(self) -> None:

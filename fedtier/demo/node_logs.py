@@ -1,0 +1,44 @@
+"""What the nodes say in their logs that a person wants to see: who is up, who waits for whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from fedtier.demo.tail import Tail
+from fedtier.ids import NodeId
+from fedtier.topology import Topology
+
+_WAITED = (" waiting is over ", " iteration closed ", " round opened ")
+
+
+class NodeLogs:
+    """Follows the logs of all nodes."""
+
+    def __init__(self, topology: Topology, paths: Mapping[NodeId, Path]) -> None:
+        self._topology = topology
+        self._tails = {node: Tail(path) for node, path in paths.items()}
+        self._waiting: dict[NodeId, str] = {}
+        self.connected: set[NodeId] = set()  # who says that it has reached a broker
+
+    def listen(self) -> None:
+        """Take in what has been logged since the last look."""
+        waited: list[NodeId] = []
+        for node, tail in self._tails.items():
+            for line in tail.lines():
+                if " connected  " in line:
+                    self.connected.add(node)
+                elif " waiting for " in line:
+                    self._waiting[node] = line.split(maxsplit=2)[-1]  # behind time and level
+                elif any(event in line for event in _WAITED):
+                    waited.append(node)
+                    self._waiting.pop(node, None)
+        for node in waited:  # those above waited for it, and may not have heard from it yet
+            for above in self._topology.path_to_root(node)[1:]:
+                self._waiting.pop(above, None)
+
+    def waiting(self) -> list[str]:
+        """What the lowest of the waiting parents say, by name: those above wait for them."""
+        tiers = {node: self._topology.node(node).tier for node in self._waiting}
+        lowest = min(tiers.values(), default=0)
+        return [f"{n}  {text}" for n, text in sorted(self._waiting.items()) if tiers[n] == lowest]
