@@ -75,7 +75,8 @@ class Rounds:
             Aggregate(
                 job=Job.of(self.head()), head=self.head(), came=(DEVICE,) if came else (),
                 admitted_weight=1, above=None, done=self.closed + 1, trained=trained + came,
-                reasons=() if came else WHY, model=self.blob, figures=Figures(links={1: counted}),
+                seconds=1.0, reasons=() if came else WHY, model=self.blob,
+                figures=Figures(links={1: counted}),
             )
         ]  # fmt: skip
 

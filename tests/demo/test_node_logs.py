@@ -104,7 +104,7 @@ def test_a_wait_is_shown_once_for_as_long_as_it_reads_the_same(shown):
 def test_rounds_that_close_leave_no_room_for_waits(shown, monkeypatch):
     monkeypatch.setattr(screen_module, "_QUIET_S", 3600.0)
     screen, file = shown
-    screen.show_rounds([{"round": 0, "accuracy": 0.5, "loss": 1.0, "links": []}])
+    screen.show_rounds([{"round": 0, "members": 1, "accuracy": 0.5, "loss": 1.0, "links": []}])
     screen.show_waiting(["west  a"])
     assert file.getvalue() == "round 1  held-out accuracy 50.0 %  loss 1.000\n"
 
