@@ -25,6 +25,7 @@ from fedtier.core.events import (
     WorkFailed,
 )
 from fedtier.core.figures import Figures
+from fedtier.core.intake import Held
 from fedtier.core.refusal import refusal
 from fedtier.core.roster import digest_of_members
 from fedtier.errors import ConfigError
@@ -36,7 +37,7 @@ GatewayState = Literal["idle", "waiting", "collecting", "closing", "answering"]
 """waiting: a job is held until the cell has looked for a second parent. closing: an iteration is
 summed. answering: the update for the parent is made."""
 
-Spooled = Mapping[tuple[RunId, IterationPath], Mapping[NodeId, bytes]]
+Spooled = Mapping[tuple[RunId, IterationPath], Mapping[NodeId, Held]]
 """What a restart found in the spool: the updates of an iteration, by child."""
 
 _ANNOUNCEMENTS_MAX = 16

@@ -13,17 +13,16 @@ from typing import Literal, assert_never
 from fedtier.core.effects import NO_BLOB, Effect, Job, Note, Reasons, Send, Spool
 from fedtier.core.events import Received
 from fedtier.core.figures import Figures, fold
-from fedtier.core.intake import Complete, Intake, IntakeEffect, accepted
+from fedtier.core.intake import Complete, Held, Intake, IntakeEffect, accepted
 from fedtier.core.patience import Patience
 from fedtier.core.roster import Lookout, Roster
 from fedtier.core.tally import Tally
-from fedtier.core.verify import verify_delta, verify_manifest
+from fedtier.core.verify import verify_manifest
 from fedtier.core.waiting import MEMBERS, Waiting, WaitingFor, answers_note, members_note
 from fedtier.errors import PeerError
 from fedtier.ids import BootNonce, NodeId
 from fedtier.limits import GAP_S, WINDOW_PARTS
-from fedtier.wire.blob import blob_digest
-from fedtier.wire.manifest import RAW_FORM, UpdateManifest, decode_update
+from fedtier.wire.manifest import RAW_FORM, UpdateManifest
 from fedtier.wire.messages import Ack, Beacon, BlobRef, Head, Member, Presence, Want
 from fedtier.wire.parts import Outgoing, Part
 from fedtier.wire.topics import ALL
@@ -212,7 +211,7 @@ class Cell:
     # What the owner says
 
     def open(
-        self, head: Head, blob: bytes, now_s: float, *, spooled: Mapping[NodeId, bytes]
+        self, head: Head, blob: bytes, now_s: float, *, spooled: Mapping[NodeId, Held]
     ) -> list[CellEffect]:
         """Publish a head that asks for work, and collect the answers.
 
@@ -230,8 +229,8 @@ class Cell:
         self._tally.open(head.run)
         self._intake.open(head)
         effects = self.say(head, blob, now_s)
-        for child, update in sorted(spooled.items()):
-            self._restore(head, child, update)
+        for child, held in sorted(spooled.items()):
+            self._restore(head, child, held)
         effects += self._wait(now_s)
         return [*effects, *self._close_if_ready(now_s), *self._wait(now_s)]
 
@@ -345,15 +344,14 @@ class Cell:
     def _enter(self, child: NodeId, manifest: UpdateManifest) -> None:
         self._answers[child] = (manifest, self._tally.enter(child, manifest))
 
-    def _restore(self, head: Head, child: NodeId, blob: bytes) -> None:
+    def _restore(self, head: Head, child: NodeId, held: Held) -> None:
+        """Count an update again; its delta was verified before it went into the spool."""
         try:
-            update = decode_update(blob)
-            verify_manifest(head, child, update.manifest)
-            verify_delta(head, update)
-        except PeerError:  # of another membership, or torn: the child will offer what it has
+            verify_manifest(head, child, held.manifest)
+        except PeerError:  # of another membership: the child will offer what it has
             return
-        self._intake.hold(child, blob_digest(blob))
-        self._enter(child, update.manifest)
+        self._intake.hold(child, held.digest)
+        self._enter(child, held.manifest)
 
     def _close_if_ready(self, now_s: float) -> list[CellEffect]:
         head, patience = self._head, self._patience

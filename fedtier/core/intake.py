@@ -13,7 +13,13 @@ from fedtier.core.verify import OtherBaseError, update_bytes_max, verify_delta, 
 from fedtier.errors import PeerError
 from fedtier.ids import NodeId
 from fedtier.limits import GAP_S, OFFER_MAX_S, TRANSFERS_AT_ONCE, WINDOW_PARTS
-from fedtier.wire.manifest import Update, clip_reason, decode_update, peek_update
+from fedtier.wire.manifest import (
+    Update,
+    UpdateManifest,
+    clip_reason,
+    decode_update,
+    peek_update,
+)
 from fedtier.wire.messages import Ack, Head, Verdict
 from fedtier.wire.parts import Incoming, Part
 
@@ -34,6 +40,14 @@ class Complete:
 
 
 IntakeEffect = Effect | Complete
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """What a machine must know of an update that lies in the spool, however large it is."""
+
+    digest: str
+    manifest: UpdateManifest
 
 
 @dataclass(slots=True, kw_only=True)

@@ -15,12 +15,16 @@ import shutil
 import struct
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
+from fedtier.core.aggregator import Spooled
+from fedtier.core.intake import Held
 from fedtier.errors import WireError
 from fedtier.ids import IterationPath, NodeId, RunId, hex64, is_node_id, parse_hex64
 from fedtier.storage.durable import storage_error
+from fedtier.wire.blob import blob_digest
+from fedtier.wire.manifest import peek_update
 
 log = logging.getLogger(__name__)
 
@@ -99,13 +103,16 @@ class Spool:
                 if entry.name not in kept:
                     shutil.rmtree(entry, ignore_errors=True)
 
-    def found(self) -> Mapping[tuple[RunId, IterationPath], Mapping[NodeId, bytes]]:
-        """All whole updates, by run and path, then by child: what a restart begins with.
+    def found(self) -> Spooled:
+        """What is known of all whole updates: what a restart begins with.
+
+        One is read at a time and none is kept: memory is that of the largest, however many there
+        are.
 
         Raises:
             StorageError: If the disk does not give one.
         """
-        result: dict[tuple[RunId, IterationPath], dict[NodeId, bytes]] = {}
+        result: dict[tuple[RunId, IterationPath], dict[NodeId, Held]] = {}
         for place in self._files():
             try:
                 run = RunId(parse_hex64(place.parent.parent.name, what="spool"))
@@ -114,10 +121,21 @@ class Spool:
                 continue
             if not is_node_id(place.name):
                 continue
-            blob = self.get(run, path, NodeId(place.name))
-            if blob is not None:
-                result.setdefault((run, path), {})[NodeId(place.name)] = blob
+            held = self._held(run, path, NodeId(place.name))
+            if held is not None:
+                result.setdefault((run, path), {})[NodeId(place.name)] = held
         return result
+
+    def _held(self, run: RunId, path: IterationPath, child: NodeId) -> Held | None:
+        blob = self.get(run, path, child)
+        if blob is None:
+            return None
+        try:
+            return Held(digest=blob_digest(blob), manifest=peek_update(blob))
+        except WireError as error:  # whole, and yet no update: another version's
+            place = self._place(run, path, child)
+            log.warning("file passed over", extra={"file": str(place), "reason": str(error)})
+            return None
 
     def _files(self) -> Iterator[Path]:
         return (place for place in sorted(self._directory.glob("*/*/*")) if place.is_file())
@@ -134,7 +152,7 @@ def _unpacked(data: bytes) -> bytes | None:
     if len(data) < _HEADER.size:
         return None
     magic, blob_bytes, digest = _HEADER.unpack_from(data)
-    packed = data[_HEADER.size :]
+    packed = memoryview(data)[_HEADER.size :]
     if magic != _MAGIC or hashlib.sha256(packed).digest() != digest:
         return None
     stream = zlib.decompressobj()

@@ -27,13 +27,14 @@ from fedtier.core.events import (
     WorkDone,
     WorkFailed,
 )
-from fedtier.core.intake import Intake
+from fedtier.core.intake import Held, Intake
 from fedtier.core.root import Course, RootMachine
 from fedtier.core.roster import Roster
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.limits import TRANSFERS_AT_ONCE
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
-from fedtier.wire.manifest import UpdateManifest, encode_model, encode_update
+from fedtier.wire.blob import blob_digest
+from fedtier.wire.manifest import UpdateManifest, encode_model, encode_update, peek_update
 from fedtier.wire.messages import Ack, Beacon, BlobRef, CodecSpec, Head, Member, Presence, Want
 from fedtier.wire.parts import Outgoing
 from fedtier.wire.topics import ALL
@@ -360,6 +361,10 @@ def cell_at(state: str) -> Under:
     return Under(cell, feed, lambda: cell.state)
 
 
+def held(blob: bytes) -> Held:
+    return Held(digest=blob_digest(blob), manifest=peek_update(blob))
+
+
 def cell_inputs(kind: str) -> list[object]:
     events = from_children("down", HEAD)
 
@@ -368,9 +373,9 @@ def cell_inputs(kind: str) -> list[object]:
 
     spools = [
         {},
-        {D0: update(HEAD, D0), D1: update(HEAD, D1)},
-        {D0: b"torn"},
-        {D0: update(HEAD, D1)},
+        {D0: held(update(HEAD, D0)), D1: held(update(HEAD, D1))},
+        {D0: held(update(HEAD, D1))},
+        {D0: held(update(replace(HEAD, path=OTHER_PATHS[2]), D0))},
     ]
     return {
         "connected": lambda: [("connected", (NOW_S,), {})],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import struct
 import threading
 import tracemalloc
@@ -13,10 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtier.core.intake import Held
 from fedtier.errors import StorageError
 from fedtier.ids import IterationPath, NodeId, RunId, hex64
 from fedtier.limits import MIB
 from fedtier.storage.spool import Spool
+from fedtier.wire.blob import blob_digest
+from fedtier.wire.manifest import UpdateManifest, encode_update
 
 RUN, OTHER = RunId(1), RunId(2**64 - 1)
 PATH = IterationPath((3, 0))
@@ -27,6 +31,16 @@ BLOB = bytes(range(256)) * 20
 @pytest.fixture
 def spool(tmp_path):
     return Spool(tmp_path / "spool")
+
+
+def update_of(child, run=RUN, path=PATH, section=b"delta"):
+    """An update's blob, and what a restart is to know of it."""
+    manifest = UpdateManifest(
+        run=run, path=path, node=child, task="train", base="ab" * 32, layout="cd" * 32, weight=3,
+        codec="identity", q=0.5, figures={"s": [8, 1]},
+    )  # fmt: skip
+    blob = encode_update(manifest, (section,))
+    return blob, Held(digest=blob_digest(blob), manifest=manifest)
 
 
 def place_of(tmp_path, child="d1", path="r3.0", run=RUN):
@@ -114,22 +128,51 @@ def test_a_foreign_file_is_none(spool, tmp_path, content):
 
 
 def test_a_restart_finds_whole_updates_by_run_path_and_child(spool, tmp_path):
-    later = IterationPath((3, 1))
-    spool.put(RUN, PATH, CHILD, b"a")
-    spool.put(RUN, PATH, NodeId("d2"), b"b")
-    spool.put(RUN, later, CHILD, b"c")
-    spool.put(OTHER, PATH, CHILD, b"d")
+    later, second = IterationPath((3, 1)), NodeId("d2")
+    known = {}
+    for run, path, child in (
+        (RUN, PATH, CHILD), (RUN, PATH, second), (RUN, later, CHILD), (OTHER, PATH, CHILD),
+    ):  # fmt: skip
+        blob, held = update_of(child, run, path)
+        spool.put(run, path, child, blob)
+        known.setdefault((run, path), {})[child] = held
     for foreign in ("r3.0/UPPER", "r3.0/a b", "nonsense/d1", "d1", "r3.0/d3/deeper", "r-1/d1"):
         place = tmp_path / "spool" / hex64(RUN) / foreign
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_bytes(b"?")
     (tmp_path / "spool" / "not a run" / "r3.0").mkdir(parents=True)
     (tmp_path / "spool" / "not a run" / "r3.0" / "d1").write_bytes(b"?")
-    assert Spool(tmp_path / "spool").found() == {
-        (RUN, PATH): {"d1": b"a", "d2": b"b"},
-        (RUN, later): {"d1": b"c"},
-        (OTHER, PATH): {"d1": b"d"},
-    }
+    assert Spool(tmp_path / "spool").found() == known
+
+
+def test_a_whole_file_that_holds_no_update_is_passed_over_by_name(spool, tmp_path, caplog):
+    """Of another version, say: the child offers what it has, and that takes its place."""
+    spool.put(RUN, PATH, CHILD, b"no update")
+    assert spool.found() == {}
+    (record,) = caplog.records
+    assert record.file == str(place_of(tmp_path))
+
+
+def test_memory_of_a_restart_does_not_grow_with_the_number_of_updates(tmp_path):
+    payload_bytes = MIB
+
+    def peak_bytes(children):
+        spool = Spool(tmp_path / str(children))
+        for number in range(children):
+            child = NodeId(f"d{number}")
+            blob, _ = update_of(child, section=random.Random(number).randbytes(payload_bytes))
+            spool.put(RUN, PATH, child, blob)
+        del blob
+        tracemalloc.start()
+        try:
+            assert len(spool.found()[RUN, PATH]) == children
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    one, many = peak_bytes(1), peak_bytes(24)
+    assert many < one + payload_bytes // 2  # one update more would be twice that
+    assert many < 4 * payload_bytes  # the file, the blob, and the blob as zlib grows it
 
 
 def test_a_closed_iteration_is_forgotten_with_those_begun_before_it(spool):
