@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,6 +79,34 @@ def any_broker(request: pytest.FixtureRequest) -> BrokerProcess:
     return broker
 
 
+@pytest.fixture(scope="session")
+def certify(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path, Path]]:
+    """A call makes the certificate and the key of one name, and gives those and the authority's."""
+    if shutil.which("openssl") is None:
+        pytest.skip("this test needs openssl: apt-get install -y openssl")
+    home = tmp_path_factory.mktemp("pki")
+
+    def openssl(*arguments: str) -> None:
+        subprocess.run(["openssl", *arguments], cwd=home, check=True, capture_output=True)
+
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca")
+
+    @functools.cache
+    def make(name: str) -> tuple[Path, Path, Path]:
+        (home / f"{name}.ext").write_text("subjectAltName = IP:127.0.0.1\n")
+        openssl(
+            "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
+        )
+        openssl(
+            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+            "-CAcreateserial", "-out", f"{name}.crt", "-extfile", f"{name}.ext",
+        )  # fmt: skip
+        return home / "ca.crt", home / f"{name}.crt", home / f"{name}.key"
+
+    return make
+
+
 @dataclass
 class Recorder:
     """An inbox that keeps what it is told."""
@@ -83,6 +114,7 @@ class Recorder:
     events: list[str] = field(default_factory=list)
     messages: list[tuple[str, bytes, bool]] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
+    refusals: list[tuple[str, str]] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
 
@@ -96,6 +128,10 @@ class Recorder:
     def message(self, topic: str, payload: bytes, retained: bool) -> None:
         self.messages.append((topic, payload, retained))
         self._event("message")
+
+    def refused(self, topic: str, reason: str) -> None:
+        self.refusals.append((topic, reason))
+        self._event("refused")
 
     def failed(self, error: BaseException) -> None:
         self.failures.append(error)

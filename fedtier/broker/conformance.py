@@ -103,6 +103,9 @@ class Client:
             self._received.append(Received(topic, payload, retained))
             self._changed.notify_all()
 
+    def refused(self, topic: str, reason: str) -> None:
+        """See ``Inbox``; what counts is what arrives."""
+
     def failed(self, error: BaseException) -> None:
         """See ``Inbox``; the next publish raises it."""
 

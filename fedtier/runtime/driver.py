@@ -28,7 +28,7 @@ from fedtier.errors import (
 )
 from fedtier.ids import FederationId, NodeId
 from fedtier.limits import CONNECT_WARN_S, NODE_ID_CHARACTERS_MAX
-from fedtier.runtime.mailbox import Arrived, Ended, Failed, Item, Lost, Mailbox
+from fedtier.runtime.mailbox import Arrived, Ended, Failed, Item, Lost, Mailbox, Refused
 from fedtier.runtime.repeats import Repeats
 from fedtier.transport.base import Transport
 from fedtier.transport.packet_size import publish_packet_bytes
@@ -185,6 +185,9 @@ class Driver:
                 return self._lost(item)
             case Arrived():
                 return self._arrived(item)
+            case Refused():
+                self._refused(item)
+                return None
             case Ended():
                 self.stop(item.exit_code, item.reason)
                 return None
@@ -242,17 +245,30 @@ class Driver:
                 )
         return Disconnected(side=lost.side)
 
+    def _refused(self, refused: Refused) -> None:
+        head, _, last = refused.topic.rpartition("/")
+        fields = {
+            "broker": self._where(refused.side),
+            "topic": head if last.isdigit() else refused.topic,  # once for all parts of a blob
+            "reason": refused.reason,
+            "hint": "this user has no right to it: see the broker's ACL",
+        }
+        self._note(Note(level="warning", event="publish refused", fields=fields))
+
     def _arrived(self, arrived: Arrived) -> Event | None:
         connection = self._connections[arrived.side]
+        where: dict[str, str] = {}
         try:
             topic = Topic.parse(arrived.topic)
             if (topic.federation, topic.cell) != (self._federation, connection.cell):
                 raise WireError(f"topic {arrived.topic!r} is of another cell")
+            where = {"node": topic.node, "channel": topic.channel}
             if not arrived.payload:
                 return None  # a retained message was cleared
             message = decode_packet(topic, arrived.payload)
         except WireError as error:
-            self._note(Note(level="warning", event="garbage", fields={"reason": str(error)[:200]}))
+            fields = where | {"reason": str(error)[:200]}
+            self._note(Note(level="warning", event="garbage", fields=fields))
             return None
         return Received(
             side=arrived.side, node=topic.node, message=message, retained=arrived.retained

@@ -36,6 +36,15 @@ class Arrived:
 
 
 @dataclass(frozen=True, slots=True)
+class Refused:
+    """A broker did not let a message of ours pass."""
+
+    side: Side
+    topic: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Failed:
     """A side's transport has ended by a bug."""
 
@@ -51,7 +60,7 @@ class Ended:
     reason: str
 
 
-Item = Event | Lost | Arrived | Failed | Ended | Future[Event | None]
+Item = Event | Lost | Arrived | Refused | Failed | Ended | Future[Event | None]
 
 
 class Mailbox:
@@ -78,7 +87,7 @@ class Mailbox:
         """Messages dropped so far for want of room."""
         return self._dropped
 
-    def put(self, item: Connected | Lost | Failed | Future[Event | None]) -> None:
+    def put(self, item: Connected | Lost | Refused | Failed | Future[Event | None]) -> None:
         """Enqueue what is no message."""
         self._items.put(item)
 
@@ -130,6 +139,10 @@ class SideInbox:
     def message(self, topic: str, payload: bytes, retained: bool) -> None:
         """Enqueue, if there is room."""
         self._mailbox.arrive(Arrived(self._side, topic, payload, retained))
+
+    def refused(self, topic: str, reason: str) -> None:
+        """Enqueue."""
+        self._mailbox.put(Refused(self._side, topic, reason))
 
     def failed(self, error: BaseException) -> None:
         """Enqueue."""

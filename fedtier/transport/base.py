@@ -67,6 +67,14 @@ class Inbox(Protocol):
     def message(self, topic: str, payload: bytes, retained: bool) -> None:
         """A message arrived; it may be a repeat, and nothing is promised about order."""
 
+    def refused(self, topic: str, reason: str) -> None:
+        """The broker did not let a message of QoS 1 pass: this client has no right to its topic.
+
+        Args:
+            topic: The message's; empty where it is not known any more.
+            reason: The broker's own words.
+        """
+
     def failed(self, error: BaseException) -> None:
         """The transport's thread has ended by a bug: nothing more will come, now or ever.
 

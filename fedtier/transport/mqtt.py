@@ -112,6 +112,7 @@ class MqttTransport:
         self._held = HoldingQueue(bytes_max=queue_bytes_max)
         self._unacknowledged: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
         self._unacknowledged_bytes = 0
+        self._topics: dict[int, str] = {}  # of what is not acknowledged, by packet id
         self._dropped = 0
         self._closed = False
 
@@ -269,6 +270,8 @@ class MqttTransport:
         info = self._client.publish(message.topic, message.payload, message.qos, message.retain)
         self._unacknowledged.append((info, len(message.payload)))
         self._unacknowledged_bytes += len(message.payload)
+        if message.qos:
+            self._topics[info.mid] = message.topic
         self._meter.published(
             publish_packet_bytes(message.topic, len(message.payload), qos=message.qos)
         )
@@ -348,6 +351,7 @@ class MqttTransport:
             was_connected, self._connected = self._connected, False
             self._unacknowledged.clear()
             self._unacknowledged_bytes = 0
+            self._topics.clear()
             for message in self._client.drop_out_messages():
                 self._dropped += self._held.add(
                     Outgoing(message.topic, bytes(message.payload), message.qos, message.retain)
@@ -482,13 +486,14 @@ class MqttTransport:
         self,
         _client: paho.Client,
         _data: object,
-        _number: int,
+        number: int,
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        # Called with paho's own locks held: log, and touch nothing. No rule depends on it.
+        # Called with paho's own locks held: take none of ours. No rule depends on it.
+        topic = self._topics.pop(number, "")
         if reason.is_failure:
-            log.warning("publish refused by the broker", extra={"reason": str(reason)})
+            self._inbox.refused(topic, str(reason))
 
     def _on_subscribe(
         self,

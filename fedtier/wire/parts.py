@@ -77,7 +77,7 @@ class Part:
         (magic, code, length, zero, run, epoch, nonce, seq, digest, part, parts, offset, total,
          crc) = _HEADER.unpack_from(data)  # fmt: skip
         if magic != _MAGIC or zero != 0 or _KINDS.get(code) != kind:
-            raise WireError(f"not a part of a {kind}")
+            raise WireError(f"no part of the kind {kind!r}")
         start = _HEADER.size + 4 * length
         if not 1 <= length <= TIERS_MAX or len(data) < start:
             raise WireError(f"a part with {length} path indices in {len(data)} bytes")

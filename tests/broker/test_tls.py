@@ -2,44 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.ids import FederationId, NodeId
 from fedtier.topology.broker_files import ListenerTls, acl_file
 from fedtier.transport.base import Credentials
-
-
-@pytest.fixture(scope="module")
-def certify(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path, Path]]:
-    """An authority in a directory; a call makes the certificate and key of one name."""
-    if shutil.which("openssl") is None:
-        pytest.skip("this test needs openssl: apt-get install -y openssl")
-    home = tmp_path_factory.mktemp("pki")
-
-    def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=home, check=True, capture_output=True)
-
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca")
-
-    def make(name: str) -> tuple[Path, Path, Path]:
-        (home / f"{name}.ext").write_text("subjectAltName = IP:127.0.0.1\n")
-        openssl(
-            "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.csr", "-subj", f"/CN={name}"
-        )
-        openssl(
-            "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-            "-CAcreateserial", "-out", f"{name}.crt", "-extfile", f"{name}.ext",
-        )  # fmt: skip
-        return home / "ca.crt", home / f"{name}.crt", home / f"{name}.key"
-
-    return make
 
 
 @pytest.fixture

@@ -76,6 +76,9 @@ class _Inbox:
     def disconnected(self, reason: str, *, taken_over: bool) -> None:
         self._node.take(Disconnected(side=self._side))
 
+    def refused(self, topic: str, reason: str) -> None:
+        raise AssertionError("a broker in memory lets everything pass")
+
     def failed(self, error: BaseException) -> None:
         raise AssertionError("a transport in memory has no thread") from error
 

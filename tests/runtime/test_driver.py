@@ -125,6 +125,20 @@ def test_a_message_the_broker_does_not_take_is_noted_and_the_loop_goes_on(caplog
     assert "larger than the 50 bytes" in said.reason
 
 
+def test_what_a_broker_refuses_is_said_once_for_all_parts_of_a_blob(caplog):
+    node = Node(Scripted(stop_after=1))
+    for number in range(250):
+        node.mailbox.inbox("down").refused(f"fedtier/v1/f/{CELL}/all/model/{number}", "No")
+    node.mailbox.inbox("down").refused(f"fedtier/v1/f/{CELL}/all/head", "No")
+    arrive(node, *presence_of("d1"))
+    assert node.run() == 0
+    said = events_of(caplog, "publish refused")
+    assert [(record.topic.rpartition("/")[2], getattr(record, "times", 1)) for record in said] == [
+        ("model", 1), ("model", 10), ("model", 100), ("head", 1)
+    ]  # fmt: skip
+    assert said[0].broker == URL
+
+
 # Timers
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from guards import guard_of
 from reference import train_in_one_process
 from testbed import Testbed, Wanted, bare_artefact, write_examples
 
@@ -58,7 +59,7 @@ def testbed(
 
         def make(
             directory: str = "bed", /, *, broker: str = "mosquitto", environment: Any = None,
-            sys_interval_s: int = 0, options: Any = None, **wanted: Any,
+            sys_interval_s: int = 0, options: Any = None, guard: str = "", **wanted: Any,
         ) -> Testbed:  # fmt: skip
             if broker == "mosquitto":
                 request.getfixturevalue("mosquitto_binary")
@@ -70,6 +71,9 @@ def testbed(
                 sys_interval_s=sys_interval_s, options=options or {},
             )  # fmt: skip
             stack.enter_context(bed)
+            if guard:
+                certify = request.getfixturevalue("certify") if guard == "certificates" else None
+                bed.guard = guard_of(guard, bed.directory / "users", bed.topology, certify)
             bed.start_brokers()
             return bed
 

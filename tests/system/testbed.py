@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from guards import Certificates, Guard, acl_of, with_credentials
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
@@ -196,6 +197,7 @@ class Testbed:
         environment: Mapping[str, str] = {},
         sys_interval_s: int = 0,
         options: Mapping[str, object] = {},
+        guard: Guard | None = None,
     ) -> None:
         self.directory = directory
         self.federation_file = federation_file
@@ -205,6 +207,7 @@ class Testbed:
         self._environment = environment
         self._sys_interval_s = sys_interval_s
         self._options = options  # lines of mosquitto.conf to replace
+        self.guard = guard  # None = brokers admit anybody
         self.brokers: dict[NodeId, BrokerProcess | Program] = {}
         self._ports: dict[NodeId, int] = {}
         self.nodes: dict[NodeId, Program] = {}
@@ -237,11 +240,14 @@ class Testbed:
         )
         (self.directory / "nodes").mkdir(parents=True, exist_ok=True)
         for node, text in texts.items():
+            if self.guard is not None:
+                text = with_credentials(text, self.guard.credentials(node))
             self.file(node).write_text(text, encoding="utf-8")
 
     @property
     def urls(self) -> dict[NodeId, str]:
-        return {parent: f"mqtt://127.0.0.1:{port}" for parent, port in self._ports.items()}
+        scheme = "mqtts" if isinstance(self.guard, Certificates) else "mqtt"
+        return {parent: f"{scheme}://127.0.0.1:{port}" for parent, port in self._ports.items()}
 
     def _settings(self, parent: NodeId, port: int) -> BrokerSettings:
         return BrokerSettings(
@@ -250,7 +256,14 @@ class Testbed:
             part_bytes=self.federation.plan.part_bytes,
             children=len(self.topology.children(parent)),
             sys_interval_s=self._sys_interval_s,
+            **self._guarded(parent),
         )
+
+    def _guarded(self, parent: NodeId) -> dict[str, Any]:
+        if self.guard is None:
+            return {}
+        acl = acl_of(self.federation.id, parent, self.topology.cloud)
+        return {"acl": acl, **self.guard.listener()}
 
     def _first_broker(self, parent: NodeId) -> None:
         place = self.directory / "brokers" / parent

@@ -231,6 +231,21 @@ def test_refused_connection_says_why(mosquitto_binary, tmp_path, connect, eventu
         assert inbox.events == []
 
 
+def test_a_message_without_the_right_to_its_topic_is_told_to_the_inbox(
+    mosquitto_binary, tmp_path, connect, eventually
+):
+    settings = BrokerSettings(
+        kind="mosquitto", acl="topic readwrite mine/#\n", allow_anonymous=True
+    )
+    with BrokerProcess.start(settings, tmp_path) as broker:
+        a, inbox = connect(broker.url, "a", "mine/#")
+        for topic in ("mine/1", "other/1", "mine/2", "other/2"):
+            a.publish(topic, b"x", qos=1, retain=False)
+        eventually(lambda: len(inbox.messages) == len(inbox.refusals) == 2, "all are judged")
+        assert [topic for topic, _ in inbox.refusals] == ["other/1", "other/2"]
+        assert "ot authorized" in inbox.refusals[0][1]
+
+
 def test_malformed_url_is_a_config_error(recorder):
     with pytest.raises(ConfigError, match=r"d1\.toml"):
         MqttTransport("localhost", "a", [], recorder(), where="d1.toml: broker.url")

@@ -99,9 +99,9 @@ def test_a_part_whose_numbers_contradict_each_other_is_refused(where, fmt, value
 
 
 def test_a_part_is_of_the_kind_its_topic_says():
-    with pytest.raises(WireError, match="not a part of a model"):
+    with pytest.raises(WireError, match="no part of the kind 'model'"):
         Part.decode(UPDATE_PART.encode(), kind="model")
-    with pytest.raises(WireError, match="not a part of a update"):
+    with pytest.raises(WireError, match="no part of the kind 'update'"):
         Part.decode(MODEL_PART.encode(), kind="update")
 
 
