@@ -34,14 +34,20 @@ def tls_context(credentials: Credentials, *, where: str) -> ssl.SSLContext:
         ConfigError: If a file cannot be used, or only one of certificate and key is named.
     """
     if (credentials.certificate_file is None) != (credentials.key_file is None):
-        raise ConfigError(f"{where}: certificate_file and key_file must be given together")
+        raise ConfigError(f"{where}: certfile and keyfile must be given together")
+    keys = {
+        "cafile": credentials.ca_file,
+        "certfile": credentials.certificate_file,
+        "keyfile": credentials.key_file,
+    }
+    named = ", ".join(f'{key} = "{path}"' for key, path in keys.items() if path is not None)
     try:
         context = ssl.create_default_context(cafile=credentials.ca_file)
         if credentials.certificate_file is not None:
             context.load_cert_chain(credentials.certificate_file, credentials.key_file)
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
-            f"{where}: cannot use ca_file {credentials.ca_file}, certificate_file "
-            f"{credentials.certificate_file}, key_file {credentials.key_file}: {error}"
+            f"{where}: cannot use {named}: {error}. Name readable PEM files, the key without a "
+            "passphrase."
         ) from error
     return context

@@ -169,5 +169,5 @@ def test_password_is_one_line_of_a_file(tmp_path):
 def test_certificate_and_key_are_needed_together_and_must_exist(tmp_path):
     with pytest.raises(ConfigError, match="together"):
         tls_context(Credentials(certificate_file=tmp_path / "c"), where="d1.toml")
-    with pytest.raises(ConfigError, match=r"d1\.toml: cannot use ca_file"):
+    with pytest.raises(ConfigError, match=r"d1\.toml: cannot use cafile"):
         tls_context(Credentials(ca_file=tmp_path / "ca"), where="d1.toml")
