@@ -48,6 +48,9 @@ MAILBOX_BYTES_MAX = 64 * MIB  # parts that wait for a node's loop; more are drop
 WAITING_FIRST_S = 10.0  # a parent says whom it waits for after so long,
 WAITING_AGAIN_S = 60.0  # then every so often,
 WAITING_NAMES_MAX = 10  # naming at most so many of each kind
+KEEPALIVE_S = 30  # default of [parent] and [cell]
+KEEPALIVE_S_MIN = 5
+KEEPALIVE_S_MAX = 3600
 CONNECT_WARN_S = 5.0
 CONNECT_GIVE_UP_S = 10.0  # to the broker of one's own cell; that of the parent is tried for ever
 

@@ -11,6 +11,9 @@ from fedtier.config.schema import key
 from fedtier.ids import FederationId, NodeId
 from fedtier.limits import (
     CHILDREN_MAX,
+    KEEPALIVE_S,
+    KEEPALIVE_S_MAX,
+    KEEPALIVE_S_MIN,
     PART_BYTES_DEFAULT,
     PART_BYTES_MAX,
     PART_BYTES_MIN,
@@ -72,6 +75,15 @@ class ConnectSection:
     )
     certfile: str | None = key("mqtts: this node's certificate; with keyfile.", default=None)
     keyfile: str | None = key("mqtts: the certificate's private key.", default=None)
+    keepalive_s: int = key(
+        "Seconds without a word after which either end asks whether the other still lives; one "
+        "that has gone silent is noticed within twice this. Longer where a link is slow or paid by "
+        "the byte.",
+        default=KEEPALIVE_S,
+        unit="s",
+        minimum=KEEPALIVE_S_MIN,
+        maximum=KEEPALIVE_S_MAX,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,6 +48,7 @@ def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connect
         mailbox.inbox("up"),
         will=Will(topic=topic, payload=payload),
         credentials=_credentials(parent),
+        keepalive_s=parent.keepalive_s,
         where=f"[parent] of {file.id}",
     )
     return Connection(
@@ -75,6 +76,7 @@ def connection_down(
         mailbox.inbox("down"),
         will=Will(topic=topic, payload=payload),
         credentials=_credentials(section),
+        keepalive_s=section.keepalive_s,
         where=f"[cell] of {file.id}",
         session_expiry_s=CELL_SESSION_EXPIRY_S,
     )

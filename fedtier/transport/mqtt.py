@@ -33,7 +33,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from fedtier.limits import KIB, PART_BYTES_MAX, RECEIVE_MAXIMUM, SESSION_EXPIRY_S
+from fedtier.limits import KEEPALIVE_S, KIB, PART_BYTES_MAX, RECEIVE_MAXIMUM, SESSION_EXPIRY_S
 from fedtier.transport.address import parse_url
 from fedtier.transport.backoff import Backoff
 from fedtier.transport.base import ANONYMOUS, Credentials, Inbox, Traffic, Will
@@ -49,7 +49,6 @@ from fedtier.transport.traffic import TrafficMeter
 
 log = logging.getLogger(__name__)
 
-KEEPALIVE_S = 30
 CLOSE_S = 2.0  # for the farewell to be acknowledged, and again for the thread to end
 _CONNECT_S = 5.0
 _CONNACK_S = 10.0
@@ -71,7 +70,8 @@ class MqttTransport:
         inbox: Told of connections and messages, on this transport's thread.
         will: Published by the broker when the connection ends without ``close``.
         credentials: User, password file, certificates.
-        keepalive_s: A silent connection is noticed after 1.5 times this, at both ends.
+        keepalive_s: A connection that has gone silent is noticed within twice this by the client,
+            and after 1.5 times this by the broker.
         session_expiry_s: How long the broker keeps the session after a disconnect. Nothing in the
             protocol relies on it; it saves repeats over a short break.
         packet_bytes_max: A limit below the one the broker announces; None = the broker's alone.

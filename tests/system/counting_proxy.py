@@ -1,4 +1,4 @@
-"""Stands between clients and a broker and counts what passes, changing nothing."""
+"""Stands between clients and a broker and counts what passes, changing nothing unless it is cut."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from typing import Self
 
 
 class CountingProxy:
-    """Listens on a port of its own; both directions of every connection are added up."""
+    """Listens on a port of its own; both directions of every connection are added up.
+
+    While it is ``cut`` nothing passes and nothing ends, as on a path whose packets vanish: a new
+    connection is never answered, and what was said comes through when the path is ``mended``, as
+    TCP says it again.
+    """
 
     def __init__(self, port: int) -> None:
         self._port = port
@@ -17,6 +22,8 @@ class CountingProxy:
         self.url = f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
         self._lock = threading.Lock()
         self.bytes_up = self.bytes_down = 0  # from the clients; to the clients
+        self._passing = threading.Event()
+        self._passing.set()
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
 
@@ -24,7 +31,16 @@ class CountingProxy:
         self._threads[0].start()
         return self
 
+    def cut(self) -> None:
+        """From now on nothing passes."""
+        self._passing.clear()
+
+    def mend(self) -> None:
+        """Let everything through that waits, and all that follows."""
+        self._passing.set()
+
     def __exit__(self, *_: object) -> None:
+        self.mend()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -42,6 +58,7 @@ class CountingProxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
+            self._passing.wait()
             broker = socket.create_connection(("127.0.0.1", self._port))
             for sock in (client, broker):
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -54,9 +71,11 @@ class CountingProxy:
     def _pump(self, source: socket.socket, target: socket.socket, up: bool) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65_536):
+                self._passing.wait()
                 with self._lock:
                     self.bytes_up += len(data) if up else 0
                     self.bytes_down += 0 if up else len(data)
                 target.sendall(data)
+        self._passing.wait()
         with contextlib.suppress(OSError):
             target.shutdown(socket.SHUT_WR)
