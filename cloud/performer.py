@@ -100,9 +100,9 @@ class Performer:
         before, _, _ = decode_model(aggregate.model)
         new = next_model(before, self._spool, aggregate, step=add)
         row = self._row(aggregate, new.vector, new.model)
+        self._metrics.add(row)  # first: a line of a round that is not durable is taken out again
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
         self._snapshot(new.model, new.blob, **progress, finished=False)
-        self._metrics.add(row)
         log.info("round closed", extra=_shown(aggregate, row))
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)

@@ -16,6 +16,7 @@ import struct
 import threading
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from fedtier.core.aggregator import Spooled
@@ -61,6 +62,8 @@ class Spool:
                     file.write(header)
                     file.write(packed)
             except OSError as error:
+                with suppress(OSError):
+                    place.unlink()  # what was written of it may be what fills the disk
                 raise storage_error(place, "written", error) from error
 
     def get(self, run: RunId, path: IterationPath, child: NodeId) -> bytes | None:

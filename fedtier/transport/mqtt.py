@@ -366,7 +366,7 @@ class MqttTransport:
             )
             if taken_over:
                 reason = f"another client of {self._address} uses the client id {self.client_id}"
-            log.info(
+            log.debug(
                 "disconnected",
                 extra={
                     "broker": str(self._address),
@@ -469,8 +469,10 @@ class MqttTransport:
         if flags.is_disconnect_packet_from_server:
             self._taken_over = reason.value == _SESSION_TAKEN_OVER
             self._trouble = f"the broker ended the connection: {reason}"
+        elif reason.value == _KEEPALIVE_TIMEOUT:
+            self._trouble = f"{self._address} has been silent for longer than the keep-alive"
         else:
-            self._silent = reason.value != _KEEPALIVE_TIMEOUT
+            self._silent = True
 
     def _on_message(self, _client: paho.Client, _data: object, message: paho.MQTTMessage) -> None:
         try:

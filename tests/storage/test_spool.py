@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import struct
 import threading
@@ -269,6 +270,7 @@ def test_a_full_disk_is_a_storage_error(spool, tmp_path):
     place.symlink_to("/dev/full")
     with pytest.raises(StorageError, match="d1 cannot be written: No space left on device"):
         spool.put(RUN, PATH, CHILD, BLOB)
+    assert not os.path.lexists(place), "what was written of it is gone"
 
 
 def test_a_disk_that_does_not_read_is_a_storage_error(spool, tmp_path):

@@ -54,7 +54,9 @@ def test_a_link_that_goes_silent_for_longer_than_the_keep_alive_changes_nothing(
         assert len(bed.rows(out)) < LONG["rounds"], "it was cut too late"
         link.mend()
         assert bed.finished(out)["model_digest"] == digest_alone(**LONG)
-    assert "Traceback" not in bed.nodes["west"].log
+    log = bed.nodes["west"].log
+    assert log.count("has been silent for longer than the keep-alive") == 1, log
+    assert "Traceback" not in log
 
 
 @pytest.mark.parametrize("broker", ["mosquitto", "embedded"])
