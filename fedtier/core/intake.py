@@ -161,10 +161,10 @@ class Intake:
                 return self._progress(head, child, transfer, part, now_s)
             return self._offered(head, child, part, now_s) if part.part == 0 else []
         except OtherBaseError:
-            self._forget(child)
+            self._forget(child, digest=part.digest)
             return self._stale(child, part)
         except PeerError as error:
-            self._forget(child)
+            self._forget(child, digest=part.digest)
             self.counts.rejected += 1
             fields = {"node": child, "reason": str(error)}
             note = Note(level="warning", event="update rejected", fields=fields)
@@ -173,17 +173,20 @@ class Intake:
 
     def _offered(self, head: Head, child: NodeId, part: Part, now_s: float) -> list[IntakeEffect]:
         verify_manifest(head, child, peek_update(part.payload))
-        self._forget(child)  # another offer of the same child replaces its first
-        if part.parts > 1 and len(self._transfers) >= TRANSFERS_AT_ONCE:
-            self._waiting[child] = part
-            return [_ack(child, part.digest, "want")]
         slot = Incoming(
             digest=part.digest, total=part.total, parts=part.parts,
             bytes_max=update_bytes_max(head),
         )  # fmt: skip
-        transfer = _Transfer(slot=slot, asked=set(), progress_s=now_s, ask_at_s=now_s + GAP_S)
+        slot.add(part)
+        if slot.complete:
+            return [self._completed(head, child, slot)]
+        self._forget(child)  # another offer of the same child replaces its first, if it can be
+        if len(self._transfers) >= TRANSFERS_AT_ONCE:
+            self._waiting[child] = part
+            return [_ack(child, part.digest, "want")]
+        transfer = _Transfer(slot=slot, asked=set(), progress_s=now_s, ask_at_s=now_s)
         self._transfers[child] = transfer
-        return self._progress(head, child, transfer, part, now_s)
+        return [self._ask(child, transfer, now_s)]
 
     def _progress(
         self, head: Head, child: NodeId, transfer: _Transfer, part: Part, now_s: float
@@ -221,9 +224,13 @@ class Intake:
             effects += self._step(head, child, part, now_s)
         return effects
 
-    def _forget(self, child: NodeId) -> None:
-        self._transfers.pop(child, None)
-        self._waiting.pop(child, None)
+    def _forget(self, child: NodeId, *, digest: str | None = None) -> None:
+        """Give up what a child has offered, or only the update of one digest."""
+        transfer, waiting = self._transfers.get(child), self._waiting.get(child)
+        if transfer is not None and digest in (None, transfer.slot.digest):
+            del self._transfers[child]
+        if waiting is not None and digest in (None, waiting.digest):
+            del self._waiting[child]
 
     def _drop_transfers(self) -> None:
         self._transfers.clear()

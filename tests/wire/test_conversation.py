@@ -359,6 +359,28 @@ def test_every_offer_is_answered_and_accepted_follows_the_spool():
     assert sent(hear(earlier), Ack)[0].verdict == "stale"
 
 
+@pytest.mark.covers("T-8")
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"parts": 2**32 - 1}, {"total": 2**32 - 1}, {"parts": 3}, {"payload": b"no update"},
+        {"parts": 1, "total": 2000},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_offer_that_cannot_be_ends_no_other_transfer_of_the_same_child(claims):
+    cell, head, _ = open_cell()
+    parts = parts_for(head)
+    cell.hear_part(NODE, parts[0], 3.0)
+    cell.hear_part(NODE, parts[1], 3.0)
+    lie = {"digest": "ab" * 32, "payload": parts[0].payload[: claims.get("total", 2**20)]}
+    (answer,) = sent(cell.hear_part(NODE, replace(parts[0], **{**lie, **claims}), 3.5), Ack)
+    assert (answer.digest, answer.verdict) == ("ab" * 32, "rejected")
+    cell.hear_part(NODE, parts[2], 4.0)
+    (verdict,) = sent(cell.hear_part(NODE, parts[3], 4.0), Ack)
+    assert (verdict.digest, verdict.verdict) == (parts[0].digest, "accepted")
+
+
 @pytest.mark.covers("H-9")
 def test_a_sign_of_life_has_a_beacon_and_a_question_to_who_has_not_answered():
     cell, head, _ = open_cell()
