@@ -6,7 +6,7 @@ from fedtier.config.federation import Federation
 from fedtier.config.federation_rules import quorum_text
 from fedtier.errors import ConfigError, WireError
 from fedtier.wire.fields import Fields
-from fedtier.wire.messages import CodecSpec, Plan
+from fedtier.wire.plan import CodecSpec, Plan
 
 
 def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | None = None) -> Plan:

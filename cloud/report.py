@@ -22,7 +22,7 @@ from fedtier.ids import FederationId, RunId, hex64
 from fedtier.model.layout import Vector
 from fedtier.quantize.registry import make_codec
 from fedtier.storage.durable import write_durably
-from fedtier.wire.messages import Plan
+from fedtier.wire.plan import Plan
 
 _PACKAGES = ("numpy", "onnxruntime", "paho-mqtt")
 _REASONS_MAX = 8

@@ -25,7 +25,7 @@ from fedtier.storage.snapshots import Snapshots
 from fedtier.storage.spool import Spool
 from fedtier.wire.fields import to_json
 from fedtier.wire.manifest import encode_model
-from fedtier.wire.messages import Plan
+from fedtier.wire.plan import Plan
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,8 @@ from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.runtime.usage import LinkMeter, process_figures
 from fedtier.storage.durable import write_durably
 from fedtier.storage.outbox import Outbox
+from fedtier.wire.head import Head
 from fedtier.wire.manifest import decode_model
-from fedtier.wire.messages import Head
 
 log = logging.getLogger(__name__)
 

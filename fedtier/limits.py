@@ -17,7 +17,9 @@ RESERVED_IDS = frozenset({"all", "operator"})
 
 # The plan
 ROUNDS_MAX = 1_000_000
-TAU_MAX = 1_000_000  # per link; fedtier.wire.messages bounds their product
+TAU_MAX = 1_000_000  # per link
+STEPS_PER_ROUND_MAX = 2**53  # the product of all tau: exact in float64 and in any int64
+MU_END = 1e6  # step sizes lie in (0, this)
 SEED_MAX = 2**63 - 1  # the largest whole number of TOML
 
 # Messages
@@ -55,6 +57,8 @@ CONNECT_WARN_S = 5.0
 CONNECT_GIVE_UP_S = 10.0  # to the broker of one's own cell; that of the parent is tried for ever
 
 # Arithmetic
+WEIGHT_MAX = 2**31 - 1  # of a member: devices, or examples, beneath it
+COUNT_MAX = 2**31 - 1  # any other number of things in a message
 RANGE_BITS_MAX = 30
 RANGE_BITS_DEFAULT = 6  # R: a coordinate of an update lies in (-2**R, 2**R)
 FIXED_POINT_BITS_MIN = 30  # E: fewer fraction bits than this and the round is refused

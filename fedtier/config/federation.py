@@ -24,7 +24,7 @@ from fedtier.config.toml_text import parse_document
 from fedtier.config.tree import read_tree
 from fedtier.ids import FederationId, NodeId, parse_federation_id
 from fedtier.topology import Link, Topology
-from fedtier.wire.messages import members_needed
+from fedtier.wire.plan import members_needed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from fedtier.config.federation_tables import Quorum
 from fedtier.config.place import Place
-from fedtier.limits import HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER, PART_BYTES_MAX
-from fedtier.wire.messages import STEPS_PER_ROUND_MAX
+from fedtier.limits import (
+    HEAD_BYTES_BASE,
+    HEAD_BYTES_PER_MEMBER,
+    PART_BYTES_MAX,
+    STEPS_PER_ROUND_MAX,
+)
 
 if TYPE_CHECKING:
     from fedtier.config.federation import Federation

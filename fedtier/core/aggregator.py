@@ -30,8 +30,10 @@ from fedtier.core.refusal import refusal
 from fedtier.core.roster import digest_of_members
 from fedtier.errors import ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.limits import WEIGHT_MAX
 from fedtier.model.exact_sum import fixed_point_exponent
-from fedtier.wire.messages import WEIGHT_MAX, Head, Member, Presence
+from fedtier.wire.head import Head, Member
+from fedtier.wire.messages import Presence
 
 GatewayState = Literal["idle", "waiting", "collecting", "closing", "answering"]
 """waiting: a job is held until the cell has looked for a second parent. closing: an iteration is

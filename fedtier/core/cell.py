@@ -22,8 +22,9 @@ from fedtier.core.waiting import MEMBERS, Waiting, WaitingFor, answers_note, mem
 from fedtier.errors import PeerError
 from fedtier.ids import BootNonce, NodeId
 from fedtier.limits import GAP_S, WINDOW_PARTS
+from fedtier.wire.head import Beacon, BlobRef, Head, Member
 from fedtier.wire.manifest import RAW_FORM, UpdateManifest
-from fedtier.wire.messages import Ack, Beacon, BlobRef, Head, Member, Presence, Want
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Outgoing, Part
 from fedtier.wire.topics import ALL
 

@@ -18,6 +18,7 @@ from fedtier.errors import WireError
 from fedtier.ids import BootNonce, NodeId, hex64
 from fedtier.limits import BEACON_S, GAP_S
 from fedtier.model.layout import model_digest
+from fedtier.wire.head import Beacon, Head
 from fedtier.wire.manifest import (
     RAW_FORM,
     UpdateManifest,
@@ -25,7 +26,7 @@ from fedtier.wire.manifest import (
     decode_model,
     encode_update,
 )
-from fedtier.wire.messages import Ack, Beacon, Head, Presence, Want
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Part
 
 ChildState = Literal["absent", "fetching", "working", "offering", "settled", "resting"]

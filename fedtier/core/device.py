@@ -19,7 +19,8 @@ from fedtier.core.events import (
 )
 from fedtier.core.refusal import refusal
 from fedtier.ids import NodeId
-from fedtier.wire.messages import Head, Presence
+from fedtier.wire.head import Head
+from fedtier.wire.messages import Presence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

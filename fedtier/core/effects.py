@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from fedtier.core.figures import Figures
 from fedtier.ids import IterationPath, NodeId, RunId
-from fedtier.wire.messages import Head, Member, Message, Task
+from fedtier.wire.head import Head, Member, Task
+from fedtier.wire.messages import Message
 from fedtier.wire.topics import ALL
 
 Side = Literal["up", "down"]

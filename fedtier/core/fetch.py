@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from fedtier.limits import GAP_S, WINDOW_PARTS
-from fedtier.wire.messages import BlobRef, Want
+from fedtier.wire.head import BlobRef
+from fedtier.wire.messages import Want
 from fedtier.wire.parts import Incoming, Part
 
 

@@ -13,6 +13,7 @@ from fedtier.core.verify import OtherBaseError, update_bytes_max, verify_delta, 
 from fedtier.errors import PeerError
 from fedtier.ids import NodeId
 from fedtier.limits import GAP_S, OFFER_MAX_S, TRANSFERS_AT_ONCE, WINDOW_PARTS
+from fedtier.wire.head import Head
 from fedtier.wire.manifest import (
     Update,
     UpdateManifest,
@@ -20,7 +21,7 @@ from fedtier.wire.manifest import (
     decode_update,
     peek_update,
 )
-from fedtier.wire.messages import Ack, Head, Verdict
+from fedtier.wire.messages import Ack, Verdict
 from fedtier.wire.parts import Incoming, Part
 
 Standing = Literal["closed", "nothing", "waiting", "receiving", "held"]

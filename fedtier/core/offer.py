@@ -7,7 +7,7 @@ import zlib
 from fedtier.core.effects import Job
 from fedtier.ids import NodeId
 from fedtier.limits import OFFER_FIRST_S, OFFER_MAX_S
-from fedtier.wire.messages import Head
+from fedtier.wire.head import Head
 from fedtier.wire.parts import Outgoing, Part
 
 _DOUBLINGS_MAX = 10  # 5 s doubled so often is far beyond the longest pause

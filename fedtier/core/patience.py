@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fedtier.wire.messages import Head, members_needed
+from fedtier.wire.head import Head
+from fedtier.wire.plan import members_needed
 
 Decision = Literal["wait", "close", "give up"]
 

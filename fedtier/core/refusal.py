@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 
 from fedtier.errors import ConfigError
+from fedtier.limits import MU_END
 from fedtier.quantize.registry import make_codec
-from fedtier.wire.messages import MU_END, CodecSpec, Head
+from fedtier.wire.head import Head
+from fedtier.wire.plan import CodecSpec
 
 
 def refusal(head: Head, *, tier: int) -> str | None:

@@ -23,7 +23,8 @@ from fedtier.core.figures import Figures
 from fedtier.errors import EXIT_CONFIG, ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.exact_sum import fixed_point_exponent
-from fedtier.wire.messages import Head, Member, Plan, Task
+from fedtier.wire.head import Head, Member, Task
+from fedtier.wire.plan import Plan
 
 RootState = Literal["looking", "gathering", "collecting", "closing", "finished"]
 """gathering: waiting for the members to be ready for the next round."""

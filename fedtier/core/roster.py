@@ -11,7 +11,8 @@ from fedtier.errors import EXIT_CONFIG
 from fedtier.ids import BootNonce, NodeId, hex64
 from fedtier.limits import SECOND_PARENT_WAIT_S
 from fedtier.wire.fields import to_json
-from fedtier.wire.messages import Member, Presence
+from fedtier.wire.head import Member
+from fedtier.wire.messages import Presence
 
 MemberStanding = Literal["missing", "not_ready", "ready"]
 """ready: online, and with something to train with."""

@@ -8,8 +8,8 @@ from fedtier.ids import NodeId
 from fedtier.model.exact_sum import in_range
 from fedtier.quantize.codec import Codec
 from fedtier.quantize.registry import make_codec
+from fedtier.wire.head import Head
 from fedtier.wire.manifest import Update, UpdateManifest
-from fedtier.wire.messages import Head
 
 _OVERHEAD_BYTES = 8192  # header, manifest and alignment of an update's blob
 

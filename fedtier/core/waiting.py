@@ -9,7 +9,7 @@ from fedtier.core.effects import Effect, Note
 from fedtier.core.roster import Roster
 from fedtier.ids import NodeId
 from fedtier.limits import WAITING_AGAIN_S, WAITING_FIRST_S, WAITING_NAMES_MAX
-from fedtier.wire.messages import Head
+from fedtier.wire.head import Head
 
 MEMBERS: Final = "members"
 

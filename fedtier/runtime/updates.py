@@ -11,8 +11,8 @@ from fedtier.ids import NodeId
 from fedtier.model.exact_sum import in_range
 from fedtier.model.layout import Vector
 from fedtier.quantize.registry import make_codec
+from fedtier.wire.head import Head
 from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update
-from fedtier.wire.messages import Head
 
 
 def delta_update(

@@ -9,7 +9,7 @@ from fedtier.core.aggregator import Resume
 from fedtier.core.effects import Job
 from fedtier.ids import IterationPath, NodeId, RunId, hex64, parse_hex64
 from fedtier.storage.durable import read_record, write_record
-from fedtier.wire.messages import Member
+from fedtier.wire.head import Member
 
 Announced = Mapping[str, tuple[Member, ...]]
 

@@ -11,10 +11,10 @@ import numpy.typing as npt
 
 from fedtier.errors import WireError
 from fedtier.ids import IterationPath, NodeId, RunId, hex64
-from fedtier.limits import DIMENSION_MAX, REASON_CHARACTERS_MAX
+from fedtier.limits import DIMENSION_MAX, REASON_CHARACTERS_MAX, WEIGHT_MAX
 from fedtier.wire.blob import Blob, decode_blob, encode_blob, peek_manifest
 from fedtier.wire.fields import Fields
-from fedtier.wire.messages import TASKS, WEIGHT_MAX, Task
+from fedtier.wire.head import TASKS, Task
 
 FORMAT = 1
 RAW_FORM = "float32"

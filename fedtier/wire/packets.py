@@ -6,15 +6,8 @@ from typing import assert_never
 
 from fedtier.errors import WireError
 from fedtier.ids import FederationId, NodeId
-from fedtier.wire.messages import (
-    Ack,
-    Beacon,
-    Head,
-    Message,
-    Presence,
-    Want,
-    decode_head_or_beacon,
-)
+from fedtier.wire.head import Beacon, Head, decode_head_or_beacon
+from fedtier.wire.messages import Ack, Message, Presence, Want
 from fedtier.wire.parts import Part
 from fedtier.wire.topics import QOS, RETAINED, Channel, Topic
 

@@ -21,8 +21,9 @@ from fedtier.runtime.updates import delta_update
 from fedtier.storage.snapshots import Snapshots
 from fedtier.storage.spool import Spool
 from fedtier.topology import Node, Topology
+from fedtier.wire.head import Head, Member
 from fedtier.wire.manifest import decode_model, encode_model
-from fedtier.wire.messages import CodecSpec, Head, Member, Plan
+from fedtier.wire.plan import CodecSpec, Plan
 
 ARTEFACT = find_artefact("package:imu")
 INITIAL = ARTEFACT.initial()

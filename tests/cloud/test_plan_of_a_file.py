@@ -10,7 +10,7 @@ from cloud.plan import plan_of
 from fedtier.config.federation import parse_federation
 from fedtier.errors import ConfigError
 from fedtier.wire.fields import Fields
-from fedtier.wire.messages import Plan
+from fedtier.wire.plan import Plan
 
 
 def federation(plan):

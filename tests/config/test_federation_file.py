@@ -10,7 +10,7 @@ from fedtier.config.federation import Federation, load_federation, parse_federat
 from fedtier.config.federation_rules import quorum_text
 from fedtier.errors import ConfigError
 from fedtier.topology import Link
-from fedtier.wire.messages import members_needed
+from fedtier.wire.plan import members_needed
 
 DIRECTORY = Path("/srv/farm")
 

@@ -14,7 +14,7 @@ from world import World
 from world_faults import BadNetwork
 from world_shapes import Shape, irregular, make_plan, quadratic, random_centres, regular
 
-from fedtier.wire.messages import CodecSpec
+from fedtier.wire.plan import CodecSpec
 
 QSGD = CodecSpec(name="qsgd", parameters=(("bucket", 64), ("levels", 3)))
 DIMENSION = 2500  # models of three parts, updates of one part and of three

@@ -23,7 +23,7 @@ from world_shapes import (
     regular,
 )
 
-from fedtier.wire.messages import CodecSpec, Plan
+from fedtier.wire.plan import CodecSpec, Plan
 
 TREES = [
     *(regular(*fan_outs) for fan_outs in [(3,), (2, 2), (2, 1, 2), (1, 2, 1, 2), (2, 1, 2, 1, 2)]),

@@ -13,10 +13,12 @@ from fedtier.errors import EXIT_CONFIG, TrainingError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.limits import WINDOW_PARTS
 from fedtier.transport.memory import MemoryTransport
+from fedtier.wire.head import BlobRef
 from fedtier.wire.manifest import UpdateManifest, decode_model, encode_model, encode_update
-from fedtier.wire.messages import BlobRef, CodecSpec, Presence, Want
+from fedtier.wire.messages import Presence, Want
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.parts import Outgoing
+from fedtier.wire.plan import CodecSpec
 from fedtier.wire.topics import Topic
 
 DIMENSION = 2500

@@ -32,8 +32,9 @@ from fedtier.core.figures import Figures, LinkFigures
 from fedtier.core.intake import Intake
 from fedtier.core.roster import Lookout
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.wire.head import Beacon, Head, Member
 from fedtier.wire.manifest import peek_update
-from fedtier.wire.messages import Ack, Beacon, Head, Member, Presence
+from fedtier.wire.messages import Ack, Presence
 from fedtier.wire.parts import Part
 from fedtier.wire.topics import ALL
 

@@ -34,9 +34,11 @@ from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.limits import TRANSFERS_AT_ONCE
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
 from fedtier.wire.blob import blob_digest
+from fedtier.wire.head import Beacon, BlobRef, Head, Member
 from fedtier.wire.manifest import UpdateManifest, encode_model, encode_update, peek_update
-from fedtier.wire.messages import Ack, Beacon, BlobRef, CodecSpec, Head, Member, Presence, Want
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Outgoing
+from fedtier.wire.plan import CodecSpec
 from fedtier.wire.topics import ALL
 
 PART_BYTES = 4096

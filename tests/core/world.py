@@ -57,9 +57,11 @@ from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.storage.spool import Spool as SpoolFiles
 from fedtier.transport.base import Will
 from fedtier.transport.memory import Delivery, MemoryBroker, MemoryTransport
+from fedtier.wire.head import Head
 from fedtier.wire.manifest import decode_model, decode_update, encode_model
-from fedtier.wire.messages import Ack, Head, Plan, Presence, Want
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.packets import decode_packet, encode_packet
+from fedtier.wire.plan import Plan
 from fedtier.wire.topics import ALL, Topic, child_filters, parent_filters
 
 FEDERATION = FederationId("test")

@@ -11,7 +11,8 @@ import numpy as np
 
 from fedtier.ids import NodeId
 from fedtier.model.layout import Vector
-from fedtier.wire.messages import CodecSpec, Head, Plan
+from fedtier.wire.head import Head
+from fedtier.wire.plan import CodecSpec, Plan
 
 IDENTITY = CodecSpec(name="identity")
 

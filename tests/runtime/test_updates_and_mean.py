@@ -21,8 +21,9 @@ from fedtier.quantize import make_codec
 from fedtier.runtime.mean import mean_of, next_model
 from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.storage.spool import Spool
+from fedtier.wire.head import Head, Member
 from fedtier.wire.manifest import decode_model, decode_update
-from fedtier.wire.messages import CodecSpec, Head, Member, Plan
+from fedtier.wire.plan import CodecSpec, Plan
 
 NODE = NodeId("d0")
 IDENTITY = CodecSpec(name="identity")

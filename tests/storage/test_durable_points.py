@@ -16,7 +16,7 @@ from fedtier.ids import IterationPath, NodeId, RunId
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.snapshots import Snapshot, Snapshots
-from fedtier.wire.messages import Member
+from fedtier.wire.head import Member
 
 JOB = Job(run=RunId(2**63 + 1), path=IterationPath((3, 1)), task="train", base="ab" * 32)
 SNAPSHOT = Snapshot(

@@ -15,8 +15,9 @@ from fedtier.errors import WireError
 from fedtier.ids import BootNonce, FederationId, NodeId
 from fedtier.quantize.registry import make_codec
 from fedtier.wire.blob import blob_digest
+from fedtier.wire.head import Beacon, Head
 from fedtier.wire.manifest import UpdateManifest, encode_update
-from fedtier.wire.messages import Ack, Beacon, Head, Message, Presence, Want
+from fedtier.wire.messages import Ack, Message, Presence, Want
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.parts import Outgoing, Part
 from fedtier.wire.topics import ALL, ROOT, Topic

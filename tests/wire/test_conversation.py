@@ -14,19 +14,11 @@ from fedtier.core.effects import NO_BLOB, Job, Keep, Note, Preempt, Send, Spool
 from fedtier.core.roster import Roster, digest_of_members
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
+from fedtier.wire.head import Beacon, BlobRef, Head, Member
 from fedtier.wire.manifest import UpdateManifest, decode_update, encode_model, encode_update
-from fedtier.wire.messages import (
-    Ack,
-    Beacon,
-    BlobRef,
-    CodecSpec,
-    Head,
-    Member,
-    Plan,
-    Presence,
-    Want,
-)
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Outgoing, Part
+from fedtier.wire.plan import CodecSpec, Plan
 
 DIMENSION = 3000  # 12 kB: four parts of 4 KiB
 PART_BYTES = 4096

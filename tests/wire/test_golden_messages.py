@@ -25,8 +25,9 @@ from wire_examples import (
 )
 
 from fedtier.quantize import Qsgd
+from fedtier.wire.head import decode_head_or_beacon
 from fedtier.wire.manifest import decode_model, decode_update, peek_update
-from fedtier.wire.messages import Ack, Presence, Want, decode_head_or_beacon
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Part
 
 READ = {

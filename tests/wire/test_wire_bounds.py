@@ -20,27 +20,18 @@ from fedtier.limits import (
     MANIFEST_BYTES_MAX,
     PART_BYTES_MIN,
     REASON_CHARACTERS_MAX,
+    STEPS_PER_ROUND_MAX,
     TIERS_MAX,
+    WEIGHT_MAX,
     WINDOW_PARTS,
 )
 from fedtier.wire.blob import decode_blob, encode_blob
 from fedtier.wire.fields import to_json
+from fedtier.wire.head import Beacon, BlobRef, Head, Member, decode_head_or_beacon
 from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update, peek_update
-from fedtier.wire.messages import (
-    STEPS_PER_ROUND_MAX,
-    WEIGHT_MAX,
-    Ack,
-    Beacon,
-    BlobRef,
-    CodecSpec,
-    Head,
-    Member,
-    Plan,
-    Presence,
-    Want,
-    decode_head_or_beacon,
-)
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import HEADER_BYTES_MAX, slice_bytes
+from fedtier.wire.plan import CodecSpec, Plan
 
 FULL64 = 2**64 - 1
 DIGEST = "f" * 64

@@ -11,8 +11,10 @@ from wire_examples import ACK, BEACON, EXAMPLES, HEAD, PRESENCE, UPDATE_BLOB, WA
 from fedtier.errors import WireError
 from fedtier.wire.blob import encode_blob
 from fedtier.wire.fields import Fields, from_json
+from fedtier.wire.head import decode_head_or_beacon
 from fedtier.wire.manifest import UpdateManifest, decode_model, peek_update
-from fedtier.wire.messages import Ack, Presence, Want, decode_head_or_beacon, members_needed
+from fedtier.wire.messages import Ack, Presence, Want
+from fedtier.wire.plan import members_needed
 
 
 def decode_manifest(payload):

@@ -15,6 +15,7 @@ from wire_strategies import digests, ids, manifests, messages
 from fedtier.errors import WireError
 from fedtier.ids import NodeId
 from fedtier.wire.blob import decode_blob, encode_blob
+from fedtier.wire.head import Beacon, Head
 from fedtier.wire.manifest import (
     clip_reason,
     decode_model,
@@ -23,7 +24,6 @@ from fedtier.wire.manifest import (
     encode_update,
     peek_update,
 )
-from fedtier.wire.messages import Beacon, Head
 from fedtier.wire.packets import channel_of, decode_packet, encode_packet
 from fedtier.wire.parts import Part
 from fedtier.wire.topics import ALL, FOR_ALL, Topic

@@ -23,19 +23,11 @@ from fedtier.draws import DrawKey
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
 from fedtier.quantize import Qsgd
+from fedtier.wire.head import Beacon, BlobRef, Head, Member
 from fedtier.wire.manifest import UpdateManifest, encode_model, encode_update
-from fedtier.wire.messages import (
-    Ack,
-    Beacon,
-    BlobRef,
-    CodecSpec,
-    Head,
-    Member,
-    Plan,
-    Presence,
-    Want,
-)
+from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Outgoing, Part
+from fedtier.wire.plan import CodecSpec, Plan
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -7,26 +7,19 @@ import math
 from hypothesis import strategies as st
 
 from fedtier.ids import IterationPath
-from fedtier.limits import BLOB_BYTES_MAX, DIMENSION_MAX, RESERVED_IDS, WINDOW_PARTS
-from fedtier.wire.manifest import UpdateManifest
-from fedtier.wire.messages import (
-    HEAD_STATES,
-    STATUSES,
+from fedtier.limits import (
+    BLOB_BYTES_MAX,
+    DIMENSION_MAX,
+    RESERVED_IDS,
     STEPS_PER_ROUND_MAX,
-    TASKS,
-    VERDICTS,
     WEIGHT_MAX,
-    Ack,
-    Beacon,
-    BlobRef,
-    CodecSpec,
-    Head,
-    Member,
-    Plan,
-    Presence,
-    Want,
+    WINDOW_PARTS,
 )
+from fedtier.wire.head import HEAD_STATES, TASKS, Beacon, BlobRef, Head, Member
+from fedtier.wire.manifest import UpdateManifest
+from fedtier.wire.messages import STATUSES, VERDICTS, Ack, Presence, Want
 from fedtier.wire.parts import Part
+from fedtier.wire.plan import CodecSpec, Plan
 
 bits32 = st.integers(0, 2**32 - 1)
 bits64 = st.integers(0, 2**64 - 1)
