@@ -20,9 +20,9 @@ from pathlib import Path
 
 from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import load_federation
-from fedtier.config.render import render_node_files
 from fedtier.demo.fleet import Fleet
 from fedtier.ids import NodeId
+from fedtier.render.node_files import render_node_files
 
 SHIPPED = files("firmware_configs") / "federations" / "wearables-3-tier.toml"
 

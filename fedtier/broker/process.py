@@ -17,8 +17,8 @@ from fedtier.broker.ports import check_port, free_port
 from fedtier.broker.probe import speaks_mqtt
 from fedtier.broker.settings import BrokerSettings
 from fedtier.errors import ConfigError, LinkError
+from fedtier.render.broker_files import iotcore_toml, mosquitto_conf
 from fedtier.storage.durable import storage_error
-from fedtier.topology.broker_files import iotcore_toml, mosquitto_conf
 from fedtier.transport.address import Address
 
 START_S = 20.0  # a loaded Pi needs several; a broker that fails is noticed at once

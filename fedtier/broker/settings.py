@@ -8,7 +8,7 @@ from typing import Literal
 
 from fedtier.errors import ConfigError
 from fedtier.limits import PART_BYTES_DEFAULT, PART_BYTES_MAX, PART_BYTES_MIN
-from fedtier.topology.broker_files import ListenerTls
+from fedtier.render.broker_files import ListenerTls
 
 BrokerKind = Literal["embedded", "mosquitto"]
 KINDS: tuple[BrokerKind, ...] = ("embedded", "mosquitto")
@@ -31,7 +31,7 @@ class BrokerSettings:
     children: int = 64  # clients that may send to one parent; the queue limits follow from it
     sys_interval_s: int = 10  # mosquitto: how often $SYS is published, 0 = never
     allow_anonymous: bool | None = None  # None = only where no password, ACL or TLS is asked for
-    acl: str | None = None  # the text of an ACL file, see ``topology.broker_files.acl_file``
+    acl: str | None = None  # the text of an ACL file, see ``render.broker_files.acl_file``
     password_file: Path | None = None
     tls: ListenerTls | None = None
 

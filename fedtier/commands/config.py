@@ -68,8 +68,8 @@ def nodes(
     """Write a directory for every node of a federation, to copy to its machine as it is."""
     from fedtier.config.federation import load_federation
     from fedtier.config.files import read_text
-    from fedtier.config.node_directories import render_node_directories
-    from fedtier.config.node_readme import README_FILE, list_directories, render_readme
+    from fedtier.render.node_directories import render_node_directories
+    from fedtier.render.readme import README_FILE, list_directories, render_readme
     from fedtier.storage.new_files import write_new_files
 
     federation = load_federation(file, as_written=True)

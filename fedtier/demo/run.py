@@ -18,7 +18,6 @@ from fedtier.artefact.find import find_artefact
 from fedtier.broker.process import find_mosquitto
 from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import Federation, load_federation
-from fedtier.config.render import render_node_files
 from fedtier.data.load import load_held_out
 from fedtier.demo.fleet import Fleet
 from fedtier.demo.node_logs import NodeLogs
@@ -33,6 +32,7 @@ from fedtier.errors import (
     EXIT_UNTRAINED,
     ConfigError,
 )
+from fedtier.render.node_files import render_node_files
 from fedtier.storage.durable import storage_error, write_durably
 
 _DEFAULT_FEDERATION = "wearables-3-tier.toml"

@@ -10,7 +10,7 @@ import pytest
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.broker.conformance import Client, Received, Target, client
 from fedtier.ids import FederationId, NodeId
-from fedtier.topology.broker_files import acl_file, password_file
+from fedtier.render.broker_files import acl_file, password_file
 from fedtier.transport.base import Credentials, Will
 
 BASE = "fedtier/v1/f"

@@ -19,7 +19,7 @@ from fedtier.broker.ports import check_port
 from fedtier.broker.probe import speaks_mqtt
 from fedtier.broker.process import LOG_NAME
 from fedtier.errors import EXIT_CONFIG, ConfigError, LinkError
-from fedtier.topology.broker_files import ListenerTls
+from fedtier.render.broker_files import ListenerTls
 from fedtier.transport.address import parse_url
 
 KINDS = ["embedded", "mosquitto"]

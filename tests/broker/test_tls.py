@@ -6,7 +6,7 @@ import pytest
 
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.ids import FederationId, NodeId
-from fedtier.topology.broker_files import ListenerTls, acl_file
+from fedtier.render.broker_files import ListenerTls, acl_file
 from fedtier.transport.base import Credentials
 
 

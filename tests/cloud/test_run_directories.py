@@ -12,8 +12,8 @@ import pytest
 from cloud.plan import plan_of
 from fedtier.artefact.find import find_artefact
 from fedtier.config.federation import load_federation
-from fedtier.config.render import render_node_files
 from fedtier.ids import NodeId, RunId, hex64
+from fedtier.render.node_files import render_node_files
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.wire.fields import to_json
 

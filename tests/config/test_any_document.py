@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from fedtier.config.federation import parse_federation
 from fedtier.config.node_file import parse_node_file
-from fedtier.config.render import render_node_files
 from fedtier.config.toml_text import write_key, write_value
 from fedtier.errors import ConfigError
+from fedtier.render.node_files import render_node_files
 
 SHIPPED = Path(__file__).parents[2] / "firmware_configs"
 FEDERATION = tomllib.loads((SHIPPED / "federations" / "factory-2-tier.toml").read_text())

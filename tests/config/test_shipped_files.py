@@ -12,10 +12,10 @@ from fedtier.config.board import board_names, load_board
 from fedtier.config.federation import load_federation
 from fedtier.config.inspect_file import inspect_file
 from fedtier.config.node_file import load_node_file
-from fedtier.config.render import render_node_files
 from fedtier.errors import ConfigError
 from fedtier.ids import FederationId, NodeId
-from fedtier.topology.broker_files import ListenerTls, acl_file, iotcore_toml, mosquitto_conf
+from fedtier.render.broker_files import ListenerTls, acl_file, iotcore_toml, mosquitto_conf
+from fedtier.render.node_files import render_node_files
 
 SHIPPED = Path(__file__).parents[2] / "firmware_configs"
 FEDERATIONS = {

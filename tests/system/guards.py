@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fedtier.ids import FederationId, NodeId
+from fedtier.render.broker_files import OPERATOR, ListenerTls, acl_file, password_file
 from fedtier.topology import Topology
-from fedtier.topology.broker_files import OPERATOR, ListenerTls, acl_file, password_file
 from fedtier.transport.base import Credentials
 
 Certify = Callable[[str], tuple[Path, Path, Path]]

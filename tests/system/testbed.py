@@ -26,8 +26,8 @@ from fedtier.artefact.find import find_artefact
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.broker.process import service_command
 from fedtier.config.federation import Federation, load_federation
-from fedtier.config.render import render_node_files
 from fedtier.ids import NodeId
+from fedtier.render.node_files import render_node_files
 
 REPOSITORY = Path(__file__).parents[2]
 LAUNCH = REPOSITORY / "fedtier" / "broker" / "launch.py"

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from fedtier.config.cell_broker import ACL_FILE, CONF_FILE, render_broker_files, users
 from fedtier.config.federation import Federation, parse_federation
 from fedtier.ids import NodeId
-from fedtier.topology.broker_files import queue_limits
+from fedtier.render.broker_files import queue_limits
+from fedtier.render.cell_broker import ACL_FILE, CONF_FILE, render_broker_files, users
 
 FARM = """
 [federation]

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from textwrap import fill, indent
 
-from fedtier.config.cell_broker import (
+from fedtier.config.federation import Federation
+from fedtier.ids import NodeId
+from fedtier.render.cell_broker import (
     ACL_FILE,
     ACL_PATH,
     CERTIFICATES,
@@ -16,10 +18,8 @@ from fedtier.config.cell_broker import (
     admission,
     users,
 )
-from fedtier.config.federation import Federation
-from fedtier.config.node_directories import Files
-from fedtier.config.unit_files import STATE_DIR
-from fedtier.ids import NodeId
+from fedtier.render.node_directories import Files
+from fedtier.render.unit_files import STATE_DIR
 from fedtier.transport.address import parse_url
 
 README_FILE = "README.txt"
@@ -66,7 +66,7 @@ def render_readme(
     """Write the commands that bring a federation's nodes up, in their order.
 
     Args:
-        federation: As :func:`fedtier.config.node_directories.render_node_directories` took it.
+        federation: As :func:`fedtier.render.node_directories.render_node_directories` took it.
         directories: What that gave.
         state_dir: What that was given.
     """

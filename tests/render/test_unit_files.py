@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from fedtier.config.unit_files import render_unit, unit_name
 from fedtier.errors import EXIT_CONFIG, EXIT_TERMINATED, EXIT_UNTRAINED, EXIT_USAGE
+from fedtier.render.unit_files import render_unit, unit_name
 
 ROOT = Path(__file__).parents[2]
 ROLES = ("agent", "gateway", "cloud")

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from fedtier.config.board import load_board
-from fedtier.config.cell_broker import render_broker_files
 from fedtier.config.federation import Federation
-from fedtier.config.render import render_node_files
-from fedtier.config.unit_files import render_unit, unit_name
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
+from fedtier.render.cell_broker import render_broker_files
+from fedtier.render.node_files import render_node_files
+from fedtier.render.unit_files import render_unit, unit_name
 from fedtier.topology import Node
 
 FEDERATION_FILE = "federation.toml"

@@ -9,8 +9,8 @@ import pytest
 from fedtier.errors import ConfigError
 from fedtier.ids import FederationId, NodeId
 from fedtier.limits import PART_BYTES_MAX, TRANSFERS_AT_ONCE, WINDOW_PARTS
-from fedtier.topology import broker_files
-from fedtier.topology.broker_files import (
+from fedtier.render import broker_files
+from fedtier.render.broker_files import (
     QUEUE_BYTES_CEILING,
     ListenerTls,
     acl_file,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fedtier.config.access import Admission
 from fedtier.config.federation import Federation
 from fedtier.ids import NodeId
-from fedtier.topology.broker_files import ListenerTls, acl_file, mosquitto_conf
+from fedtier.render.broker_files import ListenerTls, acl_file, mosquitto_conf
 from fedtier.transport.address import parse_url
 
 CONF_FILE = "mosquitto.conf"

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from fedtier.config.federation import Federation, load_federation, parse_federation
 from fedtier.config.inspect_file import inspect_file
 from fedtier.config.node_file import NodeFile, parse_node_file
-from fedtier.config.render import render_node_files
 from fedtier.config.toml_text import write_document, write_key, write_value
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
+from fedtier.render.node_files import render_node_files
 from fedtier.topology import Node, Topology
 
 DIRECTORY = Path("/srv/farm")

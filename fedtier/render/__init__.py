@@ -1,0 +1,1 @@
+"""From a federation to the files its machines need: nodes, brokers, units, instructions."""
