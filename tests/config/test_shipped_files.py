@@ -90,7 +90,7 @@ def test_no_wrist_trains_on_two_devices_or_is_also_held_out(name):
 def test_the_demos_federation_is_the_one_its_readers_expect():
     federation = load_federation(SHIPPED / "federations" / "wearables-3-tier.toml")
     assert federation.plan.tau == (4, 4, 1)
-    assert federation.plan.rounds == 50
+    assert federation.plan.rounds == 100
     assert (federation.plan.schedule.mu, federation.plan.schedule.floor) == (0.4, 0.05)
     assert federation.nodes[NodeId("watch-8-1")].data == {"source": "imu", "subject": 8, "side": 1}
 
