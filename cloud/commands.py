@@ -34,9 +34,12 @@ def run(
         int | None,
         typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
     ] = None,
+    debug: Annotated[bool, typer.Option("--debug", help="Log what is ignored, too.")] = False,
 ) -> None:
     """Run one training of the federation in the foreground, and write its run directory."""
     with needs_extra("cloud"):
         from cloud.run import main
 
-    raise typer.Exit(main(config, federation=federation, out=out, rounds=rounds, seed=seed))
+    raise typer.Exit(
+        main(config, federation=federation, out=out, rounds=rounds, seed=seed, debug=debug)
+    )

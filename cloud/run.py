@@ -37,6 +37,7 @@ def main(
     out: Path | None = None,
     rounds: int | None = None,
     seed: int | None = None,
+    debug: bool = False,
 ) -> int:
     """Run the cloud in the foreground until the federation is trained.
 
@@ -47,6 +48,7 @@ def main(
         out: A run directory in place of the node file's.
         rounds: In place of the federation file's.
         seed: In place of the federation file's.
+        debug: Whether the log says what is ignored, too.
 
     Returns:
         The process's exit code: 0 only when the run is finished and somebody trained.
@@ -54,7 +56,7 @@ def main(
     Raises:
         FedtierError: What the operator must know; the command line prints it.
     """
-    with booted(config, role="cloud") as boot:
+    with booted(config, role="cloud", debug=debug) as boot:
         section = boot.file.node
         assert section.federation_file is not None, "a cloud's node file names its federation"
         assert section.run_dir is not None, "a cloud's node file names a run directory"

@@ -19,10 +19,12 @@ def agent() -> None:
 
 @app.command()
 def run(
+    *,
     config: Annotated[Path, typer.Option(help="The device's node file.")],
+    debug: Annotated[bool, typer.Option("--debug", help="Log what is ignored, too.")] = False,
 ) -> None:
     """Run this device in the foreground, until it is stopped."""
     with needs_extra("device"):
         from edge_agent.run import main
 
-    raise typer.Exit(main(config))
+    raise typer.Exit(main(config, debug=debug))

@@ -21,11 +21,12 @@ from fedtier.wire.messages import Presence
 log = logging.getLogger(__name__)
 
 
-def main(config: Path) -> int:
+def main(config: Path, *, debug: bool = False) -> int:
     """Run one device in the foreground.
 
     Args:
         config: Its node file.
+        debug: Whether the log says what is ignored, too.
 
     Returns:
         The process's exit code.
@@ -33,7 +34,7 @@ def main(config: Path) -> int:
     Raises:
         FedtierError: What the operator must know; the command line prints it.
     """
-    with booted(config, role="agent") as boot:
+    with booted(config, role="agent", debug=debug) as boot:
         file = boot.file
         device = _device(file, where=str(config))
         machine = DeviceMachine(

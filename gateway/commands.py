@@ -17,9 +17,11 @@ def gateway() -> None:
 
 @app.command()
 def run(
+    *,
     config: Annotated[Path, typer.Option(help="The gateway's node file.")],
+    debug: Annotated[bool, typer.Option("--debug", help="Log what is ignored, too.")] = False,
 ) -> None:
     """Run this gateway in the foreground, until it is stopped."""
     from gateway.run import main
 
-    raise typer.Exit(main(config))
+    raise typer.Exit(main(config, debug=debug))

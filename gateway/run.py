@@ -13,11 +13,12 @@ from fedtier.storage.spool import Spool
 from gateway.performer import Performer
 
 
-def main(config: Path) -> int:
+def main(config: Path, *, debug: bool = False) -> int:
     """Run one gateway in the foreground.
 
     Args:
         config: Its node file.
+        debug: Whether the log says what is ignored, too.
 
     Returns:
         The process's exit code.
@@ -25,7 +26,7 @@ def main(config: Path) -> int:
     Raises:
         FedtierError: What the operator must know; the command line prints it.
     """
-    with booted(config, role="gateway") as boot:
+    with booted(config, role="gateway", debug=debug) as boot:
         file = boot.file
         state = CellState(boot.state_dir)
         machine = TierAggregator(

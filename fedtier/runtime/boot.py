@@ -69,18 +69,19 @@ class Boot:
 
 
 @contextmanager
-def booted(config: Path, *, role: str) -> Iterator[Boot]:
+def booted(config: Path, *, role: str, debug: bool = False) -> Iterator[Boot]:
     """Begin a boot: logs, node file, priority, and a state directory that no other process has.
 
     Args:
         config: The node file.
         role: The program that reads it; another role in the file is refused.
+        debug: Whether the log says what is ignored, too.
 
     Raises:
         ConfigError: If the file cannot be, or another process has the state directory.
         StorageError: If that directory cannot be made or written.
     """
-    logs.set_up()
+    logs.set_up(debug=debug)
     file = load_node_file(config, role=role)
     step_back(file.board.nice)
     state_dir = Path(file.node.state_dir)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sys
-from pathlib import Path
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -36,9 +35,13 @@ def _shown(value: object) -> str:
     return text if plain and text else ascii(text)
 
 
-def set_up(*, level: int = logging.INFO, file: Path | None = None) -> None:
-    """Send every log line to stderr, or to a file."""
-    handler: logging.Handler
-    handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file)
+def set_up(*, debug: bool = False) -> None:
+    """Send log lines to stderr.
+
+    Args:
+        debug: Also say what was ignored and why, and every try to connect.
+    """
+    handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(KeyValueFormatter())
+    level = logging.DEBUG if debug else logging.INFO
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -56,18 +56,21 @@ def test_a_traceback_follows_the_fields():
     assert second.startswith("Traceback")
 
 
-def test_a_log_may_go_to_a_file(tmp_path):
+@pytest.mark.parametrize("debug", [False, True])
+def test_what_was_ignored_is_logged_only_when_asked_for(debug, capsys):
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     try:
-        set_up(level=logging.DEBUG, file=tmp_path / "log")
-        logging.getLogger("x").debug("event", extra={"reason": "a\nb"})
+        set_up(debug=debug)
+        logging.getLogger("x").debug("head ignored", extra={"reason": "a\nb"})
+        logging.getLogger("x").info("round closed", extra={"path": "r1"})
     finally:
-        for handler in root.handlers:
-            if handler not in handlers:
-                handler.close()
         root.handlers[:], root.level = handlers, level
-    assert (tmp_path / "log").read_text().endswith("event  reason='a\\nb'\n")
+    first, *rest = capsys.readouterr().err.splitlines()
+    if debug:
+        assert first.endswith("head ignored  reason='a\\nb'")
+        (first,) = rest
+    assert first.endswith("round closed  path=r1")
 
 
 def warning(event="garbage", **fields):
