@@ -306,7 +306,7 @@ class Driver:
         while self._dropped < self._mailbox.dropped:
             self._dropped += 1
             self._note(
-                Note(level="warning", event="part dropped", fields={"reason": "mailbox full"})
+                Note(level="warning", event="message dropped", fields={"reason": "mailbox full"})
             )
 
     def _watch_connections(self, now_s: float) -> None:

@@ -67,7 +67,8 @@ class Mailbox:
     """What waits for the loop; safe to fill from any thread.
 
     Messages beyond a number of bytes are dropped if they are parts of models and updates, which
-    are asked for again, or nothing of this protocol. All else is small, and always kept.
+    are asked for again, or nothing of this protocol. All else is small and rare, and has as much
+    room again: only in a flood is it dropped too, as a broker would, and is said again later.
     """
 
     def __init__(self, *, bytes_max: int = MAILBOX_BYTES_MAX) -> None:
@@ -96,10 +97,11 @@ class Mailbox:
         self._items.put(Ended(exit_code, reason))
 
     def arrive(self, message: Arrived) -> None:
-        """Enqueue a message, or drop it where it is a part and there is no room."""
+        """Enqueue a message, or drop it where there is no room for its kind."""
         message_bytes = _bytes_of(message)
         with self._lock:
-            if self._bytes + message_bytes > self._bytes_max and _comes_again(message.topic):
+            bytes_max = self._bytes_max * (1 if _is_bulk(message.topic) else 2)
+            if self._bytes + message_bytes > bytes_max:
                 self._dropped += 1
                 return
             self._bytes += message_bytes
@@ -153,7 +155,7 @@ def _bytes_of(message: Arrived) -> int:
     return _MESSAGE_BYTES + len(message.topic) + len(message.payload)
 
 
-def _comes_again(topic: str) -> bool:
+def _is_bulk(topic: str) -> bool:
     try:
         return Topic.parse(topic).channel in PART_CHANNELS
     except WireError:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from testbed import Testbed, wait_until
 
 from fedtier.core.effects import NO_BLOB
 from fedtier.draws import DrawKey
-from fedtier.errors import WireError
+from fedtier.errors import LinkError, WireError
 from fedtier.ids import BootNonce, FederationId, NodeId
 from fedtier.quantize.registry import make_codec
 from fedtier.wire.blob import blob_digest
@@ -29,17 +32,39 @@ Packet = tuple[str, bytes, bool]
 """Topic, payload, retained."""
 
 
-def heard_head(messages: Sequence[tuple[str, bytes, bool]]) -> Head | None:
-    """The newest head among what a client was told."""
-    for topic, payload, _ in reversed(messages):
-        if topic.endswith("/head"):
-            try:
-                message = decode_packet(Topic.parse(topic), payload)
-            except WireError:
-                continue
-            if isinstance(message, Head) and message.nonce != EVIL:
-                return message
-    return None
+class Intruder:
+    """A client on one cell's broker that hears all it may, and says what it likes."""
+
+    def __init__(
+        self, bed: Testbed, connect: Callable[..., Any], cell: str, name: str, **options: Any
+    ) -> None:
+        self.cell = NodeId(cell)
+        self.forger = Forger(
+            federation=bed.federation.id, cell=self.cell, part_bytes=bed.federation.plan.part_bytes
+        )
+        self.transport, self.inbox = connect(bed.urls[self.cell], name, f"{ROOT}/#", **options)
+        self.sent: list[Packet] = []
+
+    @property
+    def head(self) -> Head | None:
+        """The newest head it was told that is the parent's own."""
+        for topic, payload, _ in reversed(self.inbox.messages):
+            if topic.endswith("/head"):
+                try:
+                    message = decode_packet(Topic.parse(topic), payload)
+                except WireError:
+                    continue
+                if isinstance(message, Head) and message.nonce != EVIL:
+                    return message
+        return None
+
+    def say(self, packets: Iterable[Packet]) -> None:
+        """Publish what the broker takes; waits until it has judged all of it."""
+        for topic, payload, retain in packets:
+            with suppress(LinkError):  # larger than this broker takes
+                self.transport.publish(topic, payload, qos=1, retain=retain)
+                self.sent.append((topic, payload, retain))
+        wait_until(lambda: self.transport.queued_bytes == 0, "the broker has judged it all")
 
 
 @dataclass(frozen=True, kw_only=True)

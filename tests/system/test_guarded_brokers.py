@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import pytest
-from intruder import EVIL, Forger, Packet, heard_head
-from testbed import Testbed, wait_until
+from intruder import EVIL, Intruder
+from testbed import Testbed
 
 from fedtier.ids import NodeId, hex64
-from fedtier.transport.mqtt import MqttTransport
-from fedtier.wire.topics import ROOT
 
 CHILD_SAYS = ("presence", "update")  # and what is said at QoS 0, which no broker answers
 PARENT_SAYS = ("head", "presence", "model")
@@ -36,47 +35,40 @@ def test_a_tree_behind_guarded_brokers_ends_in_the_same_model(testbed, digest_al
         assert "refused" not in program.log, program.log
 
 
-class Thief:
+class Thief(Intruder):
     """Logs in to one broker as one of its clients, and forges what the others say there."""
 
-    def __init__(self, bed: Testbed, connect: Callable, cell: str, me: str) -> None:
-        self.cell, self.me = NodeId(cell), NodeId(me)
-        self._transport: MqttTransport
-        self._transport, self._inbox = connect(
-            bed.urls[self.cell], f"thief-{me}", f"{ROOT}/#", credentials=bed.guard.credentials(me)
-        )
-        self.others = [c for c in bed.topology.children(self.cell) if c != me] or [NodeId("nobody")]
-        self._forger = Forger(federation=bed.federation.id, cell=self.cell)
-        self.sent: list[Packet] = []
+    def __init__(self, bed: Testbed, connect: Callable[..., Any], cell: str, me: str) -> None:
+        credentials = bed.guard.credentials(me)
+        super().__init__(bed, connect, cell, f"thief-{me}", credentials=credentials)
+        self._me = me
+        others = [child for child in bed.topology.children(self.cell) if child != me]
+        self.others = others or [NodeId("nobody")]
 
     def forge(self) -> None:
-        """Everything once, for the head of now; waits until the broker has judged it."""
-        head = heard_head(self._inbox.messages)
-        if head is None:
-            return
-        forger = self._forger
-        packets = itertools.chain(
-            *(forger.as_child(head, other) for other in self.others),
-            forger.as_parent(head, [*self.others, self.me]),
-            forger.refusable(head, self.me),
-            forger.garbage(head, self.me, retain=True),
-        )
-        for topic, payload, retain in packets:
-            self._transport.publish(topic, payload, qos=1, retain=retain)
-            self.sent.append((topic, payload, retain))
-        wait_until(lambda: self._transport.queued_bytes == 0, "the broker has judged it all")
+        """Everything once, for the head of now."""
+        head, forger = self.head, self.forger
+        if head is not None:
+            self.say(
+                itertools.chain(
+                    *(forger.as_child(head, other) for other in self.others),
+                    forger.as_parent(head, [*self.others, self._me]),
+                    forger.refusable(head, self._me),
+                    forger.garbage(head, self._me, retain=True),
+                )
+            )
 
     @property
     def refused(self) -> set[str]:
         """What the broker did not let it say: topics without the cell, and without parts."""
-        topics = {topic.split("/", 4)[4] for topic, _ in self._inbox.refusals if topic}
+        topics = {topic.split("/", 4)[4] for topic, _ in self.inbox.refusals if topic}
         return {"/".join(topic.split("/")[:2]) for topic in topics}
 
     @property
     def heard_forged(self) -> list[str]:
         """Topics other than its own on which it heard what it said itself."""
         mine = {(topic, payload) for topic, payload, _ in self.sent}
-        return [t for t, p, _ in self._inbox.messages if (t, p) in mine]
+        return [t for t, p, _ in self.inbox.messages if (t, p) in mine]
 
 
 @pytest.mark.parametrize("guard", ["certificates", "passwords"])
