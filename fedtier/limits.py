@@ -41,6 +41,7 @@ GAP_S = 2.0  # ask again after so long without progress
 OFFER_FIRST_S = 5.0  # repeat an unanswered offer after this, doubling
 OFFER_MAX_S = 60.0
 BEACON_S = 30.0
+DEAF_BEACONS = 3  # a connection that has missed so many signs of life is made anew
 GIVE_UP_S = 600.0
 SECOND_PARENT_WAIT_S = 2.0
 SESSION_EXPIRY_S = 86_400

@@ -13,6 +13,7 @@ from typing import Literal, assert_never
 from fedtier.core.effects import NO_BLOB, Effect, Job, Note, Reasons, Send, Spool
 from fedtier.core.events import Received
 from fedtier.core.figures import Figures, fold
+from fedtier.core.hearing import Hearing
 from fedtier.core.intake import Complete, Held, Intake, IntakeEffect, accepted
 from fedtier.core.patience import Patience
 from fedtier.core.roster import Lookout, Roster
@@ -80,6 +81,7 @@ class Cell:
         self._nonce = nonce
         self._seq = 0
         self._connected = False
+        self._hearing = Hearing("down")
         self._head: Head | None = None
         self._model: Outgoing | None = None
         self._beacon_at_s: float | None = None
@@ -110,11 +112,9 @@ class Cell:
     @property
     def timer_s(self) -> float | None:
         """When ``tick`` is next due, on the driver's monotonic clock."""
-        times = [
-            self._lookout.timer_s,
-            self._beacon_at_s if self._connected else None,
-            self._waiting.timer_s,
-        ]
+        times = [self._lookout.timer_s, self._waiting.timer_s]
+        if self._connected:
+            times += [self._beacon_at_s, self._hearing.timer_s]
         if self._patience is not None:
             times += [self._intake.timer_s, self._patience.timer_s]
         return min((t for t in times if t is not None), default=None)
@@ -135,6 +135,7 @@ class Cell:
     def connected(self, now_s: float) -> list[CellEffect]:
         """The cell's broker is there: be seen, and repeat the head."""
         self._connected = True
+        self._hearing.connected(now_s)
         return [*self._lookout.connected(now_s), *self._publish(now_s)]
 
     def disconnected(self) -> None:
@@ -149,7 +150,7 @@ class Cell:
     def _heard(self, event: Received, now_s: float) -> list[CellEffect]:
         match event.message:
             case Presence() as presence if event.node == ALL:
-                return self.hear_own_presence(presence, retained=event.retained)
+                return self.hear_own_presence(presence, now_s, retained=event.retained)
             case Presence() as presence:
                 return self.hear_presence(event.node, presence)
             case Want() as want:
@@ -161,8 +162,12 @@ class Cell:
             case _:
                 assert_never(event.message)
 
-    def hear_own_presence(self, presence: Presence, *, retained: bool) -> list[CellEffect]:
+    def hear_own_presence(
+        self, presence: Presence, now_s: float, *, retained: bool
+    ) -> list[CellEffect]:
         """Take what was published as this cell's parent, by whomever."""
+        if presence.nonce == self._nonce:
+            self._hearing.heard(self._head, now_s)
         return [*self._lookout.hear(presence, retained=retained)]
 
     def hear_presence(self, child: NodeId, presence: Presence) -> list[CellEffect]:
@@ -204,6 +209,8 @@ class Cell:
             effects += self._close_if_ready(now_s)
         if self._connected and self._beacon_at_s is not None and now_s >= self._beacon_at_s:
             effects += self._sign_of_life(now_s)
+        if self._connected:
+            effects += self._hearing.tick(now_s)
         effects += self._wait(now_s)
         if self._waiting.is_due(now_s):
             effects.append(self._waiting_note(now_s))
@@ -273,6 +280,7 @@ class Cell:
         if not self._connected or self._head is None:
             return []
         self._beacon_at_s = now_s + self._head.plan.beacon_s
+        self._hearing.expect(self._head, now_s)
         return [Send(side="down", message=self._head)]
 
     def _head_again(self, now_s: float) -> list[CellEffect]:

@@ -13,6 +13,7 @@ from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
 from fedtier.core.events import Received
 from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
+from fedtier.core.hearing import Hearing
 from fedtier.core.offer import Offer
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, NodeId, hex64
@@ -65,6 +66,8 @@ class ChildLink:
         self._presence = presence
         self._presence_at_s: float | None = None
         self._connected = False
+        self._hearing = Hearing("up")
+        self._parent: Presence | None = None  # what it last said of itself
         self._head: Head | None = None
         self._past_boots: list[BootNonce] = []
         self._model: tuple[str, bytes] | None = None  # digest of the model, its blob
@@ -102,6 +105,7 @@ class ChildLink:
             self._presence_at_s,
             self._fetch.ask_at_s if self._fetch is not None else None,
             self._offer.repeat_at_s if self._offer is not None else None,
+            self._hearing.timer_s,
         )
         return min((t for t in times if t is not None), default=None)
 
@@ -110,6 +114,7 @@ class ChildLink:
     def connected(self, now_s: float) -> list[LinkEffect]:
         """The parent's broker is there: say who is here, and go on where it stopped."""
         self._connected = True
+        self._hearing.connected(now_s)
         effects: list[LinkEffect] = [self._announce(now_s)]
         if self._fetch is not None:
             effects.append(self._send(self._fetch.ask(now_s)))
@@ -137,7 +142,9 @@ class ChildLink:
                 return self.hear_part(part, now_s)
             case Ack() as ack:
                 return self.hear_ack(ack, now_s)
-            case Presence() as presence:  # for people: the head says all that matters
+            case Presence() as presence:  # not what it says but that it comes is of use
+                self._parent = presence
+                self._listen(now_s)
                 return [Note(level="debug", event="parent", fields={"status": presence.status})]
             case Want():
                 return [Note(level="debug", event="stray want")]
@@ -152,6 +159,7 @@ class ChildLink:
         before, self._head = self._head, head
         if before is not None and before.nonce != head.nonce:
             self._past_boots = [*self._past_boots, before.nonce][-_PAST_BOOTS_MAX:]
+        self._listen(now_s)
         if before is not None and before.run == head.run:
             return self._follow(head, now_s, retained=retained)
         self.micros = 0
@@ -206,7 +214,7 @@ class ChildLink:
         """Repeat what is due."""
         if not self._connected:
             return []
-        effects: list[LinkEffect] = []
+        effects: list[LinkEffect] = [*self._hearing.tick(now_s)]
         if self._presence_at_s is not None and now_s >= self._presence_at_s:
             effects.append(self._announce(now_s))
         if self._fetch is not None and now_s >= self._fetch.ask_at_s:
@@ -242,6 +250,14 @@ class ChildLink:
         return [note, *self._put_up(job, encode_update(manifest, ()), now_s, abstains=True)]
 
     # Inside
+
+    def _listen(self, now_s: float) -> None:
+        """Expect a sign of life of the boot that said the head, for as long as it is there."""
+        head, parent = self._head, self._parent
+        if head is None or parent is None or parent.status != "online":
+            self._hearing.heard(None, now_s)
+        else:
+            self._hearing.heard(head if parent.nonce == head.nonce else None, now_s)
 
     def _refusal(self, head: Head) -> str | None:
         obeyed = self._head

@@ -149,6 +149,13 @@ class Note:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reconnect:
+    """End this side's connection, which is up but brings nothing, and make another."""
+
+    side: Side
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """End this process: it must not go on."""
 
@@ -156,4 +163,7 @@ class Stop:
     reason: str
 
 
-Effect = Send | Work | Preempt | Spool | Aggregate | Answer | Remember | Keep | Finish | Note | Stop
+Effect = (
+    Send | Work | Preempt | Spool | Aggregate | Answer | Remember | Keep | Finish | Note | Reconnect
+    | Stop
+)  # fmt: skip

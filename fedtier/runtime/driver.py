@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, Protocol
 
-from fedtier.core.effects import Effect, Note, Send, Side, Stop
+from fedtier.core.effects import Effect, Note, Reconnect, Send, Side, Stop
 from fedtier.core.events import Connected, Disconnected, Event, Received, Tick
 from fedtier.errors import (
     EXIT_CONFIG,
@@ -281,6 +281,8 @@ class Driver:
                     self._send(effect)
                 case Note():
                     self._note(effect)
+                case Reconnect():
+                    self._connections[effect.side].transport.reconnect()
                 case Stop():
                     self.stop(effect.exit_code, effect.reason)
                 case _:

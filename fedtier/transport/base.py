@@ -100,6 +100,9 @@ class Transport(Protocol):
                 the message names both numbers, and nothing was sent.
         """
 
+    def reconnect(self) -> None:
+        """End the connection, if there is one, and make another; what is queued stays queued."""
+
     def close(self, *, farewell: tuple[str, bytes] | None = None) -> None:
         """Publish a last retained message at QoS 1, disconnect cleanly and stop.
 

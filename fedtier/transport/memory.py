@@ -262,6 +262,12 @@ class MemoryTransport:
             self.publish(*farewell, qos=1, retain=True)
         self._leave()
 
+    def reconnect(self) -> None:
+        """Lose the connection, if there is one, and be back as soon as that is told."""
+        if self._connected:
+            self._broker.cut(self.client_id)
+            self._broker._enqueue(self._return)
+
     def abort(self) -> None:
         """Vanish as a crash would: the will fires."""
         connected = self._connected
@@ -307,6 +313,10 @@ class MemoryTransport:
         for topic, payload, retain in held:
             self._sent += publish_packet_bytes(topic, len(payload), qos=1)
             self._broker._publish(topic, payload, retain=retain)
+
+    def _return(self) -> None:
+        if not self._closed and not self._connected:
+            self._broker.reconnect(self.client_id)
 
     def _lose(self, reason: str, *, taken_over: bool) -> None:
         self._connected = False

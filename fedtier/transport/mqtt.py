@@ -126,6 +126,7 @@ class MqttTransport:
         self._accepted_s = 0.0
         self._refused = False
         self._closing = threading.Event()
+        self._renewing = threading.Event()
         self._clean = True
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -195,6 +196,11 @@ class MqttTransport:
                 self._dropped += 1
             else:
                 self._dropped += self._held.add(message)
+        self._wake()
+
+    def reconnect(self) -> None:
+        """End the connection, if there is one, and make another; what is queued stays queued."""
+        self._renewing.set()
         self._wake()
 
     def close(self, *, farewell: tuple[str, bytes] | None = None) -> None:
@@ -299,6 +305,7 @@ class MqttTransport:
     def _connect_and_serve(self) -> None:
         began_s = time.monotonic()
         self._taken_over = self._silent = self._refused = False
+        self._renewing.clear()
         try:
             self._client.reconnect()
         except OSError as error:
@@ -344,6 +351,9 @@ class MqttTransport:
                     client.disconnect()
                 elif overdue or self._refused or (self._closing.is_set() and not leaving):
                     _cut(sock)
+                elif self._renewing.is_set():
+                    self._trouble = f"a new connection to {self._address} is wanted"
+                    _cut(sock)
 
     def _lost(self) -> None:
         """Take back what was not acknowledged, and tell the inbox."""
@@ -361,8 +371,9 @@ class MqttTransport:
         if not was_connected:
             self._takeover.attempt_failed()
         elif not self._closing.is_set():
+            silent = self._silent and not self._renewing.is_set()
             taken_over = self._taken_over or self._takeover.lost(
-                silent=self._silent, lived_s=time.monotonic() - self._accepted_s
+                silent=silent, lived_s=time.monotonic() - self._accepted_s
             )
             if taken_over:
                 reason = f"another client of {self._address} uses the client id {self.client_id}"

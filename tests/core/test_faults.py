@@ -232,6 +232,40 @@ def test_a_torn_spool_file_is_offered_again(make):
     world.restart("g1-0")
 
 
+@pytest.mark.covers("P-8")
+@pytest.mark.parametrize(("node", "side"), [("d1", "up"), ("g1-0", "up"), ("g1-0", "down")])
+def test_a_broker_that_stops_delivering_to_one_connection_is_outlived(make, node, side):
+    """No message at QoS 1 gets through to it, until it connects anew."""
+    world = make(0)
+    transport, cell = world.nodes[node]._transports[side]
+    world.run(until=lambda world: world.nodes[node].machine.timer_s and world.sums)
+    deaf = transport._connection
+
+    def fault(delivery):
+        lost = delivery.client_id == transport.client_id and transport._connection == deaf
+        at_most_once = delivery.topic.endswith(("/ack", "/want")) or b"beacon" in delivery.payload
+        return () if lost and not at_most_once else (0,)
+
+    world.brokers[cell].fault = fault
+    world.run()
+    assert "nothing is delivered" in world.nodes[node].events
+
+
+def test_nobody_connects_anew_where_nothing_is_to_be_heard(make):
+    """Between runs, or while a parent is away, silence is what there is."""
+    world = make(0)
+    world.run()
+    world.settle()
+    world.crash("cloud")
+    world.crash("g1-1")
+    gone = world.now_s
+    world.run(until=lambda world: world.now_s > gone + 4000, limit_s=1e9)
+    for node in world.nodes.values():
+        assert "nothing is delivered" not in node.events, node.node
+    world.start("g1-1")
+    world.start("cloud")
+
+
 # A second run
 
 

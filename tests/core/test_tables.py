@@ -384,7 +384,7 @@ def cell_inputs(kind: str) -> list[object]:
         "disconnected": lambda: [("disconnected", (), {})],
         "presence": lambda: heard("hear_presence", "presence"),
         "own presence": lambda: [
-            ("hear_own_presence", (e.message,), {"retained": e.retained})
+            ("hear_own_presence", (e.message, NOW_S), {"retained": e.retained})
             for e in events["own presence"]
         ],
         "want": lambda: heard("hear_want", "want", NOW_S),

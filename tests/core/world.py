@@ -26,6 +26,7 @@ from fedtier.core.effects import (
     Keep,
     Note,
     Preempt,
+    Reconnect,
     Remember,
     Send,
     Spool,
@@ -212,6 +213,9 @@ class NodeProcess:
                 transport.publish(topic, payload, qos=qos, retain=retain)
             case Note():
                 self.notes.append(effect)
+            case Reconnect():
+                transport, _ = self._transports[effect.side]
+                world.at(world.now_s, transport.reconnect)
             case Stop():
                 self.stopped = effect
                 for transport, _ in self._transports.values():

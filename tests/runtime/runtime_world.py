@@ -43,6 +43,9 @@ class Silent:
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         self.calls.append(f"publish {topic}")
 
+    def reconnect(self) -> None:
+        self.calls.append("reconnect")
+
     def close(self, *, farewell: tuple[str, bytes] | None = None) -> None:
         self.calls.append("close")
         self.farewell = farewell

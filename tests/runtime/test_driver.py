@@ -24,7 +24,7 @@ from runtime_world import (
     say,
 )
 
-from fedtier.core.effects import Note, Preempt, Stop
+from fedtier.core.effects import Note, Preempt, Reconnect, Stop
 from fedtier.core.events import Connected, Disconnected, Received, Tick
 from fedtier.errors import EXIT_CONFIG, EXIT_UNREACHABLE, ConfigError, LinkError, StorageError
 from fedtier.runtime import driver as driver_module
@@ -110,6 +110,14 @@ def test_what_the_machine_sends_is_published_and_what_it_asks_for_is_performed_i
     # the presence was retained, and the farewell has taken its place
     assert node.broker.retained == {FAREWELL[0]: FAREWELL[1]}
     assert Presence.decode(FAREWELL[1]).status == "leaving"
+
+
+def test_a_connection_is_made_anew_on_the_side_that_the_machine_names():
+    node = Node(Scripted(lambda event: [Reconnect(side="up"), DONE]), sides=("up", "down"))
+    arrive(node, *presence_of("d1"))
+    assert node.run() == 0
+    assert node.transports["up"].calls == ["start", "reconnect", "close"]
+    assert node.transports["down"].calls == ["start", "close"]
 
 
 def test_a_message_the_broker_does_not_take_is_noted_and_the_loop_goes_on(caplog):

@@ -10,6 +10,8 @@ import pytest
 from intruder import Intruder, Packet
 from testbed import IDENTITY, Testbed
 
+from fedtier.wire.topics import ROOT
+
 THREE_TIERS = {
     "tree": {"cloud": ["region"], "region": ["west", "east"], "west": ["w-0", "w-1"],
              "east": ["e-0"]},
@@ -88,6 +90,27 @@ def test_parts_that_come_again_and_in_any_order_change_nothing(
     assert _run_among(bed, echoes, attack) == digest_alone(**wanted)
     for echo in echoes:
         assert len(echo.sent) > 200, "it was too late"
+
+
+def test_a_flood_that_makes_a_broker_drop_messages_stops_no_run_for_good(
+    testbed, connect, digest_alone
+):
+    """mosquitto may then deliver no more to a gateway, though the connection stays up."""
+    wanted = {"rounds": 6, "tau": (8, 2), "plan": "beacon_s = 2.0"}
+    bed = testbed(**wanted)
+    out = bed.directory / "out"
+    bed.start_fleet()
+    flooders = [connect(bed.urls["west"], f"flooder-{number}")[0] for number in range(2)]
+    bed.start_cloud("--out", out)
+    topic = f"{ROOT}/{bed.federation.id}/west/w-0/want"
+    flooded_until_s = time.monotonic() + 20
+    while bed.nodes["cloud"].running and time.monotonic() < flooded_until_s:
+        for flooder in flooders:
+            if flooder.queued_bytes < 2**20:
+                for _ in range(50):
+                    flooder.publish(topic, b"flood" * 60, qos=0, retain=False)
+    assert bed.finished(out)["model_digest"] == digest_alone(**wanted)
+    assert bed.nodes["west"].log.count("garbage") < 20
 
 
 class Killer:

@@ -69,6 +69,22 @@ def test_broker_killed_and_started_anew_is_found_again(
     assert "taken over" not in a_inbox.events + b_inbox.events
 
 
+def test_a_connection_made_anew_loses_nothing_and_is_nobodys_takeover(
+    any_broker, connect, eventually
+):
+    a, a_inbox = connect(any_broker.url, "a", "t")
+    b, _ = connect(any_broker.url, "b")
+    for number in range(1, 4):
+        a.reconnect()
+        eventually(lambda n=number: a_inbox.events.count("connected") == n + 1, "a is back")
+        b.publish("t", b"%d" % number, qos=1, retain=False)
+        a.publish("t", b"own %d" % number, qos=1, retain=False)
+    expected = {b"1", b"2", b"3", b"own 1", b"own 2", b"own 3"}
+    eventually(lambda: set(a_inbox.payloads("t")) == expected, "everything arrives")
+    assert "taken over" not in a_inbox.events
+    assert "a new connection" in a_inbox.reasons[0]
+
+
 def test_subscriptions_are_sent_again_though_the_broker_kept_the_session(
     any_broker, connect, eventually
 ):
