@@ -141,6 +141,7 @@ class Cell:
     def disconnected(self) -> None:
         """The cell's broker is gone; nothing is sent until it is back."""
         self._connected = False
+        self._beacon_at_s = None
         self._lookout.disconnected()
 
     def hear(self, event: Received, now_s: float) -> list[CellEffect]:
@@ -279,7 +280,8 @@ class Cell:
     def _publish(self, now_s: float) -> list[CellEffect]:
         if not self._connected or self._head is None:
             return []
-        self._beacon_at_s = now_s + self._head.plan.beacon_s
+        if self._beacon_at_s is None:  # no flow of heads puts off the next sign of life
+            self._beacon_at_s = now_s + self._head.plan.beacon_s
         self._hearing.expect(self._head, now_s)
         return [Send(side="down", message=self._head)]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import random
 import tempfile
 from collections.abc import Iterator
@@ -249,6 +250,27 @@ def test_a_broker_that_stops_delivering_to_one_connection_is_outlived(make, node
     world.brokers[cell].fault = fault
     world.run()
     assert "nothing is delivered" in world.nodes[node].events
+
+
+@pytest.mark.covers("H-9")
+def test_signs_of_life_are_said_and_heard_however_fast_heads_follow_one_another(tmp_path):
+    plan = make_plan((2, 1, 2), rounds=30, beacon_s=15.0)
+    world = make_world(TREE, tmp_path / "fast", plan=plan, work_s=lambda node: 2.0)
+    said: list[float] = []
+
+    def note(delivery):
+        if delivery.topic.endswith("/all/presence") and delivery.client_id == "d0":
+            said.append(world.now_s)
+        return (0,)
+
+    for broker in world.brokers.values():
+        broker.fault = note
+    world.run()
+    assert world.now_s > 10 * plan.beacon_s
+    pauses_s = [b - a for a, b in itertools.pairwise(said)]
+    assert max(pauses_s) <= plan.beacon_s
+    for node in world.nodes.values():
+        assert "nothing is delivered" not in node.events, node.node
 
 
 def test_nobody_connects_anew_where_nothing_is_to_be_heard(make):
