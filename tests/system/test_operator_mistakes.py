@@ -206,14 +206,14 @@ def test_a_run_directory_is_used_once(testbed, refuse):
 def test_an_unfinished_run_is_not_taken_up_under_another_plan(
     testbed, refuse, write_federation, digest_alone
 ):
-    wanted = {"rounds": 8, "tau": (8, 2)}
+    wanted = {"rounds": 40, "tau": (8, 2)}  # enough to be unfinished whenever the kill comes
     bed = testbed(**wanted)
     bed.start_fleet()
     out = bed.directory / "out"
     bed.start_cloud("--out", out)
     bed.wait_until(lambda: bed.rows(out), "a round has closed")
     bed.nodes["cloud"].kill()
-    other = write_federation("other.toml", rounds=8, tau=(4, 2))
+    other = write_federation("other.toml", rounds=40, tau=(4, 2))
     log = refuse("cloud", "run", "--config", bed.file("cloud"), "--federation", other, code=78)
     assert "not finished" in log
     assert "another plan" in log
