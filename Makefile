@@ -27,7 +27,7 @@ check: $(VENV)/.dev ## Format, lint, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.dev $(DATA) ## Measure cost and accuracy; 40 minutes, on an idle machine
+bench: $(VENV)/.dev $(DATA) ## Measure cost and accuracy; an hour, on an idle machine
 	@for name in help_startup held_out_pairs end_to_end accuracy; do \
 	  $(BIN)/python -m benchmarks.$$name --out benchmarks/results/$$name.json || exit 1; done
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import settings
@@ -18,6 +19,7 @@ from hypothesis import settings
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.broker import ports as broker_ports
 from fedtier.broker.process import find_mosquitto
+from fedtier.data import fashion
 from fedtier.errors import ConfigError
 from fedtier.transport.mqtt import MqttTransport
 
@@ -51,10 +53,22 @@ def mosquitto_binary() -> str:
     try:
         return find_mosquitto()
     except ConfigError:
-        sentence = "this test needs mosquitto: apt-get install -y mosquitto"
-        if "mosquitto" in os.environ.get("FEDTIER_REQUIRE", ""):
-            pytest.fail(f"{sentence} (FEDTIER_REQUIRE names it)")
-        pytest.skip(sentence)
+        _do_without("mosquitto", "this test needs mosquitto: apt-get install -y mosquitto")
+
+
+@pytest.fixture(scope="session")
+def fashion_mnist_images() -> Path:
+    directory = Path(fashion.DIRECTORY)
+    if not directory.is_dir():
+        _do_without("fashion-mnist", f"this test needs the images: {fashion.INSTALL}")
+    return directory
+
+
+def _do_without(what: str, sentence: str) -> NoReturn:
+    """Skip, unless the one who runs the tests says that this must be there."""
+    if what in os.environ.get("FEDTIER_REQUIRE", "").split():
+        pytest.fail(f"{sentence} (FEDTIER_REQUIRE names it)")
+    pytest.skip(sentence)
 
 
 @pytest.fixture

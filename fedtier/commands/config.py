@@ -70,7 +70,7 @@ def nodes(
     from fedtier.config.files import read_text
     from fedtier.render.node_directories import render_node_directories
     from fedtier.render.readme import README_FILE, list_directories, render_readme
-    from fedtier.storage.new_files import write_new_files
+    from fedtier.storage.new_files import others_below, write_new_files
 
     federation = load_federation(file, as_written=True)
     there = PurePosixPath(state_dir)
@@ -90,6 +90,12 @@ def nodes(
     typer.echo(f"{out}: {len(directories)} nodes, {len(files)} files, {written} written\n")
     for line in list_directories(federation, directories):
         typer.echo(f"  {line}")
+    if others := others_below(out, files):
+        typer.echo(
+            f"\nwarning: of no node of this federation, so remove what is left of another: "
+            f"{', '.join(str(out / name) for name in others)}",
+            err=True,
+        )
     example = federation.topology.parents()[0]
     typer.echo(
         f"\nEach directory goes to its machine as /etc/fedtier, for example"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 from textwrap import fill, indent
 
@@ -76,7 +76,8 @@ def render_readme(
         "Directories": _commands(*list_directories(federation, directories)),
         "Who may join": "\n\n".join(_logins(federation)),
         "Copy, from this directory": _commands(
-            f"for node in */; do scp -rp ${{node}}. ${{node%/}}:{_NODE_DIR}/; done"
+            *_for_each(directories),
+            f"  scp -rp $node/. $node:{_NODE_DIR}/; done",
         ),
         "On every machine: let fedtier alone read it, and make it a service": _commands(
             f"sudo chgrp -R fedtier {_NODE_DIR} && sudo chmod -R g+rX,o= {_NODE_DIR}",
@@ -162,8 +163,8 @@ def _has_tls(federation: Federation, parent: NodeId) -> bool:
 def _passwords(federation: Federation, cells: Sequence[NodeId]) -> str:
     lines = [
         "(umask 077",
-        "for node in */; do",
-        "  [ -e ${node}password ] || openssl rand -hex 16 > ${node}password; done",
+        *_for_each(node.id for node in federation.topology),
+        "  [ -e $node/password ] || openssl rand -hex 16 > $node/password; done",
     ]
     for cell in cells:
         lines += [
@@ -172,6 +173,12 @@ def _passwords(federation: Federation, cells: Sequence[NodeId]) -> str:
         ]
     lines.append(f"for file in */{_PASSWORDS_FILE}; do mosquitto_passwd -U $file; done)")
     return _commands(*lines)
+
+
+def _for_each(nodes: Iterable[NodeId]) -> list[str]:
+    """The lines that begin a loop over nodes by name: a directory of another tree may be there."""
+    names = fill(" ".join(nodes), _WIDTH - 12, break_long_words=False, break_on_hyphens=False)
+    return f"for node in {names}; do".replace("\n", " \\\n    ").splitlines()
 
 
 def _broker(federation: Federation) -> str:

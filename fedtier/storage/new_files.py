@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from fedtier.errors import ConfigError
@@ -37,6 +37,21 @@ def write_new_files(directory: Path, files: Mapping[str, bytes], *, force: bool 
     for name in changed:
         write_durably(directory / name, files[name])
     return len(changed)
+
+
+def others_below(directory: Path, files: Iterable[str]) -> tuple[str, ...]:
+    """The directories below a directory that hold none of these files, in name order.
+
+    Raises:
+        StorageError: If the disk does not give them.
+    """
+    own = {name.partition("/")[0] for name in files}
+    try:
+        return tuple(
+            sorted(p.name for p in directory.iterdir() if p.is_dir() and p.name not in own)
+        )
+    except OSError as error:
+        raise storage_error(directory, "read", error) from error
 
 
 def _read(path: Path) -> bytes | None:

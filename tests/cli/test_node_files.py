@@ -228,3 +228,14 @@ def test_a_relative_state_directory_is_refused(write, tmp_path, capsys):
     options = ("--out", tmp_path / "nodes", "--state-dir", "state")
     assert run("config", "nodes", write(), *options) == 78
     assert "--state-dir state is relative" in capsys.readouterr().err
+
+
+def test_what_is_left_of_another_tree_is_named_and_copied_nowhere(tmp_path, capsys):
+    file, out = tmp_path / "federation.toml", tmp_path / "nodes"
+    file.write_text(FEDERATION.format(artefact="package:imu", path="imu.npz") + BROKER)
+    (out / "d-9").mkdir(parents=True)
+    assert run("config", "nodes", file, "--out", out) == 0
+    shown = capsys.readouterr().err
+    assert "warning" in shown
+    assert str(out / "d-9") in shown
+    assert "d-9" not in (out / "README.txt").read_text()

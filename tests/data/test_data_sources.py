@@ -314,10 +314,8 @@ def test_fashion_mnist_says_how_many_test_images_there_are(small_set):
         load_held_out(spec, SCALE, where=WHERE)
 
 
-@pytest.mark.skipif(
-    not Path(fashion.DIRECTORY).is_dir(), reason=f"needs the images: {fashion.INSTALL}"
-)
-def test_the_installed_fashion_mnist_has_ten_thousand_balanced_test_images():
-    ((_, examples),) = load_held_out({"source": "fashion-mnist"}, SCALE, where=WHERE).groups
+def test_the_installed_fashion_mnist_has_ten_thousand_balanced_test_images(fashion_mnist_images):
+    spec = {"source": "fashion-mnist", "path": str(fashion_mnist_images)}
+    ((_, examples),) = load_held_out(spec, SCALE, where=WHERE).groups
     assert examples.x.shape == (10_000, 1, 28, 28)
     assert np.bincount(examples.y).tolist() == [1000] * 10
