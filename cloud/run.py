@@ -11,7 +11,7 @@ from cloud.performer import Performer, Places
 from cloud.plan import plan_of
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.inputs import check_examples
+from fedtier.artefact.inputs import check_examples, check_labels
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile
 from fedtier.core.root import Course, RootMachine
@@ -125,6 +125,7 @@ def _evaluator(federation: Federation, artefact: Artefact) -> Evaluator | None:
     if federation.evaluation is None:
         return None
     where = f"{federation.where} [evaluation]"
+    check_labels(federation.evaluation, artefact.manifest, where=where)
     held_out = load_held_out(federation.evaluation, artefact.manifest.preprocessing, where=where)
     for name, examples in held_out.groups:
         check_examples(examples, artefact.manifest, where=f"{where}: group {name!r}")

@@ -10,7 +10,7 @@ from edge_agent.trainer_onnx import OnnxTrainer
 from edge_agent.worker import Device, Worker
 from fedtier import __version__
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.inputs import check_examples
+from fedtier.artefact.inputs import check_examples, check_labels
 from fedtier.config.node_file import NodeFile
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.data.load import load_device
@@ -66,11 +66,13 @@ def _device(file: NodeFile, *, where: str) -> Device:
     assert data_section is not None, "an agent's node file describes its data"
     artefact = find_artefact(section.artefact)
     check_batch(file.board, artefact, where=where)
+    where = f"{where} [data]"
+    check_labels(data_section.spec, artefact.manifest, where=where)
     data = load_device(
-        data_section.spec, artefact.manifest.preprocessing, node=file.id, where=f"{where} [data]"
+        data_section.spec, artefact.manifest.preprocessing, node=file.id, where=where
     )
     for part, examples in (("training part", data.train), ("hold-out", data.holdout)):
-        check_examples(examples, artefact.manifest, where=f"{where} [data]: the {part}")
+        check_examples(examples, artefact.manifest, where=f"{where}: the {part}")
     weight = len(data.train) if section.weight == "examples" else section.weight
     log.info(
         "data loaded",

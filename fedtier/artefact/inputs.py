@@ -1,6 +1,9 @@
-"""Whether examples are what an artefact's graphs take; asked as a node starts, and by trainers."""
+"""Whether data are what an artefact's graphs take; asked as a node starts, and by trainers."""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
 
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.data.examples import Examples
@@ -34,3 +37,29 @@ def check_examples(examples: Examples, manifest: ArtefactManifest, *, where: str
             f"{where}: labels run from {low} to {high}, the artefact {manifest.name} has classes 0 "
             f"to {manifest.classes - 1}. Map the labels, or compile with more classes."
         )
+
+
+def check_labels(spec: Mapping[str, object], manifest: ArtefactManifest, *, where: str) -> None:
+    """Refuse a data table that names the classes otherwise than the artefact does.
+
+    Nodes exchange numbers of classes alone: in another order they would mean something else.
+
+    Args:
+        spec: A data table of any source; without ``labels`` there is nothing to compare.
+        manifest: The artefact's.
+        where: What to name in errors: the file and table.
+
+    Raises:
+        ConfigError: If ``labels`` is a list, and not the artefact's in the artefact's order.
+    """
+    labels = spec.get("labels")
+    if isinstance(labels, list | tuple) and list(labels) != list(manifest.labels):
+        raise ConfigError(
+            f"{where}: labels = {_listed(labels)}, the artefact {manifest.name} has the classes "
+            f"{_listed(manifest.labels)}. Write them as the artefact does, in its order; other "
+            "classes take an artefact compiled for them."
+        )
+
+
+def _listed(labels: Sequence[object]) -> str:
+    return json.dumps(list(labels), ensure_ascii=False, default=str)

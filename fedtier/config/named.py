@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
+from fedtier.artefact.inputs import check_labels
 from fedtier.config.board import BoardFile, load_board
 from fedtier.config.data_rules import data_place, select_devices, select_held_out
 from fedtier.config.federation import Federation
@@ -31,7 +32,7 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> str:
 
     Raises:
         ConfigError: If an artefact or a board's profile is missing or wrong, or data lack a trait
-            that the artefact's preprocessing asks for.
+            that the artefact's preprocessing asks for, or name other labels than the artefact's.
     """
     match found:
         case Federation():
@@ -51,8 +52,13 @@ def _check_federation(federation: Federation, place: Place) -> str:
         data_place(federation, device, place): selection for device, selection in devices.items()
     }
     held_out = select_held_out(federation, place=place)
-    if held_out is not None:
-        selections[str(place.below("evaluation"))] = held_out
+    for device in devices:
+        spec, where = federation.nodes[device].data, data_place(federation, device, place)
+        check_labels(spec, artefact.manifest, where=where)
+    if federation.evaluation is not None and held_out is not None:
+        where = str(place.below("evaluation"))
+        selections[where] = held_out
+        check_labels(federation.evaluation, artefact.manifest, where=where)
     for name, selection in selections.items():
         _check_traits(selection, pipeline, where=name)
     absent = {str(device): s for device, s in devices.items()}
@@ -68,8 +74,9 @@ def _check_node(file: NodeFile, place: Place) -> str:
     if file.data is None or artefact is None:
         return ""
     selection = select_data(file, where=place.file)
-    pipeline = _pipeline(artefact, place.below("node"))
-    _check_traits(selection, pipeline, where=str(place.below("data")))
+    where = str(place.below("data"))
+    check_labels(file.data.spec, artefact.manifest, where=where)
+    _check_traits(selection, _pipeline(artefact, place.below("node")), where=where)
     return _absent({str(file.id): selection})
 
 

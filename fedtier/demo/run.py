@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from fedtier.artefact.find import find_artefact
+from fedtier.artefact.inputs import check_labels
 from fedtier.broker.process import find_mosquitto
 from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import Federation, load_federation
@@ -146,8 +147,9 @@ def _prepare(
     if seed is not None:
         options += ["--seed", str(seed)]
     if loaded.evaluation is not None:  # before any process starts: are the data there?
-        preprocessing = find_artefact(loaded.artefact).manifest.preprocessing
-        load_held_out(loaded.evaluation, preprocessing, where=f"{loaded.where} [evaluation]")
+        manifest, where = find_artefact(loaded.artefact).manifest, f"{loaded.where} [evaluation]"
+        check_labels(loaded.evaluation, manifest, where=where)
+        load_held_out(loaded.evaluation, manifest.preprocessing, where=where)
     return _Request(
         federation=loaded,
         file=federation.absolute() if federation is not None else file,

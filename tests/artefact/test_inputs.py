@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.inputs import check_examples
+from fedtier.artefact.inputs import check_examples, check_labels
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError
 
@@ -39,3 +41,19 @@ def test_what_fits_is_let_through(manifest):
 def test_what_does_not_fit_is_refused_with_its_place(manifest, given, message):
     with pytest.raises(ConfigError, match=r"agent\.toml \[data\]: the hold-out: " + ".*" + message):
         check_examples(given, manifest, where="agent.toml [data]: the hold-out")
+
+
+@pytest.mark.parametrize("spec", [{}, {"labels": None}])
+def test_a_table_that_names_no_labels_is_let_through(manifest, spec):
+    check_labels(spec, manifest, where="agent.toml [data]")
+    check_labels({"labels": list(manifest.labels)}, manifest, where="agent.toml [data]")
+
+
+def test_labels_in_another_order_or_number_are_refused_with_both_lists(manifest):
+    swapped = [*manifest.labels[:5], manifest.labels[6], manifest.labels[5]]
+    for labels in (swapped, manifest.labels[:6], [*manifest.labels, "swing"], ["Pendulum"]):
+        with pytest.raises(ConfigError) as caught:
+            check_labels({"labels": list(labels)}, manifest, where="agent.toml [data]")
+        message = str(caught.value)
+        assert message.startswith(f"agent.toml [data]: labels = {json.dumps(list(labels))}")
+        assert f"imu-net has the classes {json.dumps(list(manifest.labels))}" in message

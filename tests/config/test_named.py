@@ -147,6 +147,44 @@ def test_what_a_node_file_names_and_is_wrong_is_refused(check, tmp_path, old, ne
         assert piece in str(caught.value)
 
 
+LABELS = list(find_artefact("package:imu").manifest.labels)
+READING = f"""
+path = "readings"
+features = ["ax", "ay", "az", "wx", "wy", "wz"]
+label = "exercise"
+labels = {LABELS}
+"""
+CSV = FEDERATION.replace("npz", "csv").replace('path = "readings"\n', READING)
+SWAPPED = [LABELS[1], LABELS[0], *LABELS[2:]]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "place"),
+    [
+        (f"labels = {LABELS}", f"labels = {SWAPPED}", "[data] of 'cow-1'"),
+        (f"labels = {LABELS}", f"labels = {LABELS[:6]}", "[data] of 'cow-1'"),
+        (
+            "[[node]]",
+            f'[[node]]\nid = "cow-3"\ndata = {{ labels = {SWAPPED} }}\n[[node]]',
+            "[data] and [[node]] 1 of 'cow-3'",
+        ),
+        ("[evaluation]", f"[evaluation]\nlabels = {SWAPPED}", "[evaluation]"),
+    ],
+)
+def test_labels_that_are_not_the_artefacts_in_its_order_are_refused(check, old, new, place):
+    assert check(CSV).startswith("the data of cow-1")
+    message = refusal(check, CSV.replace(old, new, 1))
+    assert message.startswith(f"f.toml: {place}: labels = [")
+    assert 'imu-net has the classes ["pendulum", "abduction",' in message
+
+
+def test_a_devices_labels_that_are_not_the_artefacts_are_refused(check):
+    text = AGENT.replace("npz", "csv").replace('path = "readings"\n', READING)
+    assert check(text)
+    message = refusal(check, text.replace(f"labels = {LABELS}", f"labels = {SWAPPED}"))
+    assert message.startswith('f.toml: [data]: labels = ["abduction", "pendulum",')
+
+
 def test_a_devices_missing_data_are_a_warning_too(check, tmp_path):
     assert check(AGENT).startswith("the data of cow-1 are not on this machine")
 

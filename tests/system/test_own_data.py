@@ -75,3 +75,28 @@ def test_a_cloud_does_not_measure_a_model_on_what_it_was_trained_on(
             assert program.exit_code() == 78, program.log
             assert "'anna-1' trains on it ([data] and [[node]] 1)" in program.log
             assert "Traceback" not in program.log
+
+
+def test_labels_in_another_order_than_the_models_are_refused_by_whoever_reads_them(
+    federation_file, tmp_path, mosquitto_binary
+):
+    text = federation_file.read_text(encoding="utf-8")
+    swapped = text.replace('"pendulum", "abduction"', '"abduction", "pendulum"')
+    with Testbed(tmp_path / "bed", federation_file) as bed:
+        bed.start_brokers()
+        agent = bed.file("anna-1")
+        said = agent.read_text(encoding="utf-8")
+        agent.write_text(said.replace('"pendulum", "abduction"', '"abduction", "pendulum"'))
+        federation_file.write_text(swapped, encoding="utf-8")
+        commands = {
+            "check": ("config", "check", federation_file),
+            "agent": ("agent", "run", "--config", agent),
+            "cloud": ("cloud", "run", "--config", bed.file("cloud")),
+            "demo": ("demo", "--federation", federation_file, "--out", tmp_path / "demo"),
+        }
+        for name, command in commands.items():
+            program = Program.fedtier(*command, log_path=tmp_path / f"{name}.log")
+            assert program.exit_code() == 78, program.log
+            assert 'labels = ["abduction", "pendulum",' in program.log
+            assert 'imu-net has the classes ["pendulum", "abduction",' in program.log
+            assert "Traceback" not in program.log
