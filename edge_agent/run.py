@@ -77,10 +77,19 @@ def _device(file: NodeFile, *, where: str) -> Device:
     log.info(
         "data loaded",
         extra={
-            "examples": len(data.train), "holdout": len(data.holdout), "weight": weight,
-            "digest": data.digest[:12],
+            "examples": len(data.train), "classes": len(set(data.train.y.tolist())),
+            "holdout": len(data.holdout), "weight": weight, "digest": data.digest[:12],
         },
     )  # fmt: skip
+    if data.untrained:
+        log.warning(
+            "classes not trained",
+            extra={
+                "classes": ", ".join(artefact.manifest.class_name(c) for c in data.untrained),
+                "reason": "this device has rows of them, all in the hold-out or in windows that "
+                "were dropped: see holdout_percent in docs/data.md",
+            },
+        )
     return Device(
         node=file.id,
         weight=weight,

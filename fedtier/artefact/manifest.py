@@ -52,6 +52,10 @@ class ArtefactManifest:
         """Number of labels."""
         return len(self.labels)
 
+    def class_name(self, number: int) -> str:
+        """The label of a class; its number where the model has no such class."""
+        return self.labels[number] if number < self.classes else str(number)
+
     @property
     def digest(self) -> str:
         """SHA-256 of the canonical manifest without its digest; it covers every file's digest."""

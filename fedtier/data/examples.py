@@ -52,6 +52,7 @@ class DeviceData:
     Attributes:
         train: Examples the device trains on.
         holdout: The last part of each of its recordings in time; never trained on.
+        untrained: Classes, ascending, that rows of this device have and no training example has.
         fitted: The preprocessing with the values fitted to this device's training part, as JSON;
             given instead of the preprocessing, it treats new data as these were treated.
         digest: SHA-256 over raw data, split and preprocessing, 64 hexadecimal digits.
@@ -59,6 +60,7 @@ class DeviceData:
 
     train: Examples
     holdout: Examples
+    untrained: tuple[int, ...]
     fitted: tuple[Mapping[str, object], ...]
     digest: str
 

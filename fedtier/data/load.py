@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from fedtier.data.examples import DeviceData, Examples, HeldOut
 from fedtier.data.preprocessing import Pipeline
 from fedtier.data.recording import Recording, check_recordings, hash_recordings
@@ -43,8 +45,10 @@ def load_device(
     check_recordings(recordings, where=where)
     training, holdout = split_in_time(recordings, holdout_percent=holdout_percent)
     fitted = pipeline.fit(training, where=where)
+    train = _examples(fitted, training, part="training part", where=where)
     return DeviceData(
-        train=_examples(fitted, training, part="training part", where=where),
+        train=train,
+        untrained=_untrained(recordings, train),
         holdout=_examples(fitted, holdout, part="hold-out", where=where),
         fitted=tuple(fitted.to_json()),
         digest=_data_digest(recordings, pipeline, holdout_percent),
@@ -88,6 +92,12 @@ def _examples(
             + ". Record more, shorten the window, or change holdout_percent."
         )
     return examples
+
+
+def _untrained(recordings: Sequence[Recording], train: Examples) -> tuple[int, ...]:
+    """Classes that went to the hold-out, or to windows that were dropped, with all their rows."""
+    recorded = {int(label) for recording in recordings for label in np.unique(recording.labels)}
+    return tuple(sorted(recorded - set(np.unique(train.y).tolist())))
 
 
 def _data_digest(recordings: Sequence[Recording], pipeline: Pipeline, holdout_percent: int) -> str:

@@ -68,6 +68,23 @@ def test_fitted_preprocessing_does_to_new_data_what_was_done_to_these(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("labels", "more", "untrained"),
+    [
+        ([0] * 20 + [1] * 20, {}, ()),
+        ([0] * 17 + [1] * 17 + [2] * 6, {}, (2,)),  # the last 6 of 40 rows are held out
+        ([0] * 17 + [1] * 17 + [2] * 6, {"holdout_percent": 5}, ()),
+        ([0] * 15 + [3, 3] + [0] * 17 + [1] * 6, {}, (1, 3)),  # no window is of the 3 alone
+    ],
+)
+def test_classes_that_have_rows_and_no_training_example_are_named(
+    tmp_path, labels, more, untrained
+):
+    np.savez(tmp_path / "d1.npz", x=ramp(), y=np.array(labels))
+    window = {"name": "window", "length": 2, "stride": 2} if more else WINDOW
+    assert load(tmp_path, [window], **more).untrained == untrained
+
+
+@pytest.mark.parametrize(
     ("rows", "more", "message"),
     [
         (3, {}, r"the training part gives no example.* 3 rows, a window takes 4"),

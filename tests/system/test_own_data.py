@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from testbed import REPOSITORY, Program, Testbed
+from testbed import REPOSITORY, Program, Testbed, wait_until
 
 DOCUMENT = REPOSITORY / "docs" / "data.md"
 ROWS = 900
@@ -100,3 +100,26 @@ def test_labels_in_another_order_than_the_models_are_refused_by_whoever_reads_th
             assert 'labels = ["abduction", "pendulum",' in program.log
             assert 'imu-net has the classes ["pendulum", "abduction",' in program.log
             assert "Traceback" not in program.log
+
+
+def test_an_agent_names_the_classes_that_only_its_hold_out_has(
+    federation_file, tmp_path, mosquitto_binary
+):
+    sessions = tmp_path / "readings" / "anna-1"
+    head, *_ = (sessions / "0.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    files = sorted(sessions.iterdir())
+    rows = [file.read_text(encoding="utf-8").partition("\n")[2] for file in files]
+    for file in files:
+        file.unlink()
+    # One session that goes through all seven exercises once: its last 15 % are the upright row.
+    (sessions / "all.csv").write_text(head + "".join(rows), encoding="utf-8")
+    with Testbed(tmp_path / "bed", federation_file) as bed:
+        bed.start_brokers()
+        bed.start("anna-0", "anna-1")
+        for device in ("anna-0", "anna-1"):
+            wait_until(lambda d=device: "data loaded" in bed.nodes[d].log, "the data are loaded")
+        wait_until(lambda: "classes not trained" in bed.nodes["anna-1"].log, "the agent warns")
+        assert "classes='upright row' reason=" in bed.nodes["anna-1"].log
+        assert " classes=6 " in bed.nodes["anna-1"].log
+        assert " classes=7 " in bed.nodes["anna-0"].log
+        assert "WARNING classes" not in bed.nodes["anna-0"].log
