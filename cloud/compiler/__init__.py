@@ -1,7 +1,4 @@
-"""From a torch module to an artefact: graphs that train and predict with onnxruntime alone."""
+"""From a torch module to an artefact: graphs that train and predict with onnxruntime alone.
 
-from __future__ import annotations
-
-from cloud.compiler.compile import compile_module, layout_of
-
-__all__ = ["compile_module", "layout_of"]
+Nothing is imported here: ``python -m cloud.compiler`` must be able to say that torch is missing.
+"""

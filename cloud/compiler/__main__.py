@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cloud.compiler.command import compile_by_name
+from fedtier.commands.extras import needs_extra
 from fedtier.errors import EXIT_DONE, FedtierError
 
 
@@ -19,9 +19,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target, out = given.pop("target"), given.pop("out")
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
+        with needs_extra("torch"):
+            from cloud.compiler.command import compile_by_name
         artefact = compile_by_name(target, out=out, overrides=overrides)
     except FedtierError as error:
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"error: {error}\n")
         return error.exit_code
     manifest = artefact.manifest
     sys.stdout.write(
@@ -38,12 +40,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("target", metavar="MODULE:CLASS", help="a class without arguments")
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
-    parser.add_argument("--name")
+    parser.add_argument("--name", help="what to call the artefact")
     parser.add_argument("--input-shape", type=_numbers, help="of one example, such as 6,128")
     parser.add_argument("--labels", type=_words, help="names of the classes, with commas")
-    parser.add_argument("--batch", type=int)
-    parser.add_argument("--evaluate-batch", type=int)
-    parser.add_argument("--smoothing", type=float)
+    parser.add_argument("--batch", type=int, help="rows of a training batch")
+    parser.add_argument("--evaluate-batch", type=int, help="rows of an evaluation batch")
+    parser.add_argument("--smoothing", type=float, help="of the training loss's labels, 0 to 1")
     parser.add_argument("--lowering", help="conv, taps or gemm")
     parser.add_argument("--seed", type=int, help="of the initial parameters")
     parser.add_argument("--preprocessing", type=_transforms, help="file with a JSON list")

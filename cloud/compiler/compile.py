@@ -142,7 +142,7 @@ def _check_module(module: nn.Module) -> None:
         if isinstance(part, nn.modules.batchnorm._BatchNorm):
             raise ConfigError(
                 f"module {name} ({type(part).__name__}) keeps running statistics, which belong to "
-                "no parameter and cannot be averaged. Use GroupNorm or LayerNorm."
+                "no parameter and cannot be averaged. Use GroupNorm."
             )
     for name, parameter in module.named_parameters():
         if parameter.dtype != torch.float32:

@@ -9,7 +9,7 @@ import torch
 from compiled_models import model
 from torch import nn
 
-from cloud.compiler import compile_module
+from cloud.compiler.compile import compile_module
 from cloud.compiler.gate import ERROR_MAX, check_gradient
 from fedtier.errors import ConfigError
 

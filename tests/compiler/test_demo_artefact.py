@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 import fedtier.demo
-from cloud.compiler import layout_of
 from cloud.compiler.command import compile_by_name
+from cloud.compiler.compile import layout_of
 from cloud.compiler.gate import check_gradient
 from fedtier.artefact.artefact import Artefact
 from fedtier.demo.net import ARTEFACT, ImuNet
