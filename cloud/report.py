@@ -13,6 +13,7 @@ from typing import Any
 from safetensors.numpy import save
 
 from cloud.evaluation import HeldOutScore
+from cloud.model_file import MODEL_FILE, model_document
 from cloud.report_html import report_page
 from fedtier import __version__
 from fedtier.artefact.artefact import Artefact
@@ -171,11 +172,17 @@ def write_run_directory(directory: Path, result: RunResult) -> None:
         result.model, graph_name="model.onnx"
     ).items():
         write_durably(directory / name, content)
+    how = model_document(result.artefact, model_digest=result.model_digest)
+    write_durably(directory / MODEL_FILE, _json(how))
     write_durably(directory / "plan.toml", plan_text(result.plan).encode())
     report = report_of(result)
     write_durably(directory / "report.html", report_page(report, result.rounds).encode())
     # Last: who finds a report finds all that it speaks of.
-    write_durably(directory / "report.json", (json.dumps(report, indent=2) + "\n").encode())
+    write_durably(directory / "report.json", _json(report))
+
+
+def _json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2) + "\n").encode()
 
 
 def plan_text(plan: Plan) -> str:

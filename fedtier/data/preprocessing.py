@@ -75,6 +75,13 @@ class Pipeline:
         """The traits that every recording must have."""
         return tuple(row.trait for row in self.rows if isinstance(row, Mirror))
 
+    @property
+    def fitted_per_device(self) -> tuple[str, ...]:
+        """Names of the transforms whose values are not given: each device takes its own."""
+        return tuple(
+            "standardise" for row in self.rows if isinstance(row, Standardise) and row.mean is None
+        )
+
     def fit(self, training: Sequence[Recording], *, where: str) -> Pipeline:
         """The pipeline with every value taken from the training part.
 

@@ -8,12 +8,17 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from testbed import REPOSITORY
 
+from fedtier.config.federation import load_federation
+from fedtier.data.load import load_held_out
+
 MODELS = REPOSITORY / "docs" / "models.md"
+USE = REPOSITORY / "docs" / "run-directory.md"
 ROWS = 640
 STATES = {"ok": 0.2, "worn": 1.0, "broken": 3.0}
 """The classes, with how strongly the housing shakes, in g."""
@@ -72,3 +77,21 @@ def test_the_example_trains_a_model_that_tells_the_states_apart(example):
     assert report["accuracy"] > 0.8
     held = json.loads((example / "models" / "machine" / "manifest.json").read_bytes())
     assert (held["name"], held["labels"]) == ("machine-net", list(STATES))
+
+
+def test_the_lines_that_use_the_model_do_what_the_evaluation_does(example, monkeypatch, capsys):
+    (lines,) = blocks(USE, "python")
+    monkeypatch.chdir(example)
+    names: dict[str, Any] = {}
+    exec(lines, names)
+    assert capsys.readouterr().out == "readings/machine-4/broken.csv broken\n"
+    model = names["model"]
+    assert (model["name"], model["labels"]) == ("machine-net", list(STATES))
+    assert model["fitted_per_device"] == ["standardise"]
+    federation = load_federation(example / "federation.toml")
+    held_out = load_held_out(federation.evaluation, model["preprocessing"], where="here")
+    ((group, examples),) = held_out.groups
+    last = (ROWS - 64) // 32  # of the first session, whose windows come first
+    assert (group, int(examples.y[last])) == ("machine-4", model["labels"].index("broken"))
+    # Both standardise in float64 and round once; numpy's std may sum in another order.
+    np.testing.assert_allclose(names["window"][0], examples.x[last], rtol=1e-6, atol=1e-6)

@@ -182,12 +182,29 @@ def test_the_page_on_the_run_directory_names_every_file_and_key_and_no_other(run
     reports = [read(out / "report.json") for out in (plain, tight)]
     check_report(reports[0])
     rows = [row for out in (plain, tight) for row in rows_of(out)]
+    model = read(plain / "model.json")
+    check_keys("Use the model", model, elsewhere=("preprocessing",))
+    check_model_file(plain, model, reports[0])
     check_keys("report.json", *reports, elsewhere=("links",))
     check_keys("metrics.jsonl", *rows, elsewhere=("links", "reasons"))
     check_keys("Figures of a link", *(link for it in (*reports, *rows) for link in it["links"]))
     reference = read(plain / "reference.json")
     check_keys("reference.json", reference)
     check_reference(reference, reports[0])
+
+
+def check_model_file(out: Path, model: dict, report: dict) -> None:
+    """It is of this run, and says what the graph beside it says."""
+    from onnxruntime import InferenceSession
+
+    for key in ("model_digest", "artefact_digest"):
+        assert model[key] == report[key]
+    session = InferenceSession(out / "model.onnx")
+    for side, slots in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        (slot,) = slots
+        assert model[side] == {"name": slot.name, "shape": slot.shape, "dtype": "float32"}
+        assert slot.type == "tensor(float)"
+    assert len(model["labels"]) == model["output"]["shape"][1]
 
 
 def check_reference(reference: dict, report: dict) -> None:
