@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from fedtier.errors import ConfigError
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_BYTE_ORDER_MARK = "\ufeff"
 _ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -19,6 +20,11 @@ def parse_document(text: str, *, where: str) -> dict[str, object]:
     Raises:
         ConfigError: If the text is not TOML; the message names file, line and column.
     """
+    if text.startswith(_BYTE_ORDER_MARK):
+        raise ConfigError(
+            f"{where}: begins with a byte order mark (BOM), which cannot be seen and TOML does not "
+            "allow. Save the file as UTF-8 without BOM."
+        )
     try:
         return tomllib.loads(text)
     except (ValueError, RecursionError) as error:  # ValueError: also numbers without end

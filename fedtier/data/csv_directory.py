@@ -33,6 +33,7 @@ from fedtier.words import did_you_mean
 
 COMMON_KEYS = ("path", "features", "label", "labels", "delimiter")
 _LABEL_DIGITS_MAX = 6
+_DELIMITERS = (";", "\t", "|", ",")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,8 +176,17 @@ def _positions(
     for column in (*columns.features, columns.label):
         if column not in names:
             hint = did_you_mean(column, names)
-            raise ConfigError(f"{where}: {path} has no column {column!r}. {hint}")
+            raise ConfigError(
+                f"{where}: {path} has no column {column!r}. {hint}"
+                + _other_delimiter(names, columns.delimiter)
+            )
     return tuple(names.index(column) for column in (*columns.features, columns.label))
+
+
+def _other_delimiter(names: Sequence[str], delimiter: str) -> str:
+    """The question whether the file's delimiter is another; empty if no name has one in it."""
+    found = [mark for mark in _DELIMITERS if mark != delimiter and any(mark in n for n in names)]
+    return f" Is the delimiter {found[0]!r}?" if found else ""
 
 
 def _row(

@@ -182,7 +182,8 @@ class Fields:
 
     def _integer(self, key: str, value: object, *, low: int, high: int) -> int:
         if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise self.error(key, f"is {value!r}; it must be a whole number from {low} to {high}")
+            wanted = f"a whole number from {low} to {high}"
+            raise self.error(key, f"is {_written(value)}; it must be {wanted}")
         return value
 
     def _number(self, key: str, value: object, *, low: float, high: float) -> float:
@@ -191,5 +192,11 @@ class Fields:
             or isinstance(value, bool)
             or not low <= value <= high  # which NaN is not, either
         ):
-            raise self.error(key, f"is {value!r}; it must be a number from {low:g} to {high:g}")
+            wanted = f"a number from {low:g} to {high:g}"
+            raise self.error(key, f"is {_written(value)}; it must be {wanted}")
         return float(value)
+
+
+def _written(value: object) -> str:
+    """A value that is no number, as it was written."""
+    return f"{value!r}, a text in quotes" if isinstance(value, str) else repr(value)

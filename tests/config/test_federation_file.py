@@ -274,6 +274,11 @@ def test_deadlines_that_leave_time_for_the_tiers_below_are_taken():
 
 WRONG = {
     "not TOML": (farm(federation="id ="), "this is not TOML", "line"),
+    "a byte order mark": (
+        "\ufeff" + farm(),
+        "begins with a byte order mark (BOM)",
+        "Save the file as UTF-8 without BOM.",
+    ),
     "a table twice": (farm(rest="[data]"), "this is not TOML", "once only"),
     "unknown table": (farm(rest="[evalution]"), "evalution", "Did you mean 'evaluation'?"),
     "unknown key": (

@@ -26,6 +26,17 @@ def test_a_real_number_must_be_finite_and_in_range(value):
         fields(std=value).number("std", low=0, high=2)
 
 
+def test_a_number_in_quotes_is_said_to_be_a_text():
+    table = fields(subject="11", std="0.5", subjects=[9, "10"])
+    quoted = r"is '{}', a text in quotes; it must be a {} from 0 to 99$"
+    with pytest.raises(ConfigError, match="subject " + quoted.format("11", "whole number")):
+        table.integer("subject", low=0, high=99)
+    with pytest.raises(ConfigError, match="std " + quoted.format("0.5", "number")):
+        table.number("std", low=0, high=99)
+    with pytest.raises(ConfigError, match="subjects " + quoted.format("10", "whole number")):
+        table.integers("subjects", low=0, high=99)
+
+
 def test_lists_are_checked_item_by_item():
     assert fields(subjects=[9, 10]).integers("subjects", low=0, high=99) == (9, 10)
     with pytest.raises(ConfigError, match="'ten'"):
