@@ -7,6 +7,7 @@ import secrets
 from pathlib import Path
 
 from cloud.evaluation import Evaluator
+from cloud.expected import expected_of
 from cloud.performer import Performer, Places
 from cloud.plan import plan_of
 from fedtier.artefact.artefact import Artefact
@@ -85,6 +86,9 @@ def _run(boot: Boot, federation: Federation, artefact: Artefact, places: Places,
         part_bytes=file.node.part_bytes,
         nonce=boot.nonce,
         course=course,
+        expected=expected_of(
+            federation.topology, members_needed=federation.members_needed, where=federation.where
+        ),
         spooled=Spool(places.state_dir / "spool").found(),
     )
     driver = boot.driver(machine)
@@ -107,7 +111,10 @@ def _run(boot: Boot, federation: Federation, artefact: Artefact, places: Places,
 
 
 def _check_same_tree(file: NodeFile, federation: Federation) -> None:
-    """A run may have another plan than the standing fleet was started with, not another tree."""
+    """A run may have another plan than the standing fleet was started with, not another tree.
+
+    What is beneath the cloud's children is seen when they announce it.
+    """
     if federation.id != file.federation:
         raise ConfigError(
             f"{federation.where}: federation {federation.id!r} is not the {file.federation!r} of "

@@ -19,6 +19,7 @@ from fedtier.core.events import (
     WorkDone,
     WorkFailed,
 )
+from fedtier.core.expected import Expected
 from fedtier.core.figures import Figures
 from fedtier.errors import EXIT_CONFIG, ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
@@ -58,6 +59,7 @@ class RootMachine:
         part_bytes: int,
         nonce: BootNonce,
         course: Course,
+        expected: Expected,
         spooled: Spooled | None = None,
     ) -> None:
         """Begin before the first connection.
@@ -69,6 +71,7 @@ class RootMachine:
             part_bytes: How large a published part may be, header included.
             nonce: 64 fresh random bits of this boot.
             course: The run, and how far it has come.
+            expected: What is beneath each child; a child of another tree ends the cloud.
             spooled: The updates an earlier boot had accepted.
         """
         self.cell = Cell(
@@ -76,6 +79,7 @@ class RootMachine:
         )
         self._nonce = nonce
         self._course = course
+        self._expected = expected
         self._spooled = dict(spooled or {})
         self._round = course.next_round
         self._trained = course.rounds_trained
@@ -131,6 +135,9 @@ class RootMachine:
         if self._state != "gathering" or roster.ready < roster.needed:
             return []
         members = roster.present()
+        refusal = self._refusal(members)
+        if refusal is not None:
+            return [Stop(exit_code=EXIT_CONFIG, reason=refusal)]
         try:
             weight = sum(m.weight for m in members)
             fixed_point_exponent(weight, self._course.plan.range_bits)
@@ -147,6 +154,14 @@ class RootMachine:
         )
         opened = self._from_cell(self.cell.open(head, self._blob, now_s, spooled=spooled), now_s)
         return [note, *opened]
+
+    def _refusal(self, members: tuple[Member, ...]) -> str | None:
+        """M-6: why no round may open with these members, if one of them is of another tree."""
+        roster, first = self.cell.roster, self.cell.head is None
+        refusals = (
+            self._expected.refusal(m.node, roster.presence(m.node), first=first) for m in members
+        )
+        return next((reason for reason in refusals if reason is not None), None)
 
     def _head(self, members: tuple[Member, ...], *, task: Task) -> Head:
         course = self._course

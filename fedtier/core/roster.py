@@ -78,6 +78,10 @@ class Roster:
             if _is_ready(presence)
         )
 
+    def presence(self, child: NodeId) -> Presence:
+        """What a member that is there said last."""
+        return self._presences[child]
+
     def devices(self) -> int:
         """How many devices the present members say are beneath them."""
         return sum(self._presences[member.node].devices for member in self.present())

@@ -452,7 +452,7 @@ def test_lies_in_a_presence_cannot_silence_the_gateway_above(tmp_path, child):
     """Weights too large to be summed exactly are refused with what to do, not with a crash."""
     world = make_world(tmp_path, 2, 2, world_options={"work_s": lambda node: 10.0})
     lie = Presence(
-        status="online", nonce=BootNonce(99), ready=True, weight=2**31 - 1, devices=2**31 - 1,
+        status="online", nonce=BootNonce(99), ready=True, weight=2**31 - 1, devices=2,
         beneath="ff" * 8,
     )  # fmt: skip
     rogue = Rogue(world, "g1-0" if child == "d0" else "cloud")

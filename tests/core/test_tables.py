@@ -27,6 +27,7 @@ from fedtier.core.events import (
     WorkDone,
     WorkFailed,
 )
+from fedtier.core.expected import Expected, Subtree
 from fedtier.core.intake import Held, Intake
 from fedtier.core.root import Course, RootMachine
 from fedtier.core.roster import Roster
@@ -547,13 +548,16 @@ def root_at(state: str) -> Under:
     machine = RootMachine(
         node=NodeId("cloud"), members=[D0, D1], members_min=2, part_bytes=PART_BYTES, nonce=NONCE,
         course=course,
+        expected=Expected(where="the file", children={
+            child: Subtree(devices=(child,), beneath="", whole=True) for child in (D0, D1)
+        }),
     )  # fmt: skip
     machine.handle(Connected(side="down"), 0.0)
     if state != "looking":
         machine.handle(Tick(), 2.0)
     if state in ("collecting", "closing", "finished"):
         for child in (D0, D1):
-            online = Presence(status="online", nonce=BootNonce(8), ready=True, weight=1)
+            online = replace(BOOT, nonce=BootNonce(8), devices=1)
             machine.handle(Received(side="down", node=child, message=online), 2.0)
     head = machine.cell.head
     if state in ("closing", "finished"):

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from world_shapes import Shape, TrainFunction
 
+from cloud.expected import expected_of
 from fedtier.core.aggregator import TierAggregator
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.core.effects import (
@@ -43,6 +44,7 @@ from fedtier.core.events import (
     WorkDone,
     WorkFailed,
 )
+from fedtier.core.expected import Expected
 from fedtier.core.figures import Figures, Scores
 from fedtier.core.root import Course, RootMachine
 from fedtier.errors import TrainingError, WireError
@@ -143,7 +145,8 @@ class NodeProcess:
             )  # fmt: skip
         return RootMachine(
             node=self.node, members=members, members_min=least, part_bytes=world.part_bytes,
-            nonce=self.nonce, course=world.course(self.disk), spooled=spooled,
+            nonce=self.nonce, course=world.course(self.disk), expected=world.expected(),
+            spooled=spooled,
         )  # fmt: skip
 
     def _connect(self, side: str, cell: NodeId, client_id: str) -> None:
@@ -365,6 +368,14 @@ class World:
     @property
     def cloud(self) -> NodeProcess:
         return self.nodes["cloud"]
+
+    def expected(self) -> Expected:
+        """What the cloud knows of the tree: the shape it is to have."""
+        shape = self.shape
+        return expected_of(
+            shape.topology(), where="the file",
+            members_needed=lambda n: self.members_min.get(n, len(shape.children(n))),
+        )  # fmt: skip
 
     def course(self, disk: Path) -> Course:
         snapshot = Snapshots(disk).read()

@@ -11,6 +11,7 @@ import numpy as np
 
 from fedtier.ids import NodeId
 from fedtier.model.layout import Vector
+from fedtier.topology import Node, Topology
 from fedtier.wire.head import Head
 from fedtier.wire.plan import CodecSpec, Plan
 
@@ -42,6 +43,13 @@ class Shape:
 
     def children(self, node: str) -> list[NodeId]:
         return sorted(NodeId(child) for child, parent in self.parents.items() if parent == node)
+
+    def topology(self) -> Topology:
+        ids = ["cloud", *self.parents]
+        return Topology(tuple(Node(
+            id=NodeId(id_), tier=self.tiers.get(id_, 0),
+            parent=NodeId(self.parents[id_]) if id_ in self.parents else None,
+        ) for id_ in ids))  # fmt: skip
 
     def weight(self, node: str) -> int:
         """Of a device as given, of a parent all beneath it."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from testbed import IDENTITY, Program, Testbed, wait_until
 
+TREE = {"cloud": ["west", "east"], "west": ["w-0", "w-1"], "east": ["e-0"]}
+
 
 @pytest.fixture
 def refuse(tmp_path: Path) -> Callable[..., str]:
@@ -237,6 +239,21 @@ def test_another_tree_than_the_fleets_is_refused(testbed, refuse, write_federati
     other = write_federation("other.toml", tree={"cloud": ["west"], "west": ["w-0"]})
     log = refuse("cloud", "run", "--config", bed.file("cloud"), "--federation", other, code=78)
     assert "A new tree needs new node files" in log
+
+
+@pytest.mark.parametrize("west", [["w-0"], ["w-0", "a"]], ids=["fewer", "others"])
+def test_another_tree_beneath_the_cloud_s_children_is_refused_before_anything_is_trained(
+    testbed, refuse, write_federation, west
+):
+    bed = testbed()
+    bed.start_fleet()
+    other = write_federation("other.toml", tree=TREE | {"west": west})
+    log = refuse("cloud", "run", "--config", bed.file("cloud"), "--federation", other, code=78)
+    assert "child 'west' stands for 2 devices (digest " in log
+    assert f"{other} has {len(west)} device" in log
+    assert "fedtier config nodes" in log
+    assert "round opened" not in log
+    assert "trained" not in bed.nodes["w-1"].log
 
 
 def test_a_directory_for_the_run_that_cannot_be_made_ends_the_cloud(testbed, refuse):
