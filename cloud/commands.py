@@ -34,6 +34,9 @@ def run(
         int | None,
         typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
     ] = None,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Give up an unfinished run, and begin a new one.")
+    ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Log what is ignored, too.")] = False,
 ) -> None:
     """Run one training of the federation in the foreground, and write its run directory."""
@@ -41,5 +44,13 @@ def run(
         from cloud.run import main
 
     raise typer.Exit(
-        main(config, federation=federation, out=out, rounds=rounds, seed=seed, debug=debug)
+        main(
+            config,
+            federation=federation,
+            out=out,
+            rounds=rounds,
+            seed=seed,
+            abandon=abandon,
+            debug=debug,
+        )
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+
 from fedtier.config.federation import Federation
 from fedtier.config.federation_rules import quorum_text
 from fedtier.errors import ConfigError, WireError
@@ -45,3 +48,22 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
             f"{federation.where}: no node would take this plan: {error}. Correct [plan]."
         ) from error
     return plan
+
+
+def differences(before: str, now: Plan) -> list[str]:
+    """The keys in which two plans differ, each with both values.
+
+    Args:
+        before: The plan of an unfinished run, as its snapshot has it.
+        now: The plan that is asked for.
+    """
+    old, new = json.loads(before), now.to_json()
+    return [
+        f"{key} = {_shown(old, key)} (now {_shown(new, key)})"
+        for key in dict.fromkeys([*new, *old])
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _shown(plan: Mapping[str, object], key: str) -> str:
+    return json.dumps(plan[key]) if key in plan else "absent"

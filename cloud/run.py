@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
+from dataclasses import replace
 from pathlib import Path
 
 from cloud.evaluation import Evaluator
 from cloud.expected import expected_of
 from cloud.performer import Performer, Places
-from cloud.plan import plan_of
+from cloud.plan import differences, plan_of
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
@@ -24,7 +25,6 @@ from fedtier.runtime.boot import Boot, booted
 from fedtier.storage.durable import storage_error
 from fedtier.storage.snapshots import Snapshots
 from fedtier.storage.spool import Spool
-from fedtier.wire.fields import to_json
 from fedtier.wire.manifest import encode_model
 from fedtier.wire.plan import Plan
 
@@ -38,6 +38,7 @@ def main(
     out: Path | None = None,
     rounds: int | None = None,
     seed: int | None = None,
+    abandon: bool = False,
     debug: bool = False,
 ) -> int:
     """Run the cloud in the foreground until the federation is trained.
@@ -49,6 +50,7 @@ def main(
         out: A run directory in place of the node file's.
         rounds: In place of the federation file's.
         seed: In place of the federation file's.
+        abandon: Whether to give up an unfinished run, if there is one, and begin a new one.
         debug: Whether the log says what is ignored, too.
 
     Returns:
@@ -67,13 +69,15 @@ def main(
         artefact = find_artefact(section.artefact)
         places = Places(state_dir=boot.state_dir, run_dir=out or Path(section.run_dir))
         plan = plan_of(described, rounds=rounds, seed=seed)
-        return _run(boot, described, artefact, places, plan)
+        course = _course(places, plan, artefact, abandon=abandon)
+        return _run(boot, described, artefact, places, course)
 
 
-def _run(boot: Boot, federation: Federation, artefact: Artefact, places: Places, plan: Plan) -> int:
+def _run(
+    boot: Boot, federation: Federation, artefact: Artefact, places: Places, course: Course
+) -> int:
     """One training; the exit code."""
     file = boot.file
-    course = _course(places, plan, artefact)
     try:
         places.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -157,32 +161,51 @@ def _refuse_foreign_report(path: Path, run: RunId) -> None:
         )
 
 
-def _course(places: Places, plan: Plan, artefact: Artefact) -> Course:
-    """Go on with an unfinished run of this very plan, or begin a new one."""
-    snapshot = Snapshots(places.state_dir).read()
-    plan_text = to_json(plan.to_json()).decode()
-    layout = artefact.layout
-    if snapshot is not None and not snapshot.finished:
-        if (snapshot.plan, snapshot.artefact) != (plan_text, artefact.digest):
-            raise ConfigError(
-                f"{places.state_dir} holds run {hex64(snapshot.run)}, which is not finished "
-                f"({snapshot.rounds_done} of its rounds are done) and has another plan or "
-                "artefact. Start with its own plan to finish it, or remove that directory to give "
-                "it up."
-            )
-        _refuse_foreign_report(places.run_dir / "report.json", snapshot.run)
-        log.info("run resumed", extra={"run": hex64(snapshot.run), "round": snapshot.rounds_done})
-        return Course(
-            run=snapshot.run, epoch=snapshot.epoch, plan=plan, artefact=artefact.digest,
-            layout=layout.digest, dimension=layout.dimension, next_round=snapshot.rounds_done,
-            rounds_trained=snapshot.rounds_trained, model=snapshot.model, blob=snapshot.blob,
-        )  # fmt: skip
-    report = places.run_dir / "report.json"
-    if report.exists() or (places.run_dir / "metrics.jsonl").exists():
+def _course(places: Places, plan: Plan, artefact: Artefact, *, abandon: bool) -> Course:
+    """Go on with an unfinished run of this very plan, or begin a new one.
+
+    Raises:
+        ConfigError: If there is an unfinished run of another plan that is not to be abandoned, or
+            the run directory is another run's.
+        StorageError: If the state directory cannot be read or written.
+    """
+    snapshots = Snapshots(places.state_dir)
+    snapshot = snapshots.read()
+    if snapshot is None or snapshot.finished:
+        return _new_course(places, plan, artefact)
+    if abandon:
+        course = _new_course(places, plan, artefact)  # first: where it is refused, nothing is lost
+        snapshots.write(replace(snapshot, finished=True))
+        fields = {"run": hex64(snapshot.run), "rounds_done": snapshot.rounds_done}
+        log.warning("run abandoned", extra=fields)
+        return course
+    others = differences(snapshot.plan, plan)
+    if snapshot.artefact != artefact.digest:
+        others.append(f"artefact = {snapshot.artefact[:12]} (now {artefact.digest[:12]})")
+    if others:
+        raise ConfigError(
+            f"{places.state_dir} holds run {hex64(snapshot.run)}, which is not finished "
+            f"({snapshot.rounds_done} of its rounds are done) and has another plan: "
+            f"{', '.join(others)}. Start with its own plan to finish it, or with --abandon and a "
+            "new --out to give it up and begin a new run."
+        )
+    _refuse_foreign_report(places.run_dir / "report.json", snapshot.run)
+    log.info("run resumed", extra={"run": hex64(snapshot.run), "round": snapshot.rounds_done})
+    return Course(
+        run=snapshot.run, epoch=snapshot.epoch, plan=plan, artefact=artefact.digest,
+        layout=artefact.layout.digest, dimension=artefact.layout.dimension,
+        next_round=snapshot.rounds_done, rounds_trained=snapshot.rounds_trained,
+        model=snapshot.model, blob=snapshot.blob,
+    )  # fmt: skip
+
+
+def _new_course(places: Places, plan: Plan, artefact: Artefact) -> Course:
+    """A new run from the artefact's initial model, in a run directory of its own."""
+    if any((places.run_dir / name).exists() for name in ("report.json", "metrics.jsonl")):
         raise ConfigError(
             f"{places.run_dir} already holds a run. Choose another directory with --out."
         )
-    initial = artefact.initial()
+    layout, initial = artefact.layout, artefact.initial()
     digest = model_digest(layout.digest, initial)
     run = RunId(secrets.randbits(64))
     log.info("run created", extra={"run": hex64(run), "seed": plan.seed})

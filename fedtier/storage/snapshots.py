@@ -18,7 +18,7 @@ class Snapshot:
     epoch: int
     rounds_done: int
     rounds_trained: int  # of these, the ones in which a member came
-    finished: bool
+    finished: bool  # or given up: nothing goes on with it
     plan: str  # the plan as canonical JSON: a run goes on only under its own
     artefact: str
     model: str  # digest

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from cloud.plan import plan_of
+from cloud.plan import differences, plan_of
 from fedtier.config.federation import parse_federation
 from fedtier.errors import ConfigError
-from fedtier.wire.fields import Fields
+from fedtier.ids import hex64
+from fedtier.wire.fields import Fields, to_json
 from fedtier.wire.plan import Plan
 
 
@@ -64,3 +65,13 @@ def test_a_plan_that_nodes_would_drop_is_refused_at_the_start():
     share = "0.0000000000000000001"  # more digits than a head carries
     with pytest.raises(ConfigError, match=r"farm\.toml: no node would take this plan: .*quorum"):
         plan_of(federation(f"tau = [4]\nquorum = {share}"))
+
+
+def test_two_plans_are_told_apart_by_the_keys_that_differ_with_both_values():
+    one = plan_of(federation("tau = [4]"))
+    other = plan_of(federation("tau = [8]"), rounds=5, seed=2)
+    assert differences(to_json(one.to_json()).decode(), one) == []
+    assert differences(to_json(one.to_json()).decode(), other) == [
+        f'seed = "{hex64(one.seed)}" (now "{hex64(2)}")',
+        "rounds = 3 (now 5)", "tau = [4] (now [8])",
+    ]  # fmt: skip

@@ -218,8 +218,34 @@ def test_an_unfinished_run_is_not_taken_up_under_another_plan(
     other = write_federation("other.toml", rounds=40, tau=(4, 2))
     log = refuse("cloud", "run", "--config", bed.file("cloud"), "--federation", other, code=78)
     assert "not finished" in log
-    assert "another plan" in log
+    assert "another plan: tau = [8, 2] (now [4, 2]). Start" in log
+    assert "--abandon" in log
     bed.start_cloud("--out", out)
+    assert bed.finished(out)["model_digest"] == digest_alone(**wanted)
+
+
+def test_an_unfinished_run_is_given_up_where_that_is_asked_for_and_never_by_a_restart(
+    testbed, refuse, write_federation, digest_alone
+):
+    bed = testbed(rounds=40, tau=(8, 2))
+    bed.start_fleet()
+    first, out = bed.directory / "first", bed.directory / "out"
+    bed.start_cloud("--out", first)
+    bed.wait_until(lambda: "round closed" in bed.nodes["cloud"].log, "a round is durable")
+    bed.nodes["cloud"].kill()
+    wanted = {"rounds": 30, "tau": (4, 2), "seed": 3}
+    other = ("--federation", write_federation("other.toml", **wanted))
+    cloud = ("cloud", "run", "--config", bed.file("cloud"), *other)
+    log = refuse(*cloud, "--abandon", "--out", first, code=78)
+    assert "already holds a run" in log
+    assert "not finished" in refuse(*cloud, "--out", out, code=78)
+    program = bed.start_cloud(*other, "--abandon", "--out", out)
+    abandoned = r"WARNING run abandoned +run=[0-9a-f]{16} rounds_done=[1-9]"
+    durable = re.compile(abandoned + ".* round closed ", re.DOTALL)  # of the second run
+    bed.wait_until(lambda: durable.search(program.log), "a round is durable")
+    program.kill()
+    assert "already holds a run" in refuse(*cloud, "--abandon", "--out", out, code=78)
+    bed.start_cloud(*other, "--out", out)
     assert bed.finished(out)["model_digest"] == digest_alone(**wanted)
 
 
