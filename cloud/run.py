@@ -105,13 +105,17 @@ def _run(
         driver=driver,
         topology=federation.topology,
     )
-    code = driver.run(performer.perform, boot.farewells())
-    if code in (EXIT_DONE, EXIT_INTERRUPTED) and performer.exit_code is None:
+    return driver.run(performer.perform, boot.farewells(), judge=lambda c: _judged(c, performer))
+
+
+def _judged(code: int, performer: Performer) -> int:
+    """The process's exit code: the loop ends in order by SIGTERM, but perhaps no run is done."""
+    done = performer.exit_code
+    if code in (EXIT_DONE, EXIT_INTERRUPTED) and done is None:
         log.warning("run interrupted", extra={"go_on": "start the cloud again as before"})
     if code != EXIT_DONE:
         return code
-    # By SIGTERM the loop ends in order, but perhaps the run is not done.
-    return EXIT_TERMINATED if performer.exit_code is None else performer.exit_code
+    return EXIT_TERMINATED if done is None else done
 
 
 def _check_same_tree(file: NodeFile, federation: Federation) -> None:

@@ -113,13 +113,19 @@ class Driver:
     # The loop
 
     def run(
-        self, perform: Callable[[Effect], None], farewells: Mapping[Side, tuple[str, bytes]]
+        self,
+        perform: Callable[[Effect], None],
+        farewells: Mapping[Side, tuple[str, bytes]],
+        *,
+        judge: Callable[[int], int] = lambda exit_code: exit_code,
     ) -> int:
         """Run to the end.
 
         Args:
             perform: Does the effects that are the role's own.
             farewells: What to publish last on each side, in place of the will.
+            judge: From the loop's exit code to the process's, once all has ended: of a role for
+                which to be told to stop may mean not to be done.
 
         Returns:
             The exit code.
@@ -152,11 +158,12 @@ class Driver:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
         self._check_last_work()
+        exit_code = judge(self._exit.exit_code)
         if self._exit.reason:
             log.error("stopped", extra={"reason": self._exit.reason})
         else:
-            log.info("stopped", extra={"exit_code": self._exit.exit_code})
-        return self._exit.exit_code
+            log.info("stopped", extra={"exit_code": exit_code})
+        return exit_code
 
     def _check_last_work(self) -> None:
         """Let no error of the work be lost because the loop had already ended."""

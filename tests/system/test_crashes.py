@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 
 import pytest
@@ -56,6 +57,7 @@ def test_a_cloud_that_is_stopped_says_that_it_was_not_done_and_goes_on_later(
     cloud = bed.nodes["cloud"]
     cloud.signal(number)
     assert cloud.exit_code(deadline_s=20) == code, cloud.log
+    assert re.search(f"stopped +exit_code={code}$", cloud.log, re.MULTILINE)
     assert "Traceback" not in cloud.log
     bed.start_cloud("--out", bed.directory / "out")
     assert _finish(bed) == digest_alone(**LONG)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -127,6 +128,7 @@ def test_a_run_in_which_every_device_abstains_is_on_record_and_no_success(testbe
     bed = testbed(tables=ALL_TIGHT)
     bed.start_fleet()
     report = bed.run(code=65)
+    assert re.search("stopped +exit_code=65$", bed.nodes["cloud"].log, re.MULTILINE)
     assert (report["rounds"], report["rounds_trained"]) == (2, 0)
     (east, west) = report["reasons"]
     assert east["node"] == "east"
