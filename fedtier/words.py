@@ -1,4 +1,4 @@
-"""Help with misspelt words; every error that refuses a name uses it."""
+"""Words for people: help with misspelt ones, which every refused name gets; and counted things."""
 
 from __future__ import annotations
 
@@ -23,3 +23,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     names = sorted(known)
     listing = f"Known: {', '.join(names) or 'nothing'}."
     return f"{nearest(word, names)} {listing}".strip()
+
+
+def counted(number: int, noun: str) -> str:
+    """So many of a thing whose plural ends in s: ``1 gateway``, ``2 gateways``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -194,12 +194,7 @@ def service_command(settings: BrokerSettings, *, port: int, directory: Path) -> 
 
 def _written_files(settings: BrokerSettings, *, port: int, directory: Path) -> list[str]:
     if settings.kind == "embedded":
-        if importlib.util.find_spec("iotcore") is None:
-            raise ConfigError(
-                "the embedded broker is not installed. Install it with `pip install "
-                "'fedtier[embedded]'`, or install mosquitto with `apt-get install -y mosquitto` "
-                'and use kind = "mosquitto".'
-            )
+        check_embedded()
         toml_path = directory / "iotcore.toml"
         toml_path.write_text(
             iotcore_toml(
@@ -235,6 +230,20 @@ def _written_files(settings: BrokerSettings, *, port: int, directory: Path) -> l
         encoding="utf-8",
     )
     return ["mosquitto", program, "-c", str(conf_path)]
+
+
+def check_embedded() -> None:
+    """See whether the embedded broker can be started.
+
+    Raises:
+        ConfigError: If it is not installed.
+    """
+    if importlib.util.find_spec("iotcore") is None:
+        raise ConfigError(
+            "the embedded broker is not installed. Install it with `pip install "
+            "'fedtier[embedded]'`, or install mosquitto with `apt-get install -y mosquitto` "
+            'and use kind = "mosquitto".'
+        )
 
 
 def find_mosquitto() -> str:

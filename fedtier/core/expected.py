@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from fedtier.core.waiting import some_of
 from fedtier.ids import NodeId
 from fedtier.wire.messages import Presence
+from fedtier.words import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,5 +69,4 @@ def _are_others(subtree: Subtree, presence: Presence) -> bool:
 
 
 def _digested(devices: int, beneath: str) -> str:
-    noun = "device" if devices == 1 else "devices"
-    return f"{devices} {noun} (digest {beneath})" if beneath else f"{devices} {noun}"
+    return counted(devices, "device") + (f" (digest {beneath})" if beneath else "")

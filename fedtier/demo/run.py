@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -16,9 +16,10 @@ from rich.console import Console
 
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_labels
-from fedtier.broker.process import find_mosquitto
+from fedtier.broker.process import check_embedded, find_mosquitto
 from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import Federation, load_federation
+from fedtier.config.files import read_text
 from fedtier.data.load import load_held_out
 from fedtier.demo.fleet import Fleet
 from fedtier.demo.node_logs import NodeLogs
@@ -35,8 +36,10 @@ from fedtier.errors import (
 )
 from fedtier.render.node_files import render_node_files
 from fedtier.storage.durable import storage_error, write_durably
+from fedtier.words import counted
 
 _DEFAULT_FEDERATION = "wearables-3-tier.toml"
+_COPY = "federation.toml"  # of the file, in the run directory
 _FINISHED = (EXIT_DONE, EXIT_UNTRAINED)  # of a cloud that has written its run directory
 _POLL_S = 0.1
 _RUNS = Path("runs")
@@ -45,6 +48,7 @@ _RUNS = Path("runs")
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Request:
     federation: Federation
+    text: str  # of its file
     file: Path
     out: Path
     rounds: int
@@ -77,12 +81,10 @@ def main(
     """
     signal.signal(signal.SIGTERM, _leave)
     console = Console()
-    request = _prepare(out=out, rounds=rounds, seed=seed, broker=broker, federation=federation)
-    if reference and request.federation.evaluation is None:
-        raise ConfigError(
-            f"--reference compares on held-out data, and {request.federation.where} has none. Add "
-            "[evaluation], or leave the option out."
-        )
+    request = _prepare(
+        out=out, rounds=rounds, seed=seed, broker=broker, federation=federation, reference=reference
+    )
+    _make_run_directory(request)
     began_s = time.monotonic()
     try:
         code = _train(request, console)
@@ -123,36 +125,33 @@ def _prepare(
     seed: int | None,
     broker: str | None,
     federation: Path | None,
+    reference: bool,
 ) -> _Request:
+    """Refuse what cannot be, before anything is made."""
     kind = _broker_kind(broker)
     directory = (out or _fresh_directory()).absolute()
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        empty = not any(directory.iterdir())
-    except OSError as error:
-        raise storage_error(directory, "made", error) from error
-    if not empty:
-        raise ConfigError(f"--out {directory} is not empty. Choose a new directory.")
-    file = directory / "federation.toml"
-    if federation is not None:
-        loaded = load_federation(federation)
-        shutil.copyfile(federation, file)
-    else:
-        with as_file(files("firmware_configs") / "federations" / _DEFAULT_FEDERATION) as shipped:
-            loaded = load_federation(shipped)
-            shutil.copyfile(shipped, file)
+    _check_unused(directory)
+    with _federation_file(federation) as path:
+        loaded = load_federation(path)
+        text = read_text(path)
+    if reference and loaded.evaluation is None:
+        raise ConfigError(
+            f"--reference compares on held-out data, and {loaded.where} has none. Add "
+            "[evaluation], or leave the option out."
+        )
+    manifest, where = find_artefact(loaded.artefact).manifest, f"{loaded.where} [evaluation]"
+    if loaded.evaluation is not None:  # before any process starts: are the data there?
+        check_labels(loaded.evaluation, manifest, where=where)
+        load_held_out(loaded.evaluation, manifest.preprocessing, where=where)
     options: list[str] = []
     if rounds is not None:
         options += ["--rounds", str(rounds)]
     if seed is not None:
         options += ["--seed", str(seed)]
-    if loaded.evaluation is not None:  # before any process starts: are the data there?
-        manifest, where = find_artefact(loaded.artefact).manifest, f"{loaded.where} [evaluation]"
-        check_labels(loaded.evaluation, manifest, where=where)
-        load_held_out(loaded.evaluation, manifest.preprocessing, where=where)
     return _Request(
         federation=loaded,
-        file=federation.absolute() if federation is not None else file,
+        text=text,
+        file=federation.absolute() if federation is not None else directory / _COPY,
         out=directory,
         rounds=rounds or loaded.plan.rounds,
         options=tuple(options),
@@ -160,14 +159,39 @@ def _prepare(
     )
 
 
+def _federation_file(given: Path | None) -> AbstractContextManager[Path]:
+    if given is not None:
+        return nullcontext(given)
+    return as_file(files("firmware_configs") / "federations" / _DEFAULT_FEDERATION)
+
+
+def _check_unused(directory: Path) -> None:
+    try:
+        used = directory.exists() and any(directory.iterdir())
+    except OSError as error:
+        raise storage_error(directory, "read", error) from error
+    if used:
+        raise ConfigError(f"--out {directory} is not empty. Choose a new directory.")
+
+
+def _make_run_directory(request: _Request) -> None:
+    try:
+        request.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(request.out, "made", error) from error
+    write_durably(request.out / _COPY, request.text.encode())
+
+
 def _broker_kind(wanted: str | None) -> BrokerKind:
     if wanted == "embedded":
+        check_embedded()
         return "embedded"
-    if wanted == "mosquitto":
-        return "mosquitto"
     try:
         find_mosquitto()
     except ConfigError:
+        if wanted is not None:
+            raise
+        check_embedded()
         return "embedded"
     return "mosquitto"
 
@@ -182,8 +206,8 @@ def _fresh_directory() -> Path:
 def _train(request: _Request, console: Console) -> int:
     federation = request.federation
     title = (
-        f"{len(federation.topology.devices())} devices, "
-        f"{len(federation.topology.parents())} {request.broker} brokers, "
+        f"{counted(len(federation.topology.devices()), 'device')}, "
+        f"{counted(len(federation.topology.parents()), f'{request.broker} broker')}, "
         f"every node a process of its own"
     )
     topology = federation.topology
@@ -191,7 +215,7 @@ def _train(request: _Request, console: Console) -> int:
         Fleet(topology, request.out) as fleet,
         Screen(console, topology, rounds=request.rounds, title=title) as screen,
     ):
-        screen.say(f"starting {len(topology.parents())} brokers")
+        screen.say(f"starting {counted(len(topology.parents()), 'broker')}")
         urls = fleet.start_brokers(request.broker, part_bytes=federation.plan.part_bytes)
         texts = render_node_files(
             federation,
@@ -201,7 +225,7 @@ def _train(request: _Request, console: Console) -> int:
             broker_kind="url",
             run_dir=request.out,
         )
-        screen.say(f"starting {len(texts)} nodes")
+        screen.say(f"starting {counted(len(texts), 'node')}")
         for node, text in texts.items():
             write_durably(request.out / "nodes" / f"{node}.toml", text.encode())
             fleet.start_node(node, *(request.options if node == topology.cloud else ()))

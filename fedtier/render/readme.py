@@ -21,6 +21,7 @@ from fedtier.render.cell_broker import (
 from fedtier.render.node_directories import Files
 from fedtier.render.unit_files import STATE_DIR
 from fedtier.transport.address import parse_url
+from fedtier.words import counted
 
 README_FILE = "README.txt"
 
@@ -119,7 +120,7 @@ def list_directories(federation: Federation, directories: Mapping[NodeId, Files]
 
 def _count(role: str, nodes: Sequence[NodeId]) -> str:
     noun = {"cloud": "cloud", "gateway": "gateway", "agent": "device"}[role]
-    return f"{len(nodes)} {noun}{'s' if len(nodes) > 1 else ''}"
+    return counted(len(nodes), noun)
 
 
 def _top(files: Files) -> list[str]:
