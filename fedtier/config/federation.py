@@ -17,6 +17,7 @@ from fedtier.config.federation_tables import (
     ScheduleTable,
 )
 from fedtier.config.files import read_text, resolve, resolve_spec
+from fedtier.config.kinds import check_kind
 from fedtier.config.parse import parse_table
 from fedtier.config.particulars import NodeExtras, combine, read_particulars
 from fedtier.config.place import Place
@@ -108,7 +109,9 @@ def parse_federation(
         ConfigError: If it cannot be; names file, table, key and remedy.
     """
     top = Place(where)
-    file = parse_table(FederationFile, parse_document(text, where=where), top)
+    document = parse_document(text, where=where)
+    check_kind(document, "federation", where=where)
+    file = parse_table(FederationFile, document, top)
     particulars = read_particulars(file.node, place=top)
     data_directory = Path() if as_written else directory
     topology = read_tree(

@@ -13,12 +13,14 @@ from fedtier.config.board import BoardFile, parse_board
 from fedtier.config.federation import Federation, evaluation_in_force, parse_federation
 from fedtier.config.federation_tables import FederationFile
 from fedtier.config.files import read_text
+from fedtier.config.kinds import kind_of
 from fedtier.config.node_file import NodeFile, parse_node_file
 from fedtier.config.parse import parse_table
 from fedtier.config.place import Place
 from fedtier.config.schema import keys_of
 from fedtier.config.toml_text import parse_document, write_key, write_value
 from fedtier.topology import Node
+from fedtier.words import counted
 
 _Origin = Literal["file", "default", "[data]"]
 
@@ -52,11 +54,12 @@ def inspect_file(path: Path) -> Inspected:
     text = read_text(path)
     directory = path.resolve().parent
     document = parse_document(text, where=where)
-    if isinstance(document.get("node"), dict):
+    kind = kind_of(document)
+    if kind == "node":
         node = parse_node_file(text, where=where, directory=directory)
         plain = parse_table(NodeFile, document, Place(where))
         return Inspected(summary=_of_node(node), shown=_values(plain, document), found=node)
-    if "board" in document:
+    if kind == "board":
         board = parse_board(text, where=where)
         return Inspected(
             summary=f"board profile {board.name}",
@@ -75,15 +78,16 @@ def inspect_file(path: Path) -> Inspected:
 
 def _of_node(file: NodeFile) -> str:
     above = f", below {file.parent.id}" if file.parent else ""
-    below = f", {len(file.members)} members" if file.members else ""
+    below = f", {counted(len(file.members), 'member')}" if file.members else ""
     return f"{file.node.role} {file.id} of federation {file.federation}{above}{below}"
 
 
 def _of_federation(federation: Federation) -> str:
     topology = federation.topology
     return (
-        f"federation {federation.id}: {topology.tiers} tiers, {len(topology.devices())} devices, "
-        f"{len(topology.gateways())} gateways, tau {list(federation.plan.tau)}"
+        f"federation {federation.id}: {counted(topology.tiers, 'tier')}, "
+        f"{counted(len(topology.devices()), 'device')}, "
+        f"{counted(len(topology.gateways()), 'gateway')}, tau {list(federation.plan.tau)}"
     )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedtier.config.access import check_pairs
 from fedtier.config.files import at_home, read_text, resolve_spec
+from fedtier.config.kinds import check_kind
 from fedtier.config.node_tables import (
     CellSection,
     ConnectSection,
@@ -91,6 +92,7 @@ def parse_node_file(text: str, *, where: str, directory: Path) -> NodeFile:
     """
     top = Place(where)
     document = parse_document(text, where=where)
+    check_kind(document, "node", where=where)
     file = parse_table(NodeFile, document, top)
     _check_ids(file, top)
     _check_role(file.node.role, document, top)

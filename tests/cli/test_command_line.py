@@ -22,6 +22,36 @@ HEAVY = {
     *("edge_agent", "gateway", "cloud", "fedtier.config", "fedtier.topology", "fedtier.commands"),
     *("importlib.metadata", "tomllib"),
 }
+NODE = """
+[node]
+id = "west"
+role = "gateway"
+federation = "small"
+[parent]
+id = "cloud"
+[cell]
+members = ["a"]
+"""
+SMALL = """
+[federation]
+id = "small"
+[tree]
+cloud = ["west"]
+west = ["a"]
+[model]
+artefact = "package:imu"
+[plan]
+rounds = 3
+tau = [2, 2]
+[[link]]
+codec = "identity"
+[[link]]
+codec = "identity"
+[data]
+source = "npz-directory"
+path = "data"
+traits = { side = 0 }
+"""
 BARE = """
 import typer
 app = typer.Typer()
@@ -252,3 +282,54 @@ def test_a_command_whose_extra_is_missing_says_how_to_install_it(package, argume
     name = package.partition(".")[0]
     assert f"error: {name} is not installed." in done.stderr
     assert f"pip install 'fedtier[{extra}]'" in done.stderr
+
+
+@pytest.mark.parametrize("role", ["agent", "gateway", "cloud"])
+def test_a_federation_file_in_place_of_a_node_file_is_told_how_node_files_are_made(role, capsys):
+    assert run(role, "run", "--config", FEDERATION) == 78
+    error = capsys.readouterr().err
+    assert f"{FEDERATION}: this is a federation file, and a node file is needed here." in error
+    assert f"`fedtier config nodes {FEDERATION} --out DIRECTORY` writes the node files" in error
+
+
+@pytest.mark.parametrize("kind", ["node file", "board profile"])
+@pytest.mark.parametrize(
+    "command",
+    [("config", "nodes", "--out", "made"), ("demo", "--out", "made", "--federation")],
+    ids=["config nodes", "demo"],
+)
+def test_another_file_in_place_of_a_federation_file_is_named(
+    tmp_path, monkeypatch, capsys, command, kind
+):
+    monkeypatch.chdir(tmp_path)
+    node = NODE if kind == "node file" else 'name = "pi"\n[board]\nthreads = 2\n'
+    Path("given.toml").write_text(node, encoding="utf-8")
+    assert run(*command, "given.toml") == 78
+    error = capsys.readouterr().err
+    assert f"given.toml: this is a {kind}, and a federation file is needed here. Give " in error
+    assert not Path("made").exists()
+
+
+def test_what_there_is_one_of_is_counted_as_one(tmp_path, capsys):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL, encoding="utf-8")
+    assert run("config", "check", path) == 0
+    assert "federation small: 2 tiers, 1 device, 1 gateway, tau" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "change", "said"),
+    [
+        ((), '[evaluation]\npath = "nowhere"\ndevices = ["z"]\n', "nowhere"),
+        (("--reference",), "", "Add [evaluation]"),
+    ],
+    ids=["missing data", "nothing to compare on"],
+)
+def test_a_demo_that_is_refused_leaves_no_directory(
+    tmp_path, monkeypatch, capsys, options, change, said
+):
+    monkeypatch.chdir(tmp_path)
+    Path("small.toml").write_text(SMALL + change, encoding="utf-8")
+    assert run("demo", "--federation", "small.toml", *options) == 78
+    assert said in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]
