@@ -83,6 +83,17 @@ class Performer:
         self._metrics = Metrics(places.run_dir / "metrics.jsonl", rounds_done=course.next_round)
         self._seconds_before = self._metrics.seconds
 
+    def begin(self) -> None:
+        """Make a run durable before anybody hears of it; one that goes on is durable already.
+
+        Raises:
+            StorageError: If the disk does not take it.
+        """
+        course = self._course
+        if course.next_round == 0:
+            progress = {"rounds_done": 0, "rounds_trained": 0}
+            self._snapshot(course.model, course.blob, **progress, finished=False)
+
     def perform(self, effect: Effect) -> None:
         """Do one effect; long work goes to the driver's worker thread."""
         match effect:

@@ -105,6 +105,7 @@ def _run(
         driver=driver,
         topology=federation.topology,
     )
+    performer.begin()
     return driver.run(performer.perform, boot.farewells(), judge=lambda c: _judged(c, performer))
 
 
@@ -177,15 +178,15 @@ def _course(places: Places, plan: Plan, artefact: Artefact, *, abandon: bool) ->
     snapshot = snapshots.read()
     if snapshot is None or snapshot.finished:
         return _new_course(places, plan, artefact)
-    if abandon:
+    others = differences(snapshot.plan, plan)
+    if snapshot.artefact != artefact.digest:
+        others.append(f"artefact = {snapshot.artefact[:12]} (now {artefact.digest[:12]})")
+    if abandon or (others and snapshot.rounds_done == 0):  # of no round nothing is lost
         course = _new_course(places, plan, artefact)  # first: where it is refused, nothing is lost
         snapshots.write(replace(snapshot, finished=True))
         fields = {"run": hex64(snapshot.run), "rounds_done": snapshot.rounds_done}
         log.warning("run abandoned", extra=fields)
         return course
-    others = differences(snapshot.plan, plan)
-    if snapshot.artefact != artefact.digest:
-        others.append(f"artefact = {snapshot.artefact[:12]} (now {artefact.digest[:12]})")
     if others:
         raise ConfigError(
             f"{places.state_dir} holds run {hex64(snapshot.run)}, which is not finished "

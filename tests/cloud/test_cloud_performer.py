@@ -128,6 +128,22 @@ def rows_of(tmp_path):
     return [json.loads(line) for line in text.splitlines()]
 
 
+def test_a_run_is_durable_before_its_first_round(tmp_path):
+    mine = course(2)
+    driver = Driver(
+        federation=FederationId("farm"), machine=Rounds(mine, []), mailbox=Mailbox(), connections={}
+    )
+    places = Places(state_dir=tmp_path / "state", run_dir=tmp_path)
+    Performer(
+        federation=FederationId("farm"), course=mine, artefact=ARTEFACT, evaluator=None,
+        places=places, driver=driver, topology=TREE,
+    ).begin()  # fmt: skip
+    snapshot = Snapshots(places.state_dir).read()
+    assert snapshot is not None
+    assert (snapshot.run, snapshot.rounds_done, snapshot.finished) == (mine.run, 0, False)
+    assert (snapshot.model, snapshot.blob) == (DIGEST, BLOB)
+
+
 @pytest.mark.covers("H-8")
 def test_an_empty_round_has_a_line_and_a_snapshot_like_any_other(run_cloud, tmp_path):
     run_cloud(True, False, True)

@@ -41,9 +41,10 @@ devices = ["d-3"]
 """
 
 
-@pytest.fixture
-def resuming(tmp_path: Path) -> list[str]:
+@pytest.fixture(params=[1])
+def resuming(tmp_path: Path, request: pytest.FixtureRequest) -> list[str]:
     """The command of a cloud with an unfinished run; its evaluation data cannot be read."""
+    rounds_done = request.param
     file = tmp_path / "federation.toml"
     file.write_text(FEDERATION, encoding="utf-8")
     federation = load_federation(file)
@@ -57,7 +58,7 @@ def resuming(tmp_path: Path) -> list[str]:
     (tmp_path / "cloud.toml").write_text(nodes[NodeId("cloud")], encoding="utf-8")
     Snapshots(tmp_path / "state" / "cloud").write(
         Snapshot(
-            run=RUN, epoch=0, rounds_done=1, rounds_trained=1, finished=False,
+            run=RUN, epoch=0, rounds_done=rounds_done, rounds_trained=rounds_done, finished=False,
             model="00" * 32, blob=b"x",
             plan=to_json(plan_of(federation).to_json()).decode(),
             artefact=find_artefact("package:imu").digest,
@@ -83,3 +84,14 @@ def test_a_run_does_not_go_on_in_a_directory_with_another_runs_report(
     said = ended.stderr.splitlines()[-1]
     assert ("holds the report of another run" in said) is refused
     assert ("[evaluation]" in said) is not refused  # it has gone on to what comes next
+
+
+@pytest.mark.parametrize("resuming", [0, 1], indirect=True, ids=["no round", "a round"])
+def test_only_a_run_of_which_no_round_is_done_gives_way_to_another_plan(resuming, request):
+    ended = subprocess.run([*resuming, "--seed", "2"], capture_output=True, text=True, check=False)
+    assert ended.returncode == 78
+    said = ended.stderr.splitlines()[-1]
+    nothing_lost = "[no round]" in request.node.name
+    assert ("--abandon" in said) is not nothing_lost
+    assert ("[evaluation]" in said) is nothing_lost  # it has gone on to what comes next
+    assert ("run abandoned" in ended.stderr) is nothing_lost
