@@ -54,7 +54,8 @@ WAITING_NAMES_MAX = 10  # naming at most so many of each kind
 KEEPALIVE_S = 30  # default of [parent] and [cell]
 KEEPALIVE_S_MIN = 5
 KEEPALIVE_S_MAX = 3600
-CONNECT_WARN_S = 5.0
+CONNECT_WARN_S = 5.0  # a broker that does not answer is told of after so long,
+CONNECT_WARN_AGAIN_S = 60.0  # then every so often
 CONNECT_GIVE_UP_S = 10.0  # to the broker of one's own cell; that of the parent is tried for ever
 
 # Arithmetic

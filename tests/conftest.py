@@ -21,6 +21,7 @@ from fedtier.broker import ports as broker_ports
 from fedtier.broker.process import find_mosquitto
 from fedtier.data import fashion
 from fedtier.errors import ConfigError
+from fedtier.transport.base import Trouble
 from fedtier.transport.mqtt import MqttTransport
 
 DEADLINE_S = 30.0
@@ -130,10 +131,14 @@ class Recorder:
     reasons: list[str] = field(default_factory=list)
     refusals: list[tuple[str, str]] = field(default_factory=list)
     failures: list[BaseException] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
     threads: set[str] = field(default_factory=set)
 
     def connected(self) -> None:
         self._event("connected")
+
+    def not_connected(self, trouble: Trouble) -> None:
+        self.troubles.append(trouble)
 
     def disconnected(self, reason: str, *, taken_over: bool) -> None:
         self.reasons.append(reason)

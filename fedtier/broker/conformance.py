@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from fedtier.errors import FedtierError
 from fedtier.limits import KIB, PART_BYTES_DEFAULT, TRANSFERS_AT_ONCE, WINDOW_PARTS
-from fedtier.transport.base import ANONYMOUS, Credentials, Will
+from fedtier.transport.base import ANONYMOUS, Credentials, Trouble, Will
 from fedtier.transport.mqtt import MqttTransport
 
 WAIT_S = 20.0
@@ -88,6 +88,9 @@ class Client:
         with self._changed:
             self._connections += 1
             self._changed.notify_all()
+
+    def not_connected(self, trouble: Trouble) -> None:
+        """See ``Inbox``; the transport keeps it."""
 
     def disconnected(self, reason: str, *, taken_over: bool) -> None:
         """See ``Inbox``."""

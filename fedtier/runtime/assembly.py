@@ -52,7 +52,11 @@ def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connect
         where=f"[parent] of {file.id}",
     )
     return Connection(
-        transport=transport, cell=cell, where=parent.url, part_bytes=file.node.part_bytes
+        transport=transport,
+        cell=cell,
+        where=parent.url,
+        credentials=transport.credentials,
+        part_bytes=file.node.part_bytes,
     )
 
 
@@ -84,6 +88,7 @@ def connection_down(
         transport=transport,
         cell=file.id,
         where=section.url,
+        credentials=transport.credentials,
         part_bytes=file.node.part_bytes,
         give_up_s=give_up_s,
     )

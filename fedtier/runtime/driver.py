@@ -22,15 +22,24 @@ from fedtier.errors import (
     EXIT_CONFIG,
     EXIT_DONE,
     EXIT_INTERRUPTED,
-    EXIT_UNREACHABLE,
     LinkError,
     WireError,
 )
 from fedtier.ids import FederationId, NodeId
-from fedtier.limits import CONNECT_WARN_S, NODE_ID_CHARACTERS_MAX
-from fedtier.runtime.mailbox import Arrived, Ended, Failed, Item, Lost, Mailbox, Refused
+from fedtier.limits import NODE_ID_CHARACTERS_MAX
+from fedtier.runtime.mailbox import (
+    Arrived,
+    Ended,
+    Failed,
+    Item,
+    Lost,
+    Mailbox,
+    NotConnected,
+    Refused,
+)
+from fedtier.runtime.reaching import Reaching
 from fedtier.runtime.repeats import Repeats
-from fedtier.transport.base import Transport
+from fedtier.transport.base import ANONYMOUS, Credentials, Transport
 from fedtier.transport.packet_size import publish_packet_bytes
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.topics import Topic
@@ -61,6 +70,7 @@ class Connection:
     transport: Transport
     cell: NodeId
     where: str  # the broker, for people
+    credentials: Credentials = ANONYMOUS  # for people too: what the transport shows the broker
     part_bytes: int  # how large a part this node, or its parent, publishes there
     give_up_s: float | None = None  # exit 69 when the first connection takes longer
 
@@ -83,9 +93,12 @@ class Driver:
         self._connections = connections
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")
         self._repeats = Repeats()
-        self._waiting_since_s: dict[Side, float] = {}
-        self._reached: set[Side] = set()  # sides that were connected once
-        self._warned: set[Side] = set()
+        self._reaching = {
+            side: Reaching(
+                side=side, where=its.where, credentials=its.credentials, give_up_s=its.give_up_s
+            )
+            for side, its in connections.items()
+        }
         self._takeovers: list[float] = []
         self._exit: Ended | None = None
         self._dropped = 0  # messages the mailbox had no room for, of which a note was made
@@ -137,7 +150,7 @@ class Driver:
         handlers = self._catch_signals()
         try:
             for side, connection in self._connections.items():
-                self._waiting_since_s[side] = time.monotonic()
+                self._reaching[side].begin(time.monotonic())
                 connection.transport.start()
             while self._exit is None:
                 item = self._mailbox.get(self._patience_s())
@@ -173,23 +186,17 @@ class Driver:
 
     def _patience_s(self) -> float | None:
         """How long to wait: until the machine's timer, or what is due about a connection."""
-        due_s = [] if self._machine.timer_s is None else [self._machine.timer_s]
-        for side, since_s in self._waiting_since_s.items():
-            if side not in self._warned:
-                due_s.append(since_s + CONNECT_WARN_S)
-            give_up_s = self._give_up_s(side)
-            if give_up_s is not None:
-                due_s.append(since_s + give_up_s)
+        timers_s = (self._machine.timer_s, *(each.timer_s for each in self._reaching.values()))
+        due_s = [timer_s for timer_s in timers_s if timer_s is not None]
         return max(0.0, min(due_s) - time.monotonic()) if due_s else None
-
-    def _give_up_s(self, side: Side) -> float | None:
-        """How long to try, None for ever: a broker that was there once will be there again."""
-        return None if side in self._reached else self._connections[side].give_up_s
 
     def _event(self, item: Item) -> Event | None:
         match item:
             case Lost():
                 return self._lost(item)
+            case NotConnected():
+                self._reaching[item.side].failed(item.trouble, time.monotonic())
+                return None
             case Arrived():
                 return self._arrived(item)
             case Refused():
@@ -205,9 +212,7 @@ class Driver:
                 return item.result()  # an error of the work is the process's own
             case Connected():
                 log.info("connected", extra={"side": item.side, "broker": self._where(item.side)})
-                self._reached.add(item.side)
-                self._waiting_since_s.pop(item.side, None)
-                self._warned.discard(item.side)
+                self._reaching[item.side].reached()
                 self._check_part_bytes(item.side)
                 return item
             case _:
@@ -240,7 +245,7 @@ class Driver:
             extra={"side": lost.side, "broker": self._where(lost.side), "reason": lost.reason},
         )
         now_s = time.monotonic()
-        self._waiting_since_s.setdefault(lost.side, now_s)
+        self._reaching[lost.side].begin(now_s)
         if lost.taken_over:
             recent = [t for t in self._takeovers if now_s - t < _TAKEOVER_WINDOW_S]
             self._takeovers = [*recent, now_s]
@@ -319,19 +324,10 @@ class Driver:
             )
 
     def _watch_connections(self, now_s: float) -> None:
-        for side, since_s in self._waiting_since_s.items():
-            connection = self._connections[side]
-            waited_s = now_s - since_s
-            if waited_s >= CONNECT_WARN_S and side not in self._warned:
-                self._warned.add(side)
-                log.warning("broker unreachable", extra={"broker": connection.where, "side": side})
-            give_up_s = self._give_up_s(side)
-            if give_up_s is not None and waited_s >= give_up_s:
-                self.stop(
-                    EXIT_UNREACHABLE,
-                    f"no broker answers at {connection.where} for {give_up_s:.0f} s. "
-                    "Start it, or correct the url in this node's file.",
-                )
+        for reaching in self._reaching.values():
+            stop = reaching.tick(now_s)
+            if stop is not None:
+                self.stop(stop.exit_code, stop.reason)
 
     def _catch_signals(self) -> dict[signal.Signals, Any]:
         """Turn SIGTERM and SIGINT into the end of the loop; returns what handled them before."""

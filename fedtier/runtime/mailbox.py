@@ -11,6 +11,7 @@ from fedtier.core.effects import Side
 from fedtier.core.events import Connected, Event
 from fedtier.errors import WireError
 from fedtier.limits import MAILBOX_BYTES_MAX
+from fedtier.transport.base import Trouble
 from fedtier.wire.topics import PART_CHANNELS, Topic
 
 _MESSAGE_BYTES = 256  # what a message takes besides its topic and payload, about
@@ -23,6 +24,14 @@ class Lost:
     side: Side
     reason: str
     taken_over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NotConnected:
+    """An attempt to connect a side has failed."""
+
+    side: Side
+    trouble: Trouble
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ class Ended:
     reason: str
 
 
-Item = Event | Lost | Arrived | Refused | Failed | Ended | Future[Event | None]
+Item = Event | Lost | NotConnected | Arrived | Refused | Failed | Ended | Future[Event | None]
 
 
 class Mailbox:
@@ -88,7 +97,9 @@ class Mailbox:
         """Messages dropped so far for want of room."""
         return self._dropped
 
-    def put(self, item: Connected | Lost | Refused | Failed | Future[Event | None]) -> None:
+    def put(
+        self, item: Connected | Lost | NotConnected | Refused | Failed | Future[Event | None]
+    ) -> None:
         """Enqueue what is no message."""
         self._items.put(item)
 
@@ -133,6 +144,10 @@ class SideInbox:
     def connected(self) -> None:
         """Enqueue."""
         self._mailbox.put(Connected(side=self._side))
+
+    def not_connected(self, trouble: Trouble) -> None:
+        """Enqueue."""
+        self._mailbox.put(NotConnected(self._side, trouble))
 
     def disconnected(self, reason: str, *, taken_over: bool) -> None:
         """Enqueue."""

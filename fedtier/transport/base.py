@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +46,16 @@ class Credentials:
 ANONYMOUS = Credentials()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why an attempt to connect failed."""
+
+    # unreachable: nobody answered, or not in MQTT 5. refused: the broker answered, and does not let
+    # this client in. login refused: for who it is, or says it is.
+    kind: Literal["unreachable", "refused", "login refused"]
+    reason: str  # for a person to read
+
+
 class Inbox(Protocol):
     """Takes what a transport has to tell.
 
@@ -55,6 +65,9 @@ class Inbox(Protocol):
 
     def connected(self) -> None:
         """A connection is up and every subscription was sent again; held messages follow."""
+
+    def not_connected(self, trouble: Trouble) -> None:
+        """An attempt to connect has failed; there will be others."""
 
     def disconnected(self, reason: str, *, taken_over: bool) -> None:
         """The connection of the last ``connected`` is gone.

@@ -25,7 +25,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 from paho.mqtt import client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
@@ -36,7 +36,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from fedtier.limits import KEEPALIVE_S, KIB, PART_BYTES_MAX, RECEIVE_MAXIMUM, SESSION_EXPIRY_S
 from fedtier.transport.address import parse_url
 from fedtier.transport.backoff import Backoff
-from fedtier.transport.base import ANONYMOUS, Credentials, Inbox, Traffic, Will
+from fedtier.transport.base import ANONYMOUS, Credentials, Inbox, Traffic, Trouble, Will
 from fedtier.transport.credentials import read_password, tls_context
 from fedtier.transport.holding import QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, HoldingQueue, Outgoing
 from fedtier.transport.packet_size import (
@@ -56,6 +56,8 @@ _TICK_S = 1.0  # how often paho looks at its keep-alive
 _INBOUND_BYTES_MAX = PART_BYTES_MAX + 64 * KIB
 _SESSION_TAKEN_OVER = 0x8E
 _KEEPALIVE_TIMEOUT = 0x8D
+# bad user name or password, not authorized, bad authentication method
+_LOGIN_REFUSED = frozenset({0x86, 0x87, 0x8C})
 _INFLIGHT = RECEIVE_MAXIMUM  # no more than this stands before a control message on a slow link
 
 
@@ -119,12 +121,13 @@ class MqttTransport:
         self._meter = TrafficMeter()
         self._backoff = Backoff()
         self._trouble: str | None = None
+        self._why: str | None = None  # the present connection, or attempt, ends
         self._failure: BaseException | None = None
         self._takeover = TakeoverWatch()
         self._taken_over = False  # the broker said so
         self._silent = False  # the last connection ended without a DISCONNECT
         self._accepted_s = 0.0
-        self._refused = False
+        self._refused: ReasonCode | None = None  # the broker's answer, if it was that
         self._closing = threading.Event()
         self._renewing = threading.Event()
         self._clean = True
@@ -304,14 +307,15 @@ class MqttTransport:
 
     def _connect_and_serve(self) -> None:
         began_s = time.monotonic()
-        self._taken_over = self._silent = self._refused = False
+        self._taken_over = self._silent = False
+        self._why = self._refused = None
         self._renewing.clear()
         try:
             self._client.reconnect()
         except OSError as error:
             self._trouble = f"cannot reach {self._address}: {_explain(error)}"
             self._takeover.attempt_failed()
-            log.debug("connect failed", extra={"broker": str(self._address), "reason": str(error)})
+            self._not_connected(Trouble(kind="unreachable", reason=_explain(error)))
             return
         try:
             self._serve(connack_by_s=began_s + _CONNACK_S)
@@ -344,15 +348,17 @@ class MqttTransport:
                     client.loop_write()
                 client.loop_misc()
                 overdue = not self._connected and time.monotonic() > connack_by_s
-                if overdue and not self._refused:
-                    self._trouble = f"{self._address} does not answer MQTT 5"
+                if overdue and self._refused is None:
+                    self._why = f"{self._address} does not answer MQTT 5"
                 if self._closing.is_set() and self._connected and self._clean and not leaving:
                     leaving = True
                     client.disconnect()
-                elif overdue or self._refused or (self._closing.is_set() and not leaving):
+                elif (
+                    overdue or self._refused is not None or (self._closing.is_set() and not leaving)
+                ):
                     _cut(sock)
                 elif self._renewing.is_set():
-                    self._trouble = f"a new connection to {self._address} is wanted"
+                    self._why = f"a new connection to {self._address} is wanted"
                     _cut(sock)
 
     def _lost(self) -> None:
@@ -366,10 +372,15 @@ class MqttTransport:
                 self._dropped += self._held.add(
                     Outgoing(message.topic, bytes(message.payload), message.qos, message.retain)
                 )
-        reason = self._trouble or "connection lost"
-        self._trouble = reason
+        unknown = (
+            "connection lost"
+            if was_connected
+            else "the connection ended before the broker answered"
+        )
+        reason = self._trouble = self._why or unknown
         if not was_connected:
             self._takeover.attempt_failed()
+            self._not_connected(_trouble(reason, self._refused))
         elif not self._closing.is_set():
             silent = self._silent and not self._renewing.is_set()
             taken_over = self._taken_over or self._takeover.lost(
@@ -386,6 +397,12 @@ class MqttTransport:
                 },
             )
             self._inbox.disconnected(reason, taken_over=taken_over)
+
+    def _not_connected(self, trouble: Trouble) -> None:
+        fields = {"broker": str(self._address), "reason": trouble.reason}
+        log.debug("connect failed", extra=fields)
+        if not self._closing.is_set():
+            self._inbox.not_connected(trouble)
 
     def _end_thread(self) -> None:
         self._closing.set()
@@ -437,9 +454,8 @@ class MqttTransport:
         properties: Properties | None,
     ) -> None:
         if reason.is_failure:
-            self._refused = True
-            self._trouble = f"{self._address} refuses {self.client_id}: {reason}"
-            log.warning("refused", extra={"broker": str(self._address), "reason": str(reason)})
+            self._refused = reason
+            self._why = f"{self._address} refuses {self.client_id}: {reason}"
             return
         self._takeover.accepted(session_present=flags.session_present)
         self._accepted_s = time.monotonic()
@@ -479,9 +495,9 @@ class MqttTransport:
     ) -> None:
         if flags.is_disconnect_packet_from_server:
             self._taken_over = reason.value == _SESSION_TAKEN_OVER
-            self._trouble = f"the broker ended the connection: {reason}"
+            self._why = f"the broker ended the connection: {reason}"
         elif reason.value == _KEEPALIVE_TIMEOUT:
-            self._trouble = f"{self._address} has been silent for longer than the keep-alive"
+            self._why = f"{self._address} has been silent for longer than the keep-alive"
         else:
             self._silent = True
 
@@ -541,4 +557,14 @@ def _connect_properties(session_expiry_s: int) -> Properties:
 def _explain(error: OSError) -> str:
     if isinstance(error, ssl.SSLCertVerificationError) and "not yet valid" in str(error):
         return f"{error} (is this machine's clock right? A board without one boots in the past)"
-    return str(error)
+    if isinstance(error, ssl.SSLError):
+        return f"TLS: {error}"
+    return error.strerror or str(error)
+
+
+def _trouble(reason: str, refusal: ReasonCode | None) -> Trouble:
+    if refusal is None:
+        return Trouble(kind="unreachable", reason=reason)
+    kind: Literal["refused", "login refused"]
+    kind = "login refused" if refusal.value in _LOGIN_REFUSED else "refused"
+    return Trouble(kind=kind, reason=str(refusal))

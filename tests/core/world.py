@@ -58,7 +58,7 @@ from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.storage.spool import Spool as SpoolFiles
-from fedtier.transport.base import Will
+from fedtier.transport.base import Trouble, Will
 from fedtier.transport.memory import Delivery, MemoryBroker, MemoryTransport
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import decode_model, decode_update, encode_model
@@ -77,6 +77,9 @@ class _Inbox:
 
     def connected(self) -> None:
         self._node.take(Connected(side=self._side))
+
+    def not_connected(self, trouble: Trouble) -> None:
+        raise AssertionError("a broker in memory lets everybody in")
 
     def disconnected(self, reason: str, *, taken_over: bool) -> None:
         self._node.take(Disconnected(side=self._side))

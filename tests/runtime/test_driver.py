@@ -28,6 +28,8 @@ from fedtier.core.effects import Note, Preempt, Reconnect, Stop
 from fedtier.core.events import Connected, Disconnected, Received, Tick
 from fedtier.errors import EXIT_CONFIG, EXIT_UNREACHABLE, ConfigError, LinkError, StorageError
 from fedtier.runtime import driver as driver_module
+from fedtier.runtime import reaching
+from fedtier.transport.base import Trouble
 from fedtier.wire.messages import Presence
 
 
@@ -170,7 +172,7 @@ def test_a_timer_fires_under_a_flood_of_garbage():
 
 
 def test_no_tick_comes_before_its_time(monkeypatch):
-    monkeypatch.setattr(driver_module, "CONNECT_WARN_S", 0.0)  # wakes the loop early
+    monkeypatch.setattr(reaching, "CONNECT_WARN_S", 0.0)  # wakes the loop early
     due_s = time.monotonic() + 0.05
     node = Node(Scripted(stop_after=1, timer_s=due_s))
     node.run()
@@ -336,7 +338,7 @@ def test_a_broker_that_was_there_once_is_waited_for_for_ever(caplog):
 
 
 def test_somebody_is_warned_once_when_a_broker_is_silent(caplog, monkeypatch):
-    monkeypatch.setattr(driver_module, "CONNECT_WARN_S", 0.0)
+    monkeypatch.setattr(reaching, "CONNECT_WARN_S", 0.0)
     node = Node(Scripted(lambda event: [DONE] if isinstance(event, Tick) else []))
     for _ in range(5):
         arrive(node, "x", b"x")
@@ -347,11 +349,24 @@ def test_somebody_is_warned_once_when_a_broker_is_silent(caplog, monkeypatch):
 
 
 def test_nobody_is_warned_of_a_broker_that_answers(caplog, monkeypatch):
-    monkeypatch.setattr(driver_module, "CONNECT_WARN_S", 0.02)
+    monkeypatch.setattr(reaching, "CONNECT_WARN_S", 0.02)
     node = Node(Scripted(lambda event: [DONE] if isinstance(event, Tick) else []), transport=pumped)
     node.machine.timer_s = time.monotonic() + 0.1
     assert node.run() == 0
     assert not events_of(caplog, "broker unreachable")
+
+
+def test_a_refusal_reaches_the_log_at_once_and_the_end_of_a_node_that_gives_up(caplog):
+    node = Node(Scripted(), give_up_s=0.02)
+    trouble = Trouble(kind="login refused", reason="Not authorized")
+    node.transports["down"]._on_start = lambda: node.mailbox.inbox("down").not_connected(trouble)
+    assert node.run() == EXIT_UNREACHABLE
+    (warning,) = events_of(caplog, "broker refuses")
+    assert (warning.broker, warning.reason) == (URL, "Not authorized")
+    assert not events_of(caplog, "broker unreachable")
+    reason = events_of(caplog, "stopped")[0].reason
+    assert "refuses this node" in reason
+    assert "no broker answers" not in reason
 
 
 def taken_over(node, times):

@@ -11,7 +11,7 @@ import pytest
 
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.errors import ConfigError, LinkError
-from fedtier.transport.base import Will
+from fedtier.transport.base import Trouble, Will
 from fedtier.transport.holding import QUEUE_MESSAGES_MAX
 from fedtier.transport.mqtt import CLOSE_S, MqttTransport
 from fedtier.transport.packet_size import publish_packet_bytes
@@ -245,6 +245,36 @@ def test_refused_connection_says_why(mosquitto_binary, tmp_path, connect, eventu
         assert "refuses a" in a.trouble
         assert "ot authorized" in a.trouble
         assert inbox.events == []
+        assert inbox.troubles[0] == Trouble(kind="login refused", reason="Not authorized")
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("mqtt://127.0.0.1:1", "Connection refused"),
+        ("mqtt://nowhere.invalid", "ame"),  # Name or service not known, or no name server
+    ],
+)
+def test_broker_that_cannot_be_reached_is_told_with_the_systems_own_words(
+    url, reason, connect, eventually
+):
+    _, inbox = connect(url, "a", wait=False)
+    eventually(lambda: inbox.troubles, "the first attempt fails")
+    assert inbox.troubles[0].kind == "unreachable"
+    assert reason in inbox.troubles[0].reason
+    assert "Errno" not in inbox.troubles[0].reason
+
+
+def test_broker_that_hangs_up_before_it_answers_is_told_as_that(connect, eventually):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        a, inbox = connect(f"mqtt://127.0.0.1:{server.getsockname()[1]}", "a", wait=False)
+        server.accept()[0].close()
+        eventually(lambda: inbox.troubles, "the attempt fails")
+        a.close()
+    trouble = inbox.troubles[0]
+    assert (trouble.kind, trouble.reason) == (
+        "unreachable", "the connection ended before the broker answered",
+    )  # fmt: skip
 
 
 def test_a_message_without_the_right_to_its_topic_is_told_to_the_inbox(
