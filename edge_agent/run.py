@@ -39,6 +39,7 @@ def main(config: Path, *, debug: bool = False) -> int:
         device = _device(file, where=str(config))
         machine = DeviceMachine(
             node=file.id,
+            parent=file.parent_id,
             part_bytes=file.node.part_bytes,
             presence=Presence(
                 status="online", nonce=boot.nonce, ready=True, weight=device.weight, devices=1,

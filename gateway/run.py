@@ -31,6 +31,7 @@ def main(config: Path, *, debug: bool = False) -> int:
         state = CellState(boot.state_dir)
         machine = TierAggregator(
             node=file.id,
+            parent=file.parent_id,
             tier=file.node.tier,
             members=file.members,
             members_min=file.members_min,

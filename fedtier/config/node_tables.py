@@ -158,6 +158,12 @@ class NodeFile:
         return FederationId(self.node.federation)
 
     @property
+    def parent_id(self) -> NodeId:
+        """The parent's id; not for the cloud, which has none."""
+        assert self.parent is not None, "a node file with this role has a parent"
+        return NodeId(self.parent.id)
+
+    @property
     def members(self) -> tuple[NodeId, ...]:
         """The children this node admits; none for an agent."""
         return () if self.cell is None else tuple(map(NodeId, self.cell.members))

@@ -79,6 +79,7 @@ class TierAggregator:
         self,
         *,
         node: NodeId,
+        parent: NodeId,
         tier: int,
         members: Iterable[NodeId],
         members_min: int,
@@ -93,6 +94,7 @@ class TierAggregator:
 
         Args:
             node: This gateway's id, which also names its cell.
+            parent: Its parent's id.
             tier: Its tier, 1 or more.
             members: Its children.
             members_min: How many of them must be there before it calls itself ready.
@@ -106,7 +108,9 @@ class TierAggregator:
         self._node = node
         self._tier = tier
         self._presence = Presence(status="online", nonce=nonce, version=version)
-        self.link = ChildLink(node=node, part_bytes=part_bytes, presence=self._presence)
+        self.link = ChildLink(
+            node=node, parent=parent, part_bytes=part_bytes, presence=self._presence
+        )
         self.cell = Cell(
             node=node, members=members, members_min=members_min, part_bytes=part_bytes, nonce=nonce
         )

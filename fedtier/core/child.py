@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
+from fedtier.core.above import Above
 from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
 from fedtier.core.events import Received
 from fedtier.core.fetch import Fetch
@@ -53,11 +54,14 @@ LinkEffect = Effect | Assigned
 class ChildLink:
     """One node's conversation with its parent. Methods return effects, in order."""
 
-    def __init__(self, *, node: NodeId, part_bytes: int, presence: Presence) -> None:
+    def __init__(
+        self, *, node: NodeId, parent: NodeId, part_bytes: int, presence: Presence
+    ) -> None:
         """Begin knowing nothing of the parent.
 
         Args:
             node: This node's id.
+            parent: Its parent's.
             part_bytes: How large a published part may be, header included.
             presence: What to say of this node when connected.
         """
@@ -67,6 +71,7 @@ class ChildLink:
         self._presence_at_s: float | None = None
         self._connected = False
         self._hearing = Hearing("up")
+        self._above = Above(parent)
         self._parent: Presence | None = None  # what it last said of itself
         self._head: Head | None = None
         self._past_boots: list[BootNonce] = []
@@ -106,6 +111,7 @@ class ChildLink:
             self._fetch.ask_at_s if self._fetch is not None else None,
             self._offer.repeat_at_s if self._offer is not None else None,
             self._hearing.timer_s,
+            self._above.timer_s,
         )
         return min((t for t in times if t is not None), default=None)
 
@@ -115,12 +121,13 @@ class ChildLink:
         """The parent's broker is there: say who is here, and go on where it stopped."""
         self._connected = True
         self._hearing.connected(now_s)
+        self._above.connected()
         effects: list[LinkEffect] = [self._announce(now_s)]
         if self._fetch is not None:
             effects.append(self._send(self._fetch.ask(now_s)))
         if self.state == "offering":
             effects += self._offer_again(now_s)
-        return effects
+        return [*effects, *self._wait(now_s)]
 
     def disconnected(self) -> None:
         """The parent's broker is gone; nothing is sent until it is back."""
@@ -133,6 +140,11 @@ class ChildLink:
 
     def hear(self, event: Received, now_s: float) -> list[LinkEffect]:
         """Take a message from the parent's side."""
+        spoke = not event.retained and not isinstance(event.message, Presence)
+        there = self._above.speaks(now_s) if spoke else []
+        return [*there, *self._hear(event, now_s), *self._wait(now_s)]
+
+    def _hear(self, event: Received, now_s: float) -> list[LinkEffect]:
         match event.message:
             case Head() as head:
                 return self.hear_head(head, now_s, retained=event.retained)
@@ -142,14 +154,19 @@ class ChildLink:
                 return self.hear_part(part, now_s)
             case Ack() as ack:
                 return self.hear_ack(ack, now_s)
-            case Presence() as presence:  # not what it says but that it comes is of use
-                self._parent = presence
-                self._listen(now_s)
-                return [Note(level="debug", event="parent", fields={"status": presence.status})]
+            case Presence() as presence:
+                return self.hear_presence(presence, now_s)
             case Want():
                 return [Note(level="debug", event="stray want")]
             case _:
                 assert_never(event.message)
+
+    def hear_presence(self, presence: Presence, now_s: float) -> list[LinkEffect]:
+        """Know whether the parent is there, and since which boot."""
+        self._parent = presence
+        self._listen(now_s)
+        note = Note(level="debug", event="parent", fields={"status": presence.status})
+        return [note, *self._above.hear(presence, now_s)]
 
     def hear_head(self, head: Head, now_s: float, *, retained: bool) -> list[LinkEffect]:
         """Take a head, if it is newer than the one obeyed."""
@@ -223,7 +240,7 @@ class ChildLink:
         if offer is not None and offer.repeat_at_s is not None and now_s >= offer.repeat_at_s:
             assert head is not None, "an offer answers a head"
             effects.append(self._send(offer.repeat(head, now_s)))
-        return effects
+        return [*effects, *self._wait(now_s)]
 
     # What the owner says
 
@@ -258,6 +275,12 @@ class ChildLink:
             self._hearing.heard(None, now_s)
         else:
             self._hearing.heard(head if parent.nonce == head.nonce else None, now_s)
+
+    def _wait(self, now_s: float) -> list[Note]:
+        """After a finished run nothing is wanted of the parent until there is another."""
+        if not self._connected:
+            return []
+        return self._above.wait(now_s, wanted=self._head is None or self._head.state != "finished")
 
     def _refusal(self, head: Head) -> str | None:
         obeyed = self._head

@@ -36,18 +36,25 @@ class DeviceMachine:
     """One event in, the effects to perform out, in order."""
 
     def __init__(
-        self, *, node: NodeId, part_bytes: int, presence: Presence, trainee: Trainee
+        self,
+        *,
+        node: NodeId,
+        parent: NodeId,
+        part_bytes: int,
+        presence: Presence,
+        trainee: Trainee,
     ) -> None:
         """Begin before the first connection.
 
         Args:
             node: This device's id.
+            parent: Its parent's.
             part_bytes: How large a published part may be, header included.
             presence: What to say of this device: its weight above all.
             trainee: The artefact it holds.
         """
         self._trainee = trainee
-        self.link = ChildLink(node=node, part_bytes=part_bytes, presence=presence)
+        self.link = ChildLink(node=node, parent=parent, part_bytes=part_bytes, presence=presence)
 
     @property
     def state(self) -> ChildState:

@@ -1,4 +1,4 @@
-"""Whom a parent waits for, said after a while and then now and again: nobody waits mutely."""
+"""Whom a node waits for, said after a while and then now and again: nobody waits mutely."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from fedtier.limits import WAITING_AGAIN_S, WAITING_FIRST_S, WAITING_NAMES_MAX
 from fedtier.wire.head import Head
 
 MEMBERS: Final = "members"
+PARENT: Final = "parent"
 
-WaitingFor = Literal["members"] | int | None
-"""Members that make an iteration possible; the answers to the head of this number; nothing."""
+WaitingFor = Literal["members", "parent"] | int | None
+"""Members that make an iteration possible; a child's parent; the answers to the head of this number;
+nothing."""
 
 
 class Waiting:

@@ -28,6 +28,8 @@ class NodeLogs:
             for line in tail.lines():
                 if " connected  " in line:
                     self.connected.add(node)
+                elif " waiting for parent " in line:
+                    continue  # what a parent waits for, or its going, tells more
                 elif " waiting for " in line:
                     self._waiting[node] = line.split(maxsplit=2)[-1]  # behind time and level
                 elif any(event in line for event in _WAITED):

@@ -53,7 +53,7 @@ def from_above(machine, message, now_s=20.0):
 
 def gateway(**options):
     machine = TierAggregator(
-        node=NodeId("g"), tier=1, members=[D0, NodeId("d1")], members_min=1,
+        node=NodeId("g"), parent=NodeId("c"), tier=1, members=[D0, NodeId("d1")], members_min=1,
         part_bytes=PART_BYTES, nonce=NONCE, **options,
     )  # fmt: skip
     for event in (Connected(side="down"), Connected(side="up"), Tick()):

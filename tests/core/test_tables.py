@@ -219,10 +219,14 @@ def child_at(state: str, *, device: bool) -> Under:
     presence = Presence(status="online", nonce=BootNonce(4), ready=True, weight=1)
     if device:
         trainee = Trainee(artefact=ARTEFACT, layout=LAYOUT, dimension=DIMENSION)
-        machine = DeviceMachine(node=D0, part_bytes=PART_BYTES, presence=presence, trainee=trainee)
+        machine = DeviceMachine(
+            node=D0, parent=NodeId("g"), part_bytes=PART_BYTES, presence=presence, trainee=trainee
+        )
         link = machine.link
     else:
-        machine = link = ChildLink(node=D0, part_bytes=PART_BYTES, presence=presence)
+        machine = link = ChildLink(
+            node=D0, parent=NodeId("g"), part_bytes=PART_BYTES, presence=presence
+        )
     link.connected(0.0)
     if state == "resting":
         link.hear_head(replace(HEAD, members=()), 0.0, retained=False)
@@ -485,8 +489,8 @@ ANNOUNCED = {"b": HEAD.members}
 
 def gateway_at(state: str) -> Under:
     machine = TierAggregator(
-        node=NodeId("g"), tier=1, members=[D0, D1], members_min=2, part_bytes=PART_BYTES,
-        nonce=NONCE, announced=ANNOUNCED,
+        node=NodeId("g"), parent=NodeId("c"), tier=1, members=[D0, D1], members_min=2,
+        part_bytes=PART_BYTES, nonce=NONCE, announced=ANNOUNCED,
     )  # fmt: skip
     effects: list[object] = []
 

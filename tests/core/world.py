@@ -127,7 +127,8 @@ class NodeProcess:
         world, shape = self.world, self.world.shape
         if self.node not in shape.tiers:
             return DeviceMachine(
-                node=self.node, part_bytes=world.part_bytes,
+                node=self.node, parent=NodeId(shape.parents[self.node]),
+                part_bytes=world.part_bytes,
                 presence=Presence(
                     status="online", nonce=self.nonce, ready=True, devices=1,
                     weight=shape.weight(self.node),
@@ -142,7 +143,8 @@ class NodeProcess:
         if self.node in shape.parents:
             state = CellState(self.disk)
             return TierAggregator(
-                node=self.node, tier=shape.tiers[self.node], members=members, members_min=least,
+                node=self.node, parent=NodeId(shape.parents[self.node]),
+                tier=shape.tiers[self.node], members=members, members_min=least,
                 part_bytes=world.part_bytes, nonce=self.nonce, announced=state.announced(),
                 resume=state.resume(), spooled=spooled,
             )  # fmt: skip

@@ -79,7 +79,10 @@ def of(effects, kind):
 
 def child():
     link = ChildLink(
-        node=NODE, part_bytes=PART_BYTES, presence=Presence(status="online", nonce=BootNonce(5))
+        node=NODE,
+        parent=NodeId("g"),
+        part_bytes=PART_BYTES,
+        presence=Presence(status="online", nonce=BootNonce(5)),
     )
     link.connected(0.0)
     return link
