@@ -37,8 +37,7 @@ def check(file: File) -> None:
     from fedtier.config.named import check_named
 
     inspected = inspect_file(file)
-    warning = check_named(inspected.found, where=str(file))
-    if warning:
+    for warning in check_named(inspected.found, where=str(file)):
         typer.echo(f"warning: {warning}", err=True)
     typer.echo(f"{file}: ok: {inspected.summary}")
 

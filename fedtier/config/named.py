@@ -1,4 +1,4 @@
-"""What a configuration file names: the artefact, boards, traits, and data on this machine."""
+"""What a configuration file names: artefact, boards, traits; data and secrets on this machine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fedtier.errors import ConfigError
 from fedtier.words import nearest
 
 
-def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> str:
+def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list[str]:
     """Look at everything a file names, as far as it can be seen from this machine.
 
     Args:
@@ -28,7 +28,8 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> str:
         where: The file's name, for errors.
 
     Returns:
-        Which data are not on this machine, in one line; empty if all are, or none are named.
+        Which data, and which files of passwords and certificates, are not on this machine: a line
+        for each of the two kinds of which one is missing.
 
     Raises:
         ConfigError: If an artefact or a board's profile is missing or wrong, or data lack a trait
@@ -40,10 +41,10 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> str:
         case NodeFile():
             return _check_node(found, Place(where))
         case BoardFile():
-            return ""
+            return []
 
 
-def _check_federation(federation: Federation, place: Place) -> str:
+def _check_federation(federation: Federation, place: Place) -> list[str]:
     artefact = _artefact(federation.artefact, place.below("model"))
     _check_boards(federation, place)
     devices = select_devices(federation, place=place)
@@ -67,17 +68,33 @@ def _check_federation(federation: Federation, place: Place) -> str:
     return _absent(absent)
 
 
-def _check_node(file: NodeFile, place: Place) -> str:
+def _check_node(file: NodeFile, place: Place) -> list[str]:
     artefact = None
     if file.node.artefact is not None:
         artefact = _artefact(file.node.artefact, place.below("node"))
+    secrets = _absent_secrets(file)
     if file.data is None or artefact is None:
-        return ""
+        return secrets
     selection = select_data(file, where=place.file)
     where = str(place.below("data"))
     check_labels(file.data.spec, artefact.manifest, where=where)
     _check_traits(selection, _pipeline(artefact, place.below("node")), where=where)
-    return _absent({str(file.id): selection})
+    return [*secrets, *_absent({str(file.id): selection})]
+
+
+def _absent_secrets(file: NodeFile) -> list[str]:
+    absent = [
+        f'[{name}] {key} = "{path}"'
+        for name, section in (("parent", file.parent), ("cell", file.cell))
+        for key, path in ({} if section is None else section.files()).items()
+        if not _is_here(Path(path))
+    ]
+    if not absent:
+        return []
+    return [
+        f"{_some(absent)}: not on this machine, or not for this user to see; {file.id} starts only "
+        "where they are"
+    ]
 
 
 def _artefact(name: str, place: Place) -> Artefact:
@@ -114,19 +131,26 @@ def _check_traits(selection: Selection, pipeline: Pipeline, *, where: str) -> No
             )
 
 
-def _absent(selections: Mapping[str, Selection]) -> str:
+def _absent(selections: Mapping[str, Selection]) -> list[str]:
     absent: dict[Path, list[str]] = {}
     for name, selection in selections.items():
         for path in selection.paths:
-            if not path.exists():
+            if not _is_here(path):
                 absent.setdefault(path, []).append(name)
     if not absent:
-        return ""
+        return []
     names = list(dict.fromkeys(name for those in absent.values() for name in those))
-    return (
+    return [
         f"the data of {_some(names)} are not on this machine, and were not looked at: "
         f"{_some(list(map(str, absent)))}"
-    )
+    ]
+
+
+def _is_here(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:  # in a directory of somebody else's
+        return False
 
 
 def _some(names: list[str]) -> str:

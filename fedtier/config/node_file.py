@@ -11,6 +11,7 @@ from fedtier.config.access import check_pairs
 from fedtier.config.files import at_home, read_text, resolve_spec
 from fedtier.config.kinds import check_kind
 from fedtier.config.node_tables import (
+    CONNECT_FILES,
     CellSection,
     ConnectSection,
     DataSection,
@@ -42,8 +43,8 @@ __all__ = [
 
 _PATHS = {
     "node": ("state_dir", "run_dir", "federation_file", "artefact"),
-    "parent": ("password_file", "cafile", "certfile", "keyfile"),
-    "cell": ("password_file", "cafile", "certfile", "keyfile"),
+    "parent": CONNECT_FILES,
+    "cell": CONNECT_FILES,
 }
 
 # A key that would be ignored is a mistake of the writer, so each role says what it does not take.

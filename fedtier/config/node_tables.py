@@ -21,6 +21,8 @@ from fedtier.limits import (
 )
 from fedtier.transport.address import url_complaint
 
+CONNECT_FILES = ("password_file", "cafile", "certfile", "keyfile")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSection:
@@ -84,6 +86,11 @@ class ConnectSection:
         minimum=KEEPALIVE_S_MIN,
         maximum=KEEPALIVE_S_MAX,
     )
+
+    def files(self) -> dict[str, str]:
+        """The files that are named, by key."""
+        paths = {name: getattr(self, name) for name in CONNECT_FILES}
+        return {name: path for name, path in paths.items() if path is not None}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ MEMBERS: Final = "members"
 PARENT: Final = "parent"
 
 WaitingFor = Literal["members", "parent"] | int | None
-"""Members that make an iteration possible; a child's parent; the answers to the head of this number;
-nothing."""
+"""Members that make an iteration possible; a child's parent; the answers to the head of this
+number; nothing."""
 
 
 class Waiting:

@@ -55,12 +55,12 @@ traits = { side = 0 }
 
 @pytest.fixture
 def check(tmp_path):
-    """Check a file's text; the warning."""
+    """Check a file's text; the warnings, a line each."""
 
     def run(text: str) -> str:
         path = tmp_path / "f.toml"
         path.write_text(text, encoding="utf-8")
-        return check_named(inspect_file(path).found, where="f.toml")
+        return "\n".join(check_named(inspect_file(path).found, where="f.toml"))
 
     return run
 
@@ -187,6 +187,19 @@ def test_a_devices_labels_that_are_not_the_artefacts_are_refused(check):
 
 def test_a_devices_missing_data_are_a_warning_too(check, tmp_path):
     assert check(AGENT).startswith("the data of cow-1 are not on this machine")
+
+
+def test_passwords_and_certificates_that_are_not_here_are_one_line(check, tmp_path):
+    (tmp_path / "ca.crt").write_text("not looked into")
+    (tmp_path / "readings").mkdir()
+    (tmp_path / "readings" / "cow-1.npz").write_bytes(b"not looked into")
+    url, tls = 'url = "mqtt://cloud:1883"', 'url = "mqtts://cloud"\npassword_file = "word"\n'
+    files = 'cafile = "ca.crt"\ncertfile = "c.crt"\nkeyfile = "c.key"'
+    assert check(AGENT.replace(url, tls + files)) == (
+        f'[parent] password_file = "{tmp_path}/word", [parent] certfile = "{tmp_path}/c.crt", '
+        f'[parent] keyfile = "{tmp_path}/c.key": not on this machine, or not for this user to see; '
+        "cow-1 starts only where they are"
+    )
 
 
 @pytest.mark.parametrize(

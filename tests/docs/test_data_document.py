@@ -204,10 +204,11 @@ def test_the_example_of_csv_folders_is_a_federation_whose_devices_load(tmp_path)
     file = tmp_path / "federation.toml"
     file.write_text(fenced("toml", "[federation]"), encoding="utf-8")
     federation = load_federation(file)
-    assert "not on this machine" in check_named(federation, where=str(file))
+    (warning,) = check_named(federation, where=str(file))
+    assert "not on this machine" in warning
     for name in ("anna-0", "anna-1", "carla"):
         write_sessions(tmp_path / "readings" / name)
-    assert check_named(federation, where=str(file)) == ""
+    assert check_named(federation, where=str(file)) == []
     from fedtier.artefact.find import find_artefact
 
     preprocessing = find_artefact(federation.artefact).manifest.preprocessing

@@ -162,12 +162,28 @@ def test_password_is_one_line_of_a_file(tmp_path):
         path.write_text(text)
         with pytest.raises(ConfigError, match="must hold one line"):
             read_password(Credentials(password_file=path), where="d1.toml")
-    with pytest.raises(ConfigError, match=r"d1\.toml: password_file"):
-        read_password(Credentials(password_file=tmp_path / "absent"), where="d1.toml")
+    path.write_bytes(b"\xff")
+    with pytest.raises(ConfigError, match="is not UTF-8 text"):
+        read_password(Credentials(password_file=path), where="d1.toml")
+
+
+def test_a_missing_password_file_is_a_sentence_with_a_remedy(tmp_path):
+    path = tmp_path / "absent"
+    with pytest.raises(ConfigError) as caught:
+        read_password(Credentials(password_file=path), where="d1.toml")
+    assert str(caught.value) == (
+        f"d1.toml: password_file {path} cannot be read: No such file or directory. Write the "
+        "password into it, on one line and readable by the user that runs this node alone, or "
+        "correct the path."
+    )
 
 
 def test_certificate_and_key_are_needed_together_and_must_exist(tmp_path):
     with pytest.raises(ConfigError, match="together"):
         tls_context(Credentials(certificate_file=tmp_path / "c"), where="d1.toml")
+    (tmp_path / "c").touch()
+    pair = Credentials(certificate_file=tmp_path / "c", key_file=tmp_path / "k")
+    with pytest.raises(ConfigError, match=r"d1\.toml: keyfile .*/k cannot be read: No such file"):
+        tls_context(pair, where="d1.toml")
     with pytest.raises(ConfigError, match=r"d1\.toml: cannot use cafile"):
-        tls_context(Credentials(ca_file=tmp_path / "ca"), where="d1.toml")
+        tls_context(Credentials(ca_file=tmp_path / "c"), where="d1.toml")
