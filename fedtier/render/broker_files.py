@@ -28,6 +28,12 @@ _PARENT_SAYS = ("head", "presence", "model/+", "artefact/+")
 _CONTROL_MESSAGES = 64  # presences, heads and beacons that may wait beside the parts
 _EMBEDDED_SEGMENTS = 3  # the oldest is dropped whole: two are what a reader may lag behind
 _EMBEDDED_SEGMENT_BYTES_MIN = 8 * MIB
+# Lines before the first ``user`` are for nameless clients only, and a line for a user names it: a
+# pattern is all that gives every user, present or to come, the same.
+_SAID_TO_ALL = """\
+# What a parent says to all of its children, the same for every user. mosquitto warns at every start
+# that these patterns contain neither %c nor %u; that is meant, and harmless: only patterns are for
+# all users, without naming one."""
 _PASSWORD_ITERATIONS = 101  # mosquitto_passwd's own; the file is readable by the broker alone
 
 
@@ -184,6 +190,9 @@ def acl_file(
         base = f"{root}/{cell}"
         lines += [f"pattern write {base}/%u/{channel}" for channel in _CHILD_WRITES]
         lines += [f"pattern read {base}/%u/{channel}" for channel in _CHILD_READS]
+    lines += ["", _SAID_TO_ALL]
+    for cell in cells:
+        base = f"{root}/{cell}"
         lines += [f"pattern read {base}/{ALL}/{channel}" for channel in _PARENT_SAYS]
     return "\n".join(lines) + "\n"
 
