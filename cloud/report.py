@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import machine, python_version
@@ -110,6 +111,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "reasons": result.reasons,
         "seed": result.plan.seed,
         "seconds": round(result.seconds, 3),
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "accuracy": held_out.total.accuracy if held_out else None,
         "loss": held_out.total.loss if held_out else None,
         "accuracy_held_out_worst": _named(held_out),

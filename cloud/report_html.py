@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -18,9 +19,11 @@ th { color: #5b6675; font-weight: 500; } th:first-child, td:first-child { text-a
 .card { border: 1px solid #e3e8ef; border-radius: 8px; padding: .7rem 1rem; min-width: 8rem; }
 .card b { display: block; font-size: 1.5rem; } .card span { color: #5b6675; font-size: 13px; }
 .warning { border-left: 4px solid #d97706; background: #fffbeb; padding: .6rem 1rem; }
+.wide { overflow-x: auto; } .wide th, .wide td { white-space: nowrap; }
 svg { width: 100%; height: auto; } text { font: 12px system-ui, sans-serif; fill: #5b6675; }
 """
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 260, 52, 36, 14
+_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 760, 260, 52, 24, 36, 14
+_STEPS_MAX = 5  # of the grid
 
 
 def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> str:
@@ -34,8 +37,10 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
     cards = [
         ("held-out accuracy", _percent(report["accuracy"])),
         ("held-out loss", _number(report["loss"], 3)),
+        *_worst("worst held-out group", report["accuracy_held_out_worst"], "group"),
         ("devices' own, mean", _percent(devices["mean"])),
         ("devices' own, 10th percentile", _percent(devices["p10"])),
+        *_worst("worst device", devices["worst"], "node"),
         ("seconds", _number(report["seconds"], 1)),
     ]
     curve = [(r["round"] + 1, r["accuracy"]) for r in rounds if r.get("accuracy") is not None]
@@ -45,10 +50,14 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         f"<title>{escape(report['federation'])}: run {report['run']}</title>",
         f"<style>{_STYLE}</style><h1>{escape(report['federation'])}</h1>",
         f"<p class=sub>run {report['run']} · {report['tiers']} tiers, {report['devices']} devices, "
-        f"{report['rounds']} rounds, tau = {report['tau']}, seed {report['seed']}</p>",
+        f"{report['rounds']} rounds, tau = {report['tau']}, seed {report['seed']}"
+        f"<br>ended {report['ended']} · fedtier {report['versions']['fedtier']}</p>",
         _why_not(report),
         "<div class=cards>",
-        *(f"<div class=card><b>{value}</b><span>{name}</span></div>" for name, value in cards),
+        *(
+            f"<div class=card><b>{value}</b><span>{escape(name)}</span></div>"
+            for name, value in cards
+        ),
         "</div>",
         _plot("Held-out accuracy after each round", curve, top=1.0),
         _plot("Held-out loss after each round, nats", loss, top=None),
@@ -77,22 +86,24 @@ def _why_not(report: Mapping[str, Any]) -> str:
 def _plot(title: str, points: Sequence[tuple[int, float]], *, top: float | None) -> str:
     if len(points) < 2:
         return ""
-    x_max, y_max = max(x for x, _ in points), top or 1.05 * max(y for _, y in points) or 1.0
+    x_max, y_high = max(x for x, _ in points), top or max(y for _, y in points) or 1.0
+    y_step = _round_step(y_high)
+    y_max = y_step * math.ceil(y_high / y_step - 1e-9)
 
     def place(x: float, y: float) -> str:
-        across = _LEFT + (_WIDTH - _LEFT - 10) * x / x_max
+        across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / x_max
         down = _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - y / y_max)
         return f"{across:.1f},{down:.1f}"
 
     grid = []
-    for step in range(6):
-        y = y_max * step / 5
+    for tick in range(round(y_max / y_step) + 1):
+        y = y_step * tick
         down = place(0, y).split(",")[1]
         grid.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH}" y1="{down}" y2="{down}" stroke="#e3e8ef"/>'
-            f'<text x="{_LEFT - 6}" y="{float(down) + 4}" text-anchor="end">{y:.2f}</text>'
+            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down}" y2="{down}" stroke="#e3e8ef"/>'
+            f'<text x="{_LEFT - 6}" y="{float(down) + 4}" text-anchor="end">{y:.6g}</text>'
         )
-    step = -(-x_max // 5)
+    step = max(1, round(_round_step(x_max)))
     for x in range(0, x_max + 1, step):
         across = place(x, 0).split(",")[0]
         grid.append(f'<text x="{across}" y="{_HEIGHT - 16}" text-anchor="middle">{x}</text>')
@@ -103,6 +114,19 @@ def _plot(title: str, points: Sequence[tuple[int, float]], *, top: float | None)
         + f'<polyline fill="none" stroke="#2563eb" stroke-width="2" points="{line}"/>'
         f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">round</text></svg>'
     )
+
+
+def _round_step(most: float) -> float:
+    """The least 1, 2 or 5 times a power of ten that takes at most ``_STEPS_MAX`` to ``most``."""
+    least = most / _STEPS_MAX
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(k * power for k in (1, 2, 5, 10) if k * power >= least * (1 - 1e-9))
+
+
+def _worst(name: str, worst: Mapping[str, Any] | None, key: str) -> list[tuple[str, str]]:
+    if worst is None:
+        return []
+    return [(f"{name}: {worst[key]}", _percent(worst["accuracy"]))]
 
 
 def _links(links: Sequence[Mapping[str, Any]]) -> str:
@@ -116,7 +140,7 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
             "MB up",
             "MB down",
             "mean q",
-            "seconds",
+            "seconds/update, mean",
             "late",
         )
     )
@@ -128,7 +152,7 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
         f"<td>{r['late']}</td></tr>"
         for r in links
     )
-    return f"<h2>Links</h2><table><tr>{head}</tr>{rows}</table>"
+    return f"<h2>Links</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>"
 
 
 def _tiers(tiers: Sequence[Mapping[str, Any]]) -> str:

@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import score
@@ -28,6 +27,7 @@ from fedtier.artefact.trainers import load_trainer
 from fedtier.config.federation import Federation
 from fedtier.data.examples import Examples
 from fedtier.data.load import load_device, load_held_out
+from fedtier.demo.summary import plain_table
 from fedtier.errors import TrainingError
 from fedtier.ids import IterationPath, NodeId
 from fedtier.model.layout import Vector
@@ -180,16 +180,16 @@ def _end(trainer: Trainer, task: TrainTask, examples: Examples) -> Vector:
 
 
 def _print(console: Console, reference: Mapping[str, Any]) -> None:
-    table = Table(title="Beside it", title_justify="left", title_style="bold", header_style="dim")
-    table.add_column("trained by")
-    table.add_column("held-out accuracy", justify="right")
+    table = plain_table("Beside it", "trained by", "held-out accuracy")
     table.add_row("this federation", _percent(reference["accuracy"], "–"), style="bold")
     for mu, accuracy in reference["one_process"].items():
         name = f"one process, all data, synchronous SGD, mu = {mu}"
         table.add_row(name, _percent(accuracy, "diverged"))
     table.add_row("each device alone: best", _percent(reference["alone_best"], "diverged"))
     table.add_row("each device alone: mean", _percent(reference["alone_mean"], "diverged"))
+    console.print()
     console.print(table)
+    console.print()
 
 
 def _percent(accuracy: float | None, otherwise: str) -> str:

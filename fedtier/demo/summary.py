@@ -35,7 +35,8 @@ def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int
     console.print()
 
 
-def _table(title: str, *columns: str) -> Table:
+def plain_table(title: str, *columns: str) -> Table:
+    """A table as all of the demo's are; the first column and names are set to the left."""
     # Without a frame, and two spaces between columns, all of them fit into 80 characters.
     table = Table(
         title=title,
@@ -54,7 +55,7 @@ def _table(title: str, *columns: str) -> Table:
 
 
 def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
-    table = _table(
+    table = plain_table(
         "Links", "link", "quantizer", "updates", "MB up", "MB down", "float32/up", "mean q"
     )
     for row in links:
@@ -69,7 +70,7 @@ def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
 
 
 def _abstentions(links: Sequence[Mapping[str, Any]]) -> Table:
-    table = _table("Abstentions", "link", "abstained", "deltas")
+    table = plain_table("Abstentions", "link", "abstained", "deltas")
     for row in links:
         if row["abstained"]:
             table.add_row(str(row["link"]), str(row["abstained"]), str(row["deltas"]))
@@ -96,7 +97,7 @@ def _why_not(report: Mapping[str, Any]) -> list[str]:
 def _processes(nodes: Sequence[Mapping[str, Any]]) -> Table:
     longest = max((len(node["id"]) for node in nodes), default=0)
     across = next((n for length, n in _ACROSS if longest <= length), 1)
-    table = _table(
+    table = plain_table(
         "Processes: largest memory and processor time", "tier", *across * ("node", "MiB", "CPU s")
     )
     for tier in sorted({node["tier"] for node in nodes}, reverse=True):
@@ -122,7 +123,7 @@ def _seconds(node: Mapping[str, Any]) -> str:
 
 
 def _accuracy(report: Mapping[str, Any]) -> Table:
-    table = _table("Accuracy of the last round's model", "on", "accuracy")
+    table = plain_table("Accuracy of the last round's model", "on", "accuracy")
     devices, worst = report["accuracy_devices"], report["accuracy_held_out_worst"]
     if report["accuracy"] is not None:
         table.add_row("held-out data", _percent(report["accuracy"]))

@@ -10,7 +10,9 @@ REPORT = {
     "federation": "farm", "run": "00" * 8, "tiers": 1, "devices": 2, "rounds": 2, "seed": 1,
     "rounds_trained": 2, "reasons": [],
     "tau": [4], "seconds": 2.0, "accuracy": None, "loss": None,
-    "accuracy_devices": {"mean": None, "p10": None}, "links": [], "tiers_usage": [],
+    "accuracy_held_out_worst": None, "ended": "2026-01-31T12:00:00+00:00",
+    "accuracy_devices": {"mean": None, "p10": None, "worst": None},
+    "versions": {"fedtier": "1.2.3"}, "links": [], "tiers_usage": [],
     "model_digest": "ab" * 32,
 }  # fmt: skip
 
@@ -31,6 +33,23 @@ def test_a_page_is_made(rounds):
     assert page.count("<svg") == (2 if len(rounds) > 1 else 0)
     assert "nan" not in page
     assert "class=warning" not in page
+
+
+def test_a_page_names_the_worst_the_date_and_the_version():
+    devices = {"mean": 0.9, "p10": 0.8, "worst": {"node": "cow-1", "accuracy": 0.5}}
+    group = {"group": "subject <9>", "accuracy": 0.25}
+    page = report_page(REPORT | {"accuracy_devices": devices, "accuracy_held_out_worst": group}, [])
+    assert "<b>25.0 %</b><span>worst held-out group: subject &lt;9&gt;</span>" in page
+    assert "<b>50.0 %</b><span>worst device: cow-1</span>" in page
+    assert "ended 2026-01-31T12:00:00+00:00" in page
+    assert "fedtier 1.2.3" in page
+
+
+def test_ticks_are_round_numbers():
+    rounds = [{"round": n, "accuracy": 0.5, "loss": 0.864} for n in range(53)]
+    page = report_page(REPORT, rounds)
+    for tick in ("0", "0.2", "0.4", "0.6", "0.8", "1", "20", "40"):
+        assert f">{tick}</text>" in page
 
 
 @pytest.mark.parametrize(
