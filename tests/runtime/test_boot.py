@@ -39,11 +39,6 @@ CLOUD = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _logs_stay_as_they_are(monkeypatch):
-    monkeypatch.setattr("fedtier.runtime.logs.set_up", lambda *, debug: None)
-
-
 def boot_of(tmp_path, text=GATEWAY, *, role="gateway"):
     file = tmp_path / "node.toml"
     file.write_text(text)

@@ -58,14 +58,9 @@ def test_a_traceback_follows_the_fields():
 
 @pytest.mark.parametrize("debug", [False, True])
 def test_what_was_ignored_is_logged_only_when_asked_for(debug, capsys):
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
-        set_up(debug=debug)
-        logging.getLogger("x").debug("head ignored", extra={"reason": "a\nb"})
-        logging.getLogger("x").info("round closed", extra={"path": "r1"})
-    finally:
-        root.handlers[:], root.level = handlers, level
+    set_up(debug=debug)
+    logging.getLogger("x").debug("head ignored", extra={"reason": "a\nb"})
+    logging.getLogger("x").info("round closed", extra={"path": "r1"})
     first, *rest = capsys.readouterr().err.splitlines()
     if debug:
         assert first.endswith("head ignored  reason='a\\nb'")
