@@ -76,12 +76,13 @@ def test_a_node_is_connected_on_the_sides_that_its_file_describes(tmp_path, text
                     driver.transport(side)
 
 
-def test_every_boot_has_another_nonce_and_says_who_it_is(tmp_path, caplog):
-    caplog.set_level("INFO")
+def test_every_boot_has_another_nonce_and_says_who_it_is(tmp_path, capsys):
     nonces = set()
     for _ in range(2):
         with boot_of(tmp_path) as boot:
             nonces.add(boot.nonce)
     assert len(nonces) == 2
-    started = [record for record in caplog.records if record.message == "started"]
-    assert [(r.node, r.role, r.pid) for r in started] == [("north", "gateway", os.getpid())] * 2
+    started = [line for line in capsys.readouterr().err.splitlines() if " started " in line]
+    assert len(started) == 2
+    assert all("node=north role=gateway federation=farm" in line for line in started)
+    assert all(f"pid={os.getpid()}" in line for line in started)
