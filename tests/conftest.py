@@ -69,6 +69,14 @@ def mosquitto_binary() -> str:
 
 
 @pytest.fixture(scope="session")
+def openssl_binary() -> str:
+    found = shutil.which("openssl")
+    if found is None:
+        _do_without("openssl", "this test needs openssl: apt-get install -y openssl")
+    return found
+
+
+@pytest.fixture(scope="session")
 def fashion_mnist_images() -> Path:
     directory = Path(fashion.DIRECTORY)
     if not directory.is_dir():
@@ -106,14 +114,14 @@ def any_broker(request: pytest.FixtureRequest) -> BrokerProcess:
 
 
 @pytest.fixture(scope="session")
-def certify(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path, Path]]:
+def certify(
+    openssl_binary: str, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Path, Path, Path]]:
     """A call makes the certificate and the key of one name, and gives those and the authority's."""
-    if shutil.which("openssl") is None:
-        pytest.skip("this test needs openssl: apt-get install -y openssl")
     home = tmp_path_factory.mktemp("pki")
 
     def openssl(*arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], cwd=home, check=True, capture_output=True)
+        subprocess.run([openssl_binary, *arguments], cwd=home, check=True, capture_output=True)
 
     key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
     openssl("req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=test ca")

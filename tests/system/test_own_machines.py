@@ -63,9 +63,6 @@ def nodes(tmp_path, artefact_dir, write_federation, data_dir, urls) -> Path:
 
 def make_passwords(nodes: Path) -> None:
     """By the commands that README.txt gives."""
-    for tool in ("openssl", "mosquitto_passwd"):
-        if shutil.which(tool) is None:
-            pytest.skip(f"this test needs {tool}: apt-get install -y openssl mosquitto")
     readme = (nodes / "README.txt").read_text(encoding="utf-8")
     section = readme.partition("2. Who may join")[2].partition("3. Copy")[0]
     script = "\n".join(line[4:] for line in section.splitlines() if line.startswith("    "))
@@ -95,7 +92,7 @@ def start_broker(mosquitto: str, directory: Path, url: str, stack: ExitStack) ->
 
 
 def test_what_is_rendered_trains_on_brokers_with_passwords_and_rights(
-    nodes, urls, mosquitto_binary, tmp_path, stack
+    nodes, urls, mosquitto_binary, openssl_binary, tmp_path, stack
 ):
     make_passwords(nodes)
     brokers = {
@@ -124,7 +121,7 @@ def test_what_is_rendered_trains_on_brokers_with_passwords_and_rights(
 
 
 def test_a_node_with_another_nodes_password_is_kept_out(
-    nodes, urls, mosquitto_binary, tmp_path, stack
+    nodes, urls, mosquitto_binary, openssl_binary, tmp_path, stack
 ):
     make_passwords(nodes)
     start_broker(mosquitto_binary, nodes / "west", urls["west"], stack)
