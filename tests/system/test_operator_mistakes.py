@@ -214,7 +214,7 @@ def test_an_unfinished_run_is_not_taken_up_under_another_plan(
     bed.start_fleet()
     out = bed.directory / "out"
     bed.start_cloud("--out", out)
-    bed.wait_until(lambda: bed.rows(out), "a round has closed")
+    bed.wait_until(lambda: "round closed" in bed.nodes["cloud"].log, "a round is durable")
     bed.nodes["cloud"].kill()
     other = write_federation("other.toml", rounds=40, tau=(4, 2))
     log = refuse("cloud", "run", "--config", bed.file("cloud"), "--federation", other, code=78)
