@@ -26,7 +26,7 @@ from fedtier.artefact.manifest import (
 from fedtier.errors import ConfigError
 from fedtier.model.layout import ParameterLayout, TensorSpec
 
-EVALUATE_BATCH_DEFAULT = 128
+EVALUATE_BATCH_DEFAULT = 32
 _PRODUCERS = ("torch", "onnx")
 
 

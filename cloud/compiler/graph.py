@@ -156,6 +156,14 @@ class GraphBuilder:
         shape = _with(parts[0].shape, axis, length)
         return self.one("Concat", parts, shape, parts[0].dtype, axis=axis)
 
+    def gather(self, x: Value, places: Sequence[int], axis: int) -> Value:
+        """``x[..., places, ...]``: what lies at these places of an axis, in this order."""
+        axis = normal_axis(axis, x.rank)
+        indices = self.constant(list(places), "int64")
+        return self.one(
+            "Gather", [x, indices], _with(x.shape, axis, len(places)), x.dtype, axis=axis
+        )
+
     def pad(self, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
         """Put zeros around every axis; a negative number crops."""
         if not any(before) and not any(after):

@@ -25,7 +25,7 @@ ARTEFACT: dict[str, object] = {
         "upright row",
     ],
     "batch": 32,
-    "evaluate_batch": 128,
+    "evaluate_batch": 32,
     "smoothing": 0.1,
     "lowering": "gemm",
     "seed": 1,

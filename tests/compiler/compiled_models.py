@@ -55,6 +55,20 @@ class Strided(nn.Module):
         return self.last(torch.sigmoid(self.second(torch.tanh(self.first(x)))).mean(-1))
 
 
+class Dilated(nn.Sequential):
+    """Taps that lie apart, among padding, so that a place is in none, one or two patches."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            nn.Conv1d(3, 4, 3, stride=2, padding=4, dilation=3),
+            nn.Tanh(),
+            nn.Conv1d(4, 5, 2, dilation=5),
+            nn.Tanh(),
+            nn.Flatten(),
+            nn.Linear(5 * 13, 3),
+        )
+
+
 def model(name: str) -> tuple[nn.Module, tuple[int, ...], int]:
     """A freshly seeded module, the shape of its input, its number of classes."""
     torch.manual_seed(3)
@@ -71,4 +85,6 @@ def model(name: str) -> tuple[nn.Module, tuple[int, ...], int]:
             return Silu(), (12,), 4
         case "strided":
             return Strided(), (3, 33), 3
+        case "dilated":
+            return Dilated(), (3, 33), 3
     raise AssertionError(name)

@@ -3,7 +3,7 @@
 ``conv``: onnxruntime's own convolutions; the weight gradient is one with batch and channels
 swapped. ``taps``: the same, but the weight gradient is one matrix product for each kernel element,
 which needs little memory. ``gemm``: patches are copied into a matrix once, then all three passes
-are matrix products; it covers one axis without dilation, and the rest is lowered as ``taps``.
+are matrix products; it covers one axis, and the rest is lowered as ``taps``.
 """
 
 from __future__ import annotations

@@ -30,5 +30,5 @@ class ConvolutionShape:
 
     @property
     def suits_gemm(self) -> bool:
-        """Whether ``convolution_gemm`` covers it: one axis, no dilation."""
-        return len(self.size) == 1 and self.dilation == (1,)
+        """Whether ``convolution_gemm`` covers it: one axis."""
+        return len(self.size) == 1
