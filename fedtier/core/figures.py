@@ -5,8 +5,9 @@ Everything is an integer: sums and maxima of integers do not depend on who came 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from fedtier.errors import WireError
@@ -41,12 +42,12 @@ class LinkFigures:
     micros: int = 0  # from the first offer to `accepted`
 
     def __add__(self, other: LinkFigures) -> LinkFigures:
-        pairs = zip(_names(LinkFigures), _values(self), _values(other), strict=True)
+        pairs = zip(_LINK_NAMES, _link_values(self), _link_values(other), strict=True)
         return LinkFigures(**{name: _capped(a + b) for name, a, b in pairs})
 
     def since(self, before: LinkFigures) -> LinkFigures:
         """What was counted after ``before``; a counter that has fallen began again at zero."""
-        pairs = zip(_names(LinkFigures), _values(self), _values(before), strict=True)
+        pairs = zip(_LINK_NAMES, _link_values(self), _link_values(before), strict=True)
         return LinkFigures(**{name: a - b if a >= b else a for name, a, b in pairs})
 
 
@@ -68,6 +69,12 @@ class TierFigures:
             cpu_ms_sum=_capped(self.cpu_ms_sum + other.cpu_ms_sum),
             cpu_ms_max=max(self.cpu_ms_max, other.cpu_ms_max),
         )
+
+
+_LINK_NAMES = tuple(f.name for f in fields(LinkFigures))
+_TIER_NAMES = tuple(f.name for f in fields(TierFigures))
+_link_values: Callable[[LinkFigures], tuple[int, ...]] = attrgetter(*_LINK_NAMES)
+_tier_values: Callable[[TierFigures], tuple[int, ...]] = attrgetter(*_TIER_NAMES)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,8 +181,8 @@ class Figures:
 
     def _document(self) -> dict[str, Any]:
         document: dict[str, Any] = {
-            "l": [[link, *_values(f)] for link, f in sorted(self.links.items())],
-            "t": [[tier, *_values(f)] for tier, f in sorted(self.tiers.items())],
+            "l": [[link, *_link_values(f)] for link, f in sorted(self.links.items())],
+            "t": [[tier, *_tier_values(f)] for tier, f in sorted(self.tiers.items())],
         }
         if self.trained_steps or self.trained_loss_units:
             document["s"] = [self.trained_steps, self.trained_loss_units]
@@ -197,12 +204,12 @@ class Figures:
             return cls()
         reader = Fields(document, what="figures")
         links = {
-            row[0]: LinkFigures(**dict(zip(_names(LinkFigures), row[1:], strict=True)))
-            for row in _rows(reader, "l", width=1 + len(fields(LinkFigures)))
+            row[0]: LinkFigures(**dict(zip(_LINK_NAMES, row[1:], strict=True)))
+            for row in _rows(reader, "l", width=1 + len(_LINK_NAMES))
         }
         tiers = {
-            row[0]: TierFigures(**dict(zip(_names(TierFigures), row[1:], strict=True)))
-            for row in _rows(reader, "t", width=1 + len(fields(TierFigures)))
+            row[0]: TierFigures(**dict(zip(_TIER_NAMES, row[1:], strict=True)))
+            for row in _rows(reader, "t", width=1 + len(_TIER_NAMES))
         }
         steps = reader.integers("s", -_MAX, _MAX, items_max=2) if "s" in document else (0, 0)
         if len(steps) != 2 or any(not 0 <= key <= TIERS_MAX for key in (*links, *tiers)):
@@ -250,15 +257,7 @@ def _rows(reader: Fields, name: str, *, width: int) -> list[tuple[int, ...]]:
 
 def _capped(number: int) -> int:
     """Sums stop at the largest number a manifest takes: no child can make them unsayable."""
-    return max(-_MAX, min(_MAX, number))
-
-
-def _names(kind: type[LinkFigures] | type[TierFigures]) -> list[str]:
-    return [f.name for f in fields(kind)]
-
-
-def _values(figures: LinkFigures | TierFigures) -> list[int]:
-    return [getattr(figures, f.name) for f in fields(figures)]
+    return number if -_MAX <= number <= _MAX else _MAX if number > 0 else -_MAX
 
 
 def _merge(left: Mapping[int, _F], right: Mapping[int, _F]) -> dict[int, _F]:

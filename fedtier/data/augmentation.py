@@ -39,8 +39,9 @@ def step_keys(*, seed: int, path: IterationPath, node: NodeId, step: int) -> Key
         node: The device.
         step: The local step within that iteration, from 0.
     """
+    place, purpose = str(path), f"augment.{step}"
     return lambda transform: draw_key(
-        seed=seed, path=str(path), node=node, tensor=transform, purpose=f"augment.{step}"
+        seed=seed, path=place, node=node, tensor=transform, purpose=purpose
     )
 
 

@@ -77,13 +77,16 @@ class Rotation:
         _check_windows(x, self.name, channels=1 + max(max(triple) for triple in self.triples))
         axes = self.std_rad * table_normals(key, 3 * len(x)).reshape(-1, 3).astype(np.float64)
         turns = rotation_matrices(axes).astype(np.float32)[:, None, :, :, None]
-        channels = np.array(self.triples)
-        old = x[:, channels][:, :, :, None, :]  # (batch, triples, 3, 1, length)
+        channels = np.array(self.triples).reshape(-1)
+        every = channels.tolist() == list(range(x.shape[1]))  # then no copy is needed
+        old = (x if every else x[:, channels]).reshape(len(x), -1, 3, 1, x.shape[2])
         # Plain products and sums, not matmul: the same bits with and without fused multiply-add.
         turned = turns[:, :, :, 0] * old[:, :, 0]
         turned += turns[:, :, :, 1] * old[:, :, 1]
         turned += turns[:, :, :, 2] * old[:, :, 2]
-        x[:, channels] = turned
+        if every:
+            return turned.reshape(x.shape)
+        x[:, channels] = turned.reshape(len(x), -1, x.shape[2])
         return x
 
     def to_json(self) -> dict[str, object]:

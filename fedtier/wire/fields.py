@@ -148,9 +148,7 @@ class Fields:
     def integers(self, name: str, low: int, high: int, *, items_max: int) -> tuple[int, ...]:
         """A list of integers in ``[low, high]``."""
         values = self.listing(name, items_max=items_max)
-        if any(
-            isinstance(v, bool) or not isinstance(v, int) or not low <= v <= high for v in values
-        ):
+        if not all(type(v) is int and low <= v <= high for v in values):  # a bool is no integer
             raise self._fail(name, f"a list of integers from {low} to {high}")
         return tuple(values)
 
