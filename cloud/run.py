@@ -12,6 +12,7 @@ from cloud.expected import expected_of
 from cloud.performer import Performer, Places
 from cloud.plan import differences, plan_of
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.blob import encode_artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
 from fedtier.config.federation import Federation, load_federation
@@ -198,7 +199,8 @@ def _course(places: Places, plan: Plan, artefact: Artefact, *, abandon: bool) ->
     log.info("run resumed", extra={"run": hex64(snapshot.run), "round": snapshot.rounds_done})
     return Course(
         run=snapshot.run, epoch=snapshot.epoch, plan=plan, artefact=artefact.digest,
-        layout=artefact.layout.digest, dimension=artefact.layout.dimension,
+        artefact_blob=encode_artefact(artefact), layout=artefact.layout.digest,
+        dimension=artefact.layout.dimension,
         next_round=snapshot.rounds_done, rounds_trained=snapshot.rounds_trained,
         model=snapshot.model, blob=snapshot.blob,
     )  # fmt: skip
@@ -215,7 +217,8 @@ def _new_course(places: Places, plan: Plan, artefact: Artefact) -> Course:
     run = RunId(secrets.randbits(64))
     log.info("run created", extra={"run": hex64(run), "seed": plan.seed})
     return Course(
-        run=run, epoch=0, plan=plan, artefact=artefact.digest, layout=layout.digest,
+        run=run, epoch=0, plan=plan, artefact=artefact.digest,
+        artefact_blob=encode_artefact(artefact), layout=layout.digest,
         dimension=layout.dimension, next_round=0, rounds_trained=0, model=digest,
         blob=encode_model(initial, model=digest, layout=layout.digest),
     )  # fmt: skip

@@ -12,38 +12,38 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.budget import over_budget
+from edge_agent.kit import Kit
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.evaluate import score
 from fedtier.artefact.schedule import Schedule
-from fedtier.artefact.trainer import Trained, Trainer, TrainTask
-from fedtier.core.effects import Effect, Keep, Preempt, Work
-from fedtier.core.events import Event, WorkDone, WorkFailed
+from fedtier.artefact.trainer import Trained, TrainTask
+from fedtier.core.effects import Effect, Install, Keep, Preempt, Work
+from fedtier.core.events import Event, Installed, WorkDone, WorkFailed
 from fedtier.core.figures import Figures, Scores
-from fedtier.data.examples import DeviceData
-from fedtier.errors import TrainingError
+from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
 from fedtier.runtime.driver import Driver
 from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.runtime.usage import LinkMeter, process_figures
+from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
 from fedtier.storage.outbox import Outbox
 from fedtier.wire.head import Head
-from fedtier.wire.manifest import decode_model
+from fedtier.wire.manifest import clip_reason, decode_model
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Device:
-    """What a device has to work with."""
+    """Who this device is, and how it equips itself."""
 
     node: NodeId
-    weight: int
-    artefact: Artefact
-    trainer: Trainer
-    data: DeviceData
+    equip: Callable[[Artefact], Kit]  # ConfigError where artefact, board and data do not fit
+    store: ArtefactStore
     state_dir: Path
     memory_budget_mib: int | None = None
 
@@ -61,27 +61,36 @@ class Worker:
     """Performs the effects of a device's machine that are not messages."""
 
     def __init__(
-        self, device: Device, *, driver: Driver, meter: LinkMeter, micros: Callable[[], int]
+        self,
+        device: Device,
+        kit: Kit | None,
+        *,
+        driver: Driver,
+        meter: LinkMeter,
+        micros: Callable[[], int],
     ) -> None:
         """Prepare.
 
         Args:
-            device: Data, model and trainer.
+            device: Who it is, and how it equips itself.
+            kit: Artefact, trainer and data to begin with; None until an artefact comes.
             driver: Whose worker thread trains.
             meter: The bytes of the link to the parent.
             micros: Time this device's updates took from offer to `accepted`, in this run.
         """
         self._device = device
+        self._kit = kit
         self._driver = driver
         self._meter = meter
         self._micros = micros
         self._outbox = Outbox(device.state_dir)
-        self._evaluate = device.artefact.evaluate_session()
         self._cancel = threading.Event()
 
     def perform(self, effect: Effect) -> None:
         """Do one effect; long work goes to the driver's worker thread."""
         match effect:
+            case Install():
+                self._driver.work(lambda: self._install(effect))
             case Work():
                 self._cancel = threading.Event()
                 cancel = self._cancel
@@ -94,6 +103,21 @@ class Worker:
             case _:
                 raise AssertionError(f"not a device's effect: {effect}")
 
+    def _install(self, install: Install) -> Event:
+        """Use an artefact from now on, if it suits the board and the data."""
+        try:
+            artefact = decode_artefact(install.blob, digest=install.artefact)
+            kit = self._device.equip(artefact)
+        except (ConfigError, WireError) as error:
+            return Installed(artefact=install.artefact, reason=clip_reason(str(error)))
+        self._device.store.put(install.artefact, install.blob)
+        self._kit = kit
+        layout = artefact.layout
+        return Installed(
+            artefact=install.artefact, layout=layout.digest, dimension=layout.dimension,
+            weight=kit.weight,
+        )  # fmt: skip
+
     def _do(self, work: Work, cancel: threading.Event) -> Event | None:
         stored = self._outbox.get(work.job)
         if stored is not None:
@@ -104,13 +128,18 @@ class Worker:
         excess = over_budget(self._device.memory_budget_mib)
         if excess is not None:
             return self._failed(work, excess)
+        kit = self._kit
+        assert kit is not None, "the machine gives no work before there is an artefact"
         began_s = time.monotonic()
         try:
             if work.head.task == "evaluate":
-                answer = self._evaluated(work.head, model)
+                answer = self._evaluated(kit, work.head, model)
             else:
                 trained = self._train(
-                    work.head, model, lambda: cancel.is_set() or self._driver.cancelled.is_set()
+                    kit,
+                    work.head,
+                    model,
+                    lambda: cancel.is_set() or self._driver.cancelled.is_set(),
                 )
                 if trained is None:
                     return None
@@ -125,7 +154,9 @@ class Worker:
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)
 
-    def _train(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> Trained | None:
+    def _train(
+        self, kit: Kit, head: Head, model: Vector, cancelled: Callable[[], bool]
+    ) -> Trained | None:
         tau = head.plan.tau
         task = TrainTask(
             model=model,
@@ -143,7 +174,7 @@ class Worker:
                 p1=head.p1,
             ),
         )
-        return self._device.trainer.train(task, self._device.data.train, cancelled=cancelled)
+        return kit.trainer.train(task, kit.data.train, cancelled=cancelled)
 
     def _trained(self, head: Head, model: Vector, trained: Trained) -> _Answer:
         figures = self._figures(head)
@@ -158,7 +189,7 @@ class Worker:
             head,
             start=model,
             end=trained.model,
-            weight=self._device.weight,
+            weight=self._admitted(head),
             figures=figures,
         )
         shown = {
@@ -167,8 +198,14 @@ class Worker:
         }
         return _Answer(event="trained", blob=blob, shown=shown)
 
-    def _evaluated(self, head: Head, model: Vector) -> _Answer:
-        result = score(self._evaluate, model, self._device.data.holdout)
+    def _admitted(self, head: Head) -> int:
+        """The weight the parent counts with, whatever the device would weigh by now."""
+        member = head.member(self._device.node)
+        assert member is not None, "only members are given work"
+        return member.weight
+
+    def _evaluated(self, kit: Kit, head: Head, model: Vector) -> _Answer:
+        result = score(kit.evaluate, model, kit.data.holdout)
         scores = Scores.of_device(
             self._device.node,
             examples=result.examples,

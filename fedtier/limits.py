@@ -31,6 +31,7 @@ HEAD_BYTES_BASE = 2 * KIB
 HEAD_BYTES_PER_MEMBER = 80  # id 40, weight, digest of what is beneath, JSON's quotes and commas
 CONTROL_BYTES_MAX = 4 * KIB  # presence, want, ack, beacon
 BLOB_BYTES_MAX = 2**32 - 1
+ARTEFACT_BYTES_MAX = 64 * MIB  # of a compiled model as it travels, and as it is unpacked
 SECTIONS_MAX = 64
 REASON_CHARACTERS_MAX = 200
 

@@ -6,20 +6,31 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from fedtier.core.effects import Aggregate, Answer, Effect, Keep, Preempt, Remember, Spool
-from fedtier.core.events import Aggregated, Event, WorkDone, WorkFailed
+from fedtier.artefact.blob import decode_artefact
+from fedtier.core.effects import (
+    Aggregate,
+    Answer,
+    Effect,
+    Install,
+    Keep,
+    Preempt,
+    Remember,
+    Spool,
+)
+from fedtier.core.events import Aggregated, Event, Installed, WorkDone, WorkFailed
 from fedtier.core.figures import Figures
-from fedtier.errors import TrainingError
+from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.model.server_step import add
 from fedtier.runtime.driver import Driver
 from fedtier.runtime.mean import next_model
 from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.runtime.usage import LinkMeter, process_figures
+from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.spool import Spool as SpoolFiles
-from fedtier.wire.manifest import decode_model
+from fedtier.wire.manifest import clip_reason, decode_model
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +66,15 @@ class Performer:
         self._spool = SpoolFiles(state_dir / "spool")
         self._state = CellState(state_dir)
         self._outbox = Outbox(state_dir)
+        self._artefacts = ArtefactStore(state_dir)
 
     def perform(self, effect: Effect) -> None:
         """Do one effect; long work goes to the driver's worker thread."""
         match effect:
             case Spool():
                 self._spool.put(effect.run, effect.path, effect.child, effect.blob)
+            case Install():
+                self._driver.work(lambda: self._install(effect))
             case Aggregate():
                 self._driver.work(lambda: self._aggregate(effect))
             case Answer():
@@ -73,6 +87,15 @@ class Performer:
                 pass  # a sum is short
             case _:
                 raise AssertionError(f"not a gateway's effect: {effect}")
+
+    def _install(self, install: Install) -> Event:
+        """Have an artefact for the cell's children, which verify it once more."""
+        try:
+            decode_artefact(install.blob, digest=install.artefact)
+        except (ConfigError, WireError) as error:
+            return Installed(artefact=install.artefact, reason=clip_reason(str(error)))
+        self._artefacts.put(install.artefact, install.blob)
+        return Installed(artefact=install.artefact)
 
     def _aggregate(self, aggregate: Aggregate) -> Event:
         before, _, _ = decode_model(aggregate.model)

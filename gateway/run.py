@@ -8,6 +8,7 @@ from fedtier import __version__
 from fedtier.core.aggregator import TierAggregator
 from fedtier.runtime.boot import booted
 from fedtier.runtime.usage import LinkMeter
+from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.spool import Spool
 from gateway.performer import Performer
@@ -41,6 +42,7 @@ def main(config: Path, *, debug: bool = False) -> int:
             announced=state.announced(),
             resume=state.resume(),
             spooled=Spool(boot.state_dir / "spool").found(),
+            artefact=ArtefactStore(boot.state_dir).get(),
         )
         driver = boot.driver(machine)
         performer = Performer(

@@ -32,7 +32,7 @@ class Artefact:
     """Verified bytes of one artefact; sessions are made from them, never from the disk again."""
 
     manifest: ArtefactManifest
-    # The manifest's files, each matching its digest.
+    # The manifest's files, each matching its digest; the initial parameters may be missing.
     files: Mapping[str, bytes] = field(repr=False)
 
     @classmethod
@@ -49,14 +49,26 @@ class Artefact:
 
     @classmethod
     def verify(
-        cls, manifest: ArtefactManifest, files: Mapping[str, bytes], *, where: str
+        cls,
+        manifest: ArtefactManifest,
+        files: Mapping[str, bytes],
+        *,
+        where: str,
+        initial: bool = True,
     ) -> Artefact:
         """Make an artefact of bytes already at hand, checking them as ``load`` does.
+
+        Args:
+            manifest: What the files are to be.
+            files: File name -> content.
+            where: What to name in errors.
+            initial: Whether the initial parameters are among them; only a cloud needs them.
 
         Raises:
             ConfigError: If a file is missing, or not what the manifest says.
         """
-        for name, expected in sorted(manifest.files.items()):
+        wanted = {n: d for n, d in sorted(manifest.files.items()) if initial or n != INITIAL_FILE}
+        for name, expected in wanted.items():
             if name not in files:
                 raise ConfigError(f"{where}: {name} is missing. Copy the artefact anew.")
             found = hashlib.sha256(files[name]).hexdigest()
@@ -65,13 +77,13 @@ class Artefact:
                     f"{where}: {name} has SHA-256 {found}, the manifest says {expected}. "
                     "The file is damaged or of another artefact; copy the artefact anew."
                 )
-        initial_bytes = len(files[INITIAL_FILE])
+        initial_bytes = len(files[INITIAL_FILE]) if initial else 4 * manifest.dimension
         if initial_bytes != 4 * manifest.dimension:
             raise ConfigError(
                 f"{where}: {INITIAL_FILE} has {initial_bytes} bytes, the layout asks for "
                 f"{4 * manifest.dimension}. Compile the artefact anew."
             )
-        return cls(manifest=manifest, files={name: files[name] for name in sorted(manifest.files)})
+        return cls(manifest=manifest, files={name: files[name] for name in wanted})
 
     @property
     def layout(self) -> ParameterLayout:

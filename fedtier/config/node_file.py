@@ -50,7 +50,7 @@ _PATHS = {
 # A key that would be ignored is a mistake of the writer, so each role says what it does not take.
 _FOR_TRAINING = ("node.weight", "board.threads", "board.batch_max", "board.memory_budget_mib")
 _NEEDED = {
-    "agent": ("node.artefact", "parent", "data"),
+    "agent": ("parent", "data"),
     "gateway": ("parent", "cell"),
     "cloud": ("node.run_dir", "node.federation_file", "node.artefact", "cell"),
 }
@@ -98,6 +98,7 @@ def parse_node_file(text: str, *, where: str, directory: Path) -> NodeFile:
     _check_ids(file, top)
     _check_role(file.node.role, document, top)
     _check_tier(file, top.below("node"))
+    _check_weight(file, top.below("node"))
     for name in ("parent", "cell"):
         section = getattr(file, name)
         if section is not None:
@@ -183,6 +184,15 @@ def _check_tier(file: NodeFile, node: Place) -> None:
     if role != "agent" and tier == 0:
         raise node.refuse(
             "tier", f"= 0 is for devices; a {role} is on tier 1 or higher. Correct tier or role."
+        )
+
+
+def _check_weight(file: NodeFile, node: Place) -> None:
+    if file.node.weight == "examples" and file.node.artefact is None:
+        raise node.refuse(
+            "weight",
+            '= "examples": they are counted before an artefact comes from the parent, so this '
+            "device needs one of its own. Give artefact, or a whole number as weight.",
         )
 
 

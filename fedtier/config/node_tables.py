@@ -45,7 +45,8 @@ class NodeSection:
         default=None,
     )
     artefact: str | None = key(
-        "Agent and cloud: the compiled model, 'package:NAME' or a directory relative to this file.",
+        "Cloud: the compiled model, 'package:NAME' or a directory relative to this file. "
+        "Agent: the one to begin with, if it is not to come from the parent.",
         default=None,
     )
     weight: Literal["examples"] | int = key(

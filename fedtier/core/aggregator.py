@@ -13,12 +13,23 @@ from typing import Literal, assert_never
 
 from fedtier.core.cell import Cell, CellEffect, Collected, Looked
 from fedtier.core.child import Assigned, ChildLink, LinkEffect
-from fedtier.core.effects import Aggregate, Answer, Effect, Job, Keep, Note, Preempt, Remember
+from fedtier.core.effects import (
+    Aggregate,
+    Answer,
+    Effect,
+    Install,
+    Job,
+    Keep,
+    Note,
+    Preempt,
+    Remember,
+)
 from fedtier.core.events import (
     Aggregated,
     Connected,
     Disconnected,
     Event,
+    Installed,
     Received,
     Tick,
     WorkDone,
@@ -89,6 +100,7 @@ class TierAggregator:
         announced: Mapping[str, tuple[Member, ...]] | None = None,
         resume: Resume | None = None,
         spooled: Spooled | None = None,
+        artefact: tuple[str, bytes] | None = None,
     ) -> None:
         """Begin before the first connection on either side.
 
@@ -104,16 +116,21 @@ class TierAggregator:
             announced: Members by the digest under which an earlier boot announced them.
             resume: The last closed iteration of an earlier boot.
             spooled: The updates an earlier boot had accepted.
+            artefact: The artefact an earlier boot installed: its digest and its blob.
         """
         self._node = node
         self._tier = tier
         self._presence = Presence(status="online", nonce=nonce, version=version)
         self.link = ChildLink(
-            node=node, parent=parent, part_bytes=part_bytes, presence=self._presence
-        )
+            node=node, parent=parent, part_bytes=part_bytes, presence=self._presence,
+            artefact="" if artefact is None else artefact[0],
+        )  # fmt: skip
         self.cell = Cell(
             node=node, members=members, members_min=members_min, part_bytes=part_bytes, nonce=nonce
         )
+        if artefact is not None:
+            self.cell.equip(*artefact)
+        self._installing: dict[str, bytes] = {}  # blobs on their way to the disk
         self._announced = dict(announced or {})
         self._resume = resume
         self._spooled = dict(spooled or {})
@@ -158,6 +175,8 @@ class TierAggregator:
             case Received():
                 items = self.cell.hear(event, now_s)
                 return [*self._from_cell(items, now_s), *self._announce(now_s)]
+            case Installed():
+                return self._installed(event, now_s)
             case Aggregated():
                 return self._aggregated(event, now_s)
             case WorkDone() | WorkFailed():
@@ -178,6 +197,9 @@ class TierAggregator:
                     effects += self._take_up(item, now_s)
                 case Keep():
                     effects += [item, *self._take_up(item, now_s)]
+                case Install():
+                    self._installing[item.artefact] = item.blob
+                    effects.append(item)
                 case Preempt():
                     self._waiting = None
                     self._set_aside()
@@ -188,6 +210,14 @@ class TierAggregator:
         if above is not None and above.state == "paused":
             effects += self._from_cell(self.cell.pause(now_s), now_s)
         return effects
+
+    def _installed(self, event: Installed, now_s: float) -> list[Effect]:
+        """Have it for the cell before the head that names it is passed on."""
+        assert event.artefact in self._installing, "an artefact that was not to be installed"
+        blob = self._installing.pop(event.artefact)
+        if not event.reason:
+            self.cell.equip(event.artefact, blob)
+        return self._from_link(self.link.installed(event, now_s), now_s)
 
     def _take_up(self, item: Assigned | Keep, now_s: float) -> list[Effect]:
         """Begin what the parent's head asks, once this cell is known to be one's own."""

@@ -23,7 +23,7 @@ from fedtier.core.waiting import MEMBERS, Waiting, WaitingFor, answers_note, mem
 from fedtier.errors import PeerError
 from fedtier.ids import BootNonce, NodeId
 from fedtier.limits import GAP_S, WINDOW_PARTS
-from fedtier.wire.head import Beacon, BlobRef, Head, Member
+from fedtier.wire.head import ARTEFACT_FORM, Beacon, BlobRef, Head, Member
 from fedtier.wire.manifest import RAW_FORM, UpdateManifest
 from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Outgoing, Part
@@ -52,6 +52,10 @@ class Looked:
 
 
 CellEffect = Effect | Collected | Looked
+
+
+def _listed(blob: Outgoing, *, form: str) -> BlobRef:
+    return BlobRef(form=form, digest=blob.digest, total=blob.total, parts=blob.parts)
 
 
 class Cell:
@@ -84,6 +88,7 @@ class Cell:
         self._hearing = Hearing("down")
         self._head: Head | None = None
         self._model: Outgoing | None = None
+        self._artefact: tuple[str, Outgoing] | None = None  # digest of what the blob holds
         self._beacon_at_s: float | None = None
         self._head_again_at_s = 0.0
         self._patience: Patience | None = None  # while an iteration is open
@@ -178,14 +183,16 @@ class Cell:
         return [*self.roster.hear(child, presence)]
 
     def hear_want(self, child: NodeId, want: Want, now_s: float) -> list[CellEffect]:
-        """Send a child the parts of the model it lacks, or the head where it lacks that."""
+        """Send a child the parts of a blob it lacks, or the head where it lacks that."""
         if child not in self.roster or self._head is None:
             return []
-        if self._model is None or want.digest != self._model.digest:
+        served = (self._model, self._artefact[1] if self._artefact is not None else None)
+        blob = next((b for b in served if b is not None and b.digest == want.digest), None)
+        if blob is None:
             return self._head_again(now_s)
-        wanted = dict.fromkeys(index for index in want.parts if index < self._model.parts)
+        wanted = dict.fromkeys(index for index in want.parts if index < blob.parts)
         return [
-            Send(side="down", message=self._part(self._head, self._model, index), node=child)
+            Send(side="down", message=self._part(self._head, blob, index), node=child)
             for index in list(wanted)[:WINDOW_PARTS]
         ]
 
@@ -219,13 +226,23 @@ class Cell:
 
     # What the owner says
 
+    def equip(self, artefact: str, blob: bytes) -> None:
+        """Have an artefact for children that lack it, from the next head on that names it.
+
+        Args:
+            artefact: Its digest.
+            blob: What it travels as.
+        """
+        outgoing = Outgoing(blob, kind="artefact", part_bytes=self._part_bytes)
+        self._artefact = (artefact, outgoing)
+
     def open(
         self, head: Head, blob: bytes, now_s: float, *, spooled: Mapping[NodeId, Held]
     ) -> list[CellEffect]:
         """Publish a head that asks for work, and collect the answers.
 
         Args:
-            head: All of it but nonce, seq and blobs, which are this cell's to fill in.
+            head: All of it but nonce, seq and what lists blobs, which are this cell's to fill in.
             blob: The model's blob, for the children to fetch.
             now_s: The time.
             spooled: Updates of this very iteration that a restart found, by child.
@@ -249,8 +266,13 @@ class Cell:
         fresh = model is None or self._head is None or self._head.model != head.model
         if model is None or fresh:
             model = self._model = Outgoing(blob, kind="model", part_bytes=self._part_bytes)
-        listed = BlobRef(form=RAW_FORM, digest=model.digest, total=model.total, parts=model.parts)
-        said = self._put_head(replace(head, blobs=(listed,)))
+        listed = (_listed(model, form=RAW_FORM),)
+        offered = self._artefact
+        if offered is None or offered[0] != head.artefact:
+            said = self._put_head(replace(head, blobs=listed, artefact_blob=None))
+        else:
+            artefact = _listed(offered[1], form=ARTEFACT_FORM)
+            said = self._put_head(replace(head, blobs=listed, artefact_blob=artefact))
         effects = self._publish(now_s)
         if effects and fresh:
             effects += [
@@ -309,8 +331,8 @@ class Cell:
             *(Send(side="down", message=question, node=child) for child in asked),
         ]
 
-    def _part(self, head: Head, model: Outgoing, index: int) -> Part:
-        return model.part(
+    def _part(self, head: Head, blob: Outgoing, index: int) -> Part:
+        return blob.part(
             index, run=head.run, epoch=head.epoch, path=head.path, nonce=head.nonce, seq=head.seq
         )
 

@@ -11,7 +11,8 @@ from typing import Literal, assert_never
 
 from fedtier.core.above import Above
 from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
-from fedtier.core.events import Received
+from fedtier.core.equipment import Equipment
+from fedtier.core.events import Installed, Received
 from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
 from fedtier.core.hearing import Hearing
@@ -31,8 +32,11 @@ from fedtier.wire.manifest import (
 from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Part
 
-ChildState = Literal["absent", "fetching", "working", "offering", "settled", "resting"]
-"""absent: no head obeyed yet. resting: the head asks nothing of this node. settled: answered."""
+ChildState = Literal[
+    "absent", "equipping", "fetching", "working", "offering", "settled", "resting"
+]
+"""absent: no head obeyed yet. equipping: its artefact is on the way, then the model is fetched.
+resting: the head asks nothing of this node. settled: answered."""
 
 _MODEL_OVERHEAD_BYTES = 4096  # header and manifest of a model's blob
 _PAST_BOOTS_MAX = 16
@@ -55,7 +59,13 @@ class ChildLink:
     """One node's conversation with its parent. Methods return effects, in order."""
 
     def __init__(
-        self, *, node: NodeId, parent: NodeId, part_bytes: int, presence: Presence
+        self,
+        *,
+        node: NodeId,
+        parent: NodeId,
+        part_bytes: int,
+        presence: Presence,
+        artefact: str = "",
     ) -> None:
         """Begin knowing nothing of the parent.
 
@@ -64,7 +74,9 @@ class ChildLink:
             parent: Its parent's.
             part_bytes: How large a published part may be, header included.
             presence: What to say of this node when connected.
+            artefact: Digest of the artefact it holds; empty for none.
         """
+        self.equipment = Equipment(node, artefact)
         self._node = node
         self._part_bytes = part_bytes
         self._presence = presence
@@ -88,6 +100,8 @@ class ChildLink:
         """Where in the conversation this link is."""
         if self._head is None:
             return "absent"
+        if self.equipment.busy:
+            return "equipping"
         if self._fetch is not None:
             return "fetching"
         if self._working is not None:
@@ -109,6 +123,7 @@ class ChildLink:
         times = (
             self._presence_at_s,
             self._fetch.ask_at_s if self._fetch is not None else None,
+            self.equipment.timer_s,
             self._offer.repeat_at_s if self._offer is not None else None,
             self._hearing.timer_s,
             self._above.timer_s,
@@ -122,7 +137,7 @@ class ChildLink:
         self._connected = True
         self._hearing.connected(now_s)
         self._above.connected()
-        effects: list[LinkEffect] = [self._announce(now_s)]
+        effects: list[LinkEffect] = [self._announce(now_s), *self.equipment.connected(now_s)]
         if self._fetch is not None:
             effects.append(self._send(self._fetch.ask(now_s)))
         if self.state == "offering":
@@ -150,6 +165,8 @@ class ChildLink:
                 return self.hear_head(head, now_s, retained=event.retained)
             case Beacon() as beacon:
                 return self.hear_beacon(beacon)
+            case Part(kind="artefact") as part:
+                return [*self.equipment.hear(part, now_s)]
             case Part() as part:
                 return self.hear_part(part, now_s)
             case Ack() as ack:
@@ -231,7 +248,7 @@ class ChildLink:
         """Repeat what is due."""
         if not self._connected:
             return []
-        effects: list[LinkEffect] = [*self._hearing.tick(now_s)]
+        effects: list[LinkEffect] = [*self._hearing.tick(now_s), *self.equipment.tick(now_s)]
         if self._presence_at_s is not None and now_s >= self._presence_at_s:
             effects.append(self._announce(now_s))
         if self._fetch is not None and now_s >= self._fetch.ask_at_s:
@@ -243,6 +260,13 @@ class ChildLink:
         return [*effects, *self._wait(now_s)]
 
     # What the owner says
+
+    def installed(self, event: Installed, now_s: float) -> list[LinkEffect]:
+        """Go on with the head that asked for the artefact, if it still does."""
+        effects: list[LinkEffect] = [*self.equipment.installed(event)]
+        if self._head is None:
+            return effects
+        return [*effects, *self._follow(self._head, now_s, retained=True)]
 
     def answer(self, job: Job, blob: bytes, now_s: float) -> list[LinkEffect]:
         """Offer the update that answers a job, unless a later head has ended it."""
@@ -308,7 +332,15 @@ class ChildLink:
         needed = asked or head.state == "finished"
         if self._fetch is not None and not (needed and self._fetch.blob in head.blobs):
             self._fetch = None
-        if self._working is not None or self._fetch is not None or not needed:
+        if not needed:
+            self.equipment.drop()
+            return effects
+        if self.equipment.lacks(head):
+            effects += self.equipment.fetch(head, now_s)
+            if self.equipment.busy:
+                return effects
+        self.equipment.drop()
+        if self._working is not None or self._fetch is not None:
             return effects
         if self._offer is not None:  # asked anew: the parent may have lost what it accepted
             return [*effects, *self._offer_again(now_s)]

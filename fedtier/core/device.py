@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from fedtier.core.child import Assigned, ChildLink, ChildState, LinkEffect
@@ -12,6 +12,7 @@ from fedtier.core.events import (
     Connected,
     Disconnected,
     Event,
+    Installed,
     Received,
     Tick,
     WorkDone,
@@ -25,11 +26,11 @@ from fedtier.wire.messages import Presence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trainee:
-    """What a device can train: the artefact it holds."""
+    """What a device can train: the artefact it holds; all empty where it holds none yet."""
 
-    artefact: str  # digest
-    layout: str  # digest of its parameter layout
-    dimension: int
+    artefact: str = ""  # digest
+    layout: str = ""  # digest of its parameter layout
+    dimension: int = 0
 
 
 class DeviceMachine:
@@ -54,7 +55,11 @@ class DeviceMachine:
             trainee: The artefact it holds.
         """
         self._trainee = trainee
-        self.link = ChildLink(node=node, parent=parent, part_bytes=part_bytes, presence=presence)
+        self._presence = presence
+        self.link = ChildLink(
+            node=node, parent=parent, part_bytes=part_bytes, presence=presence,
+            artefact=trainee.artefact,
+        )  # fmt: skip
 
     @property
     def state(self) -> ChildState:
@@ -82,12 +87,27 @@ class DeviceMachine:
                 return self._own(
                     self.link.abstain(event.job, event.reason, now_s, figures=event.figures), now_s
                 )
+            case Installed():
+                return self._installed(event, now_s)
             case Tick():
                 return self._own(self.link.tick(now_s), now_s)
             case Aggregated():
                 raise AssertionError("a device closes no iteration")
             case _:
                 assert_never(event)
+
+    def _installed(self, event: Installed, now_s: float) -> list[Effect]:
+        """Train with it from now on; what the device weighs with it holds from the next round."""
+        effects: list[Effect] = []
+        if not event.reason:
+            self._trainee = Trainee(
+                artefact=event.artefact, layout=event.layout, dimension=event.dimension
+            )
+            presence = replace(self._presence, weight=event.weight)
+            if presence != self._presence:
+                self._presence = presence
+                effects += self._own(self.link.announce(presence, now_s), now_s)
+        return [*effects, *self._own(self.link.installed(event, now_s), now_s)]
 
     def _own(self, items: list[LinkEffect], now_s: float) -> list[Effect]:
         effects: list[Effect] = []
@@ -105,7 +125,8 @@ class DeviceMachine:
     def _refusal(self, head: Head) -> str | None:
         own = self._trainee
         if head.artefact != own.artefact:
-            return f"artefact {head.artefact[:12]} is asked for, {own.artefact[:12]} is here"
+            why = self.link.equipment.reason(head.artefact)
+            return f"artefact {head.artefact[:12]} is asked for: {why}"
         if (head.layout, head.dimension) != (own.layout, own.dimension):
             return f"layout {head.layout[:12]} is asked for, {own.layout[:12]} is here"
         return refusal(head, tier=0)

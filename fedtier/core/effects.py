@@ -52,6 +52,14 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Install:
+    """Verify an artefact, make it durable and ready for use, then report ``Installed``."""
+
+    artefact: str  # its digest
+    blob: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """Do what the head asks with this model, store the update, then report ``WorkDone``."""
 
@@ -164,6 +172,6 @@ class Stop:
 
 
 Effect = (
-    Send | Work | Preempt | Spool | Aggregate | Answer | Remember | Keep | Finish | Note | Reconnect
-    | Stop
+    Send | Install | Work | Preempt | Spool | Aggregate | Answer | Remember | Keep | Finish | Note
+    | Reconnect | Stop
 )  # fmt: skip

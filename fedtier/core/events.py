@@ -35,6 +35,17 @@ class Received:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """An artefact that was fetched is in use, or cannot be."""
+
+    artefact: str  # its digest
+    reason: str = ""  # why it cannot be used; empty where it can
+    layout: str = ""  # digest of its parameter layout
+    dimension: int = 0
+    weight: int = 0  # of the device from now on: its examples may be others
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkDone:
     """The update that answers a job is stored; ``blob`` is all of it."""
 
@@ -65,4 +76,6 @@ class Tick:
     """The time the machine asked for has come."""
 
 
-Event = Connected | Disconnected | Received | WorkDone | WorkFailed | Aggregated | Tick
+Event = (
+    Connected | Disconnected | Received | Installed | WorkDone | WorkFailed | Aggregated | Tick
+)  # fmt: skip

@@ -14,6 +14,7 @@ from fedtier.core.events import (
     Connected,
     Disconnected,
     Event,
+    Installed,
     Received,
     Tick,
     WorkDone,
@@ -39,6 +40,7 @@ class Course:
     epoch: int
     plan: Plan
     artefact: str
+    artefact_blob: bytes = field(repr=False)
     layout: str
     dimension: int
     next_round: int  # rounds already in the model
@@ -77,6 +79,7 @@ class RootMachine:
         self.cell = Cell(
             node=node, members=members, members_min=members_min, part_bytes=part_bytes, nonce=nonce
         )
+        self.cell.equip(course.artefact, course.artefact_blob)
         self._nonce = nonce
         self._course = course
         self._expected = expected
@@ -112,7 +115,7 @@ class RootMachine:
                 return self._aggregated(event, now_s)
             case Tick():
                 return self._from_cell(self.cell.tick(now_s), now_s)
-            case WorkDone() | WorkFailed():
+            case Installed() | WorkDone() | WorkFailed():
                 raise AssertionError("the cloud answers nobody")
             case _:
                 assert_never(event)

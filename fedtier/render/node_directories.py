@@ -10,7 +10,7 @@ from fedtier.config.federation import Federation
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
 from fedtier.render.cell_broker import render_broker_files
-from fedtier.render.node_files import render_node_files
+from fedtier.render.node_files import needs_artefact, render_node_files
 from fedtier.render.unit_files import render_unit, unit_name
 from fedtier.topology import Node
 
@@ -36,8 +36,8 @@ def render_node_directories(
     Args:
         federation: What the nodes are members of, its paths as they were written.
         federation_text: The federation file itself, for the cloud.
-        artefact: The files of a compiled model that goes along, for devices and the cloud; None =
-            the federation file's ``artefact`` is found on the nodes' machines.
+        artefact: The files of a compiled model that goes along, for the nodes that begin with it;
+            None = the federation file's ``artefact`` is found on their machines.
         state_dir: Below it each node keeps its state, on its own machine.
 
     Returns:
@@ -75,7 +75,7 @@ def render_node_directories(
         if node.is_cloud:
             files[FEDERATION_FILE] = federation_text
         directories[node.id] = {name: text.encode() for name, text in files.items()}
-        if artefact is not None and node.role != "gateway":
+        if artefact is not None and needs_artefact(node, federation):
             directories[node.id] |= {
                 f"{ARTEFACT_DIR}/{name}": content for name, content in artefact.items()
             }

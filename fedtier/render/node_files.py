@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedtier.config.board import load_board
 from fedtier.config.federation import Federation
+from fedtier.config.files import PACKAGE
 from fedtier.config.toml_text import write_document
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
@@ -55,7 +56,7 @@ def render_node_files(
             "state_dir": str(directory / "state" / node.id),
             "part_bytes": federation.plan.part_bytes,
         }
-        if node.role != "gateway":
+        if needs_artefact(node, federation):
             section["artefact"] = artefact or federation.artefact
         if node.is_device:
             section["weight"] = "examples" if federation.weights == "examples" else 1
@@ -73,6 +74,18 @@ def render_node_files(
             tables, comment=f"{node.id} of federation {federation.id}; written by fedtier."
         )
     return texts
+
+
+def needs_artefact(node: Node, federation: Federation) -> bool:
+    """Whether a node's own file names the artefact; other devices have it from their parent.
+
+    The cloud is where it comes from; one that is installed with fedtier is there already; and a
+    device that is weighed by its examples counts them with it before it is heard.
+    """
+    if node.is_cloud:
+        return True
+    there = federation.weights == "examples" or federation.artefact.startswith(PACKAGE)
+    return node.is_device and there
 
 
 def _parent(node: Node, federation: Federation, given: Mapping[NodeId, str]) -> dict[str, object]:

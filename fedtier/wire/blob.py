@@ -3,7 +3,7 @@
 Little-endian, no padding inside the header::
 
     0   4  magic "FTB1"
-    4   1  kind: 1 update, 2 model
+    4   1  kind: 1 update, 2 model, 3 artefact
     5   1  zero
     6   2  number of sections, <= 64
     8   4  bytes of the manifest, <= 3584
@@ -28,14 +28,14 @@ from fedtier.errors import WireError
 from fedtier.limits import BLOB_BYTES_MAX, MANIFEST_BYTES_MAX, PART_BYTES_MIN, SECTIONS_MAX
 from fedtier.wire.fields import Fields, from_json, to_json
 
-BlobKind = Literal["update", "model"]
+BlobKind = Literal["update", "model", "artefact"]
 
 _MAGIC = b"FTB1"
 _HEADER = struct.Struct("<4sBBHIQ")
 _SECTION = struct.Struct("<QQ")
 _ALIGNMENT = 64
 _START_BYTES_MAX = PART_BYTES_MIN - 128  # of header, table and manifest; 128 for a part's header
-_KINDS: dict[int, BlobKind] = {1: "update", 2: "model"}
+_KINDS: dict[int, BlobKind] = {1: "update", 2: "model", 3: "artefact"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 
 

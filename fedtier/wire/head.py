@@ -23,6 +23,9 @@ from fedtier.wire.plan import Plan
 HeadState = Literal["open", "paused", "draining", "finished"]
 Task = Literal["train", "evaluate", "gradient"]
 
+ARTEFACT_FORM = "zlib"
+"""The form of an artefact's blob: its files, each as zlib wrote it."""
+
 HEAD_STATES: tuple[str, ...] = get_args(HeadState)
 TASKS: tuple[str, ...] = get_args(Task)
 
@@ -38,7 +41,7 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlobRef:
-    """A blob that can be had from the parent: ``form`` says how it decodes to the model."""
+    """A blob that can be had from the parent: ``form`` says how it decodes to what it is of."""
 
     form: str
     digest: str
@@ -61,6 +64,7 @@ class Head:
     layout: str  # digest of the parameter layout
     dimension: int
     artefact: str  # digest of the artefact the devices train with
+    artefact_blob: BlobRef | None = None  # how to have it; None where this parent does not
     blobs: tuple[BlobRef, ...]  # each decodes to the model
     tier: int  # of the parent
     first_step: int  # local steps of the round done before this iteration
@@ -75,14 +79,17 @@ class Head:
 
     def encode(self) -> bytes:
         """The bytes that travel."""
+        offered = self.artefact_blob
+        artefact = {} if offered is None else {"artefact_blob": _listed(offered)}
         return to_json(
-            {
+            artefact
+            | {
                 "kind": "head", "nonce": hex64(self.nonce), "seq": self.seq, "run": hex64(self.run),
                 "epoch": self.epoch, "path": str(self.path), "state": self.state,
                 "task": self.task, "model": self.model, "layout": self.layout,
                 "dimension": self.dimension, "artefact": self.artefact, "tier": self.tier,
                 "first_step": self.first_step, "p0": self.p0, "p1": self.p1,
-                "blobs": [[b.form, b.digest, b.total, b.parts] for b in self.blobs],
+                "blobs": [_listed(blob) for blob in self.blobs],
                 "plan": self.plan.to_json(),
                 "members": [[m.node, m.weight, m.beneath] for m in self.members],
             }
@@ -103,7 +110,8 @@ class Head:
             task=fields.choice("task", TASKS),  # type: ignore[arg-type]
             model=fields.digest("model"), layout=fields.digest("layout"),
             dimension=fields.integer("dimension", 1, DIMENSION_MAX),
-            artefact=fields.digest("artefact"), tier=fields.integer("tier", 1, TIERS_MAX),
+            artefact=fields.digest("artefact"),
+            artefact_blob=_artefact_blob(fields), tier=fields.integer("tier", 1, TIERS_MAX),
             first_step=fields.integer("first_step", 0, STEPS_PER_ROUND_MAX),
             p0=fields.number("p0", 0, 1), p1=fields.number("p1", 0, 1),
             blobs=tuple(_blob(item) for item in fields.listing("blobs", items_max=4)),
@@ -167,6 +175,15 @@ def decode_head_or_beacon(payload: bytes) -> Head | Beacon:
     if fields.choice("kind", ("head", "beacon")) == "beacon":
         return Beacon.from_fields(fields)
     return Head.from_fields(fields)
+
+
+def _artefact_blob(fields: Fields) -> BlobRef | None:
+    item = fields.raw().get("artefact_blob")
+    return None if item is None else _blob(item)
+
+
+def _listed(blob: BlobRef) -> list[str | int]:
+    return [blob.form, blob.digest, blob.total, blob.parts]
 
 
 def _blob(item: object) -> BlobRef:

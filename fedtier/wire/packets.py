@@ -58,7 +58,7 @@ def decode_packet(topic: Topic, payload: bytes) -> Message:
             return Want.decode(payload)
         case "ack":
             return Ack.decode(payload)
-        case "model" | "update":
+        case "model" | "artefact" | "update":
             part = Part.decode(payload, kind=topic.channel)
             if part.part != topic.part:
                 raise WireError(f"part {part.part} came on the topic of part {topic.part}")

@@ -3,7 +3,7 @@
 Every part's payload is a header and a slice of the blob. Little-endian::
 
     0   4  magic "FTP1"
-    4   1  kind: 1 update, 2 model
+    4   1  kind: 1 update, 2 model, 3 artefact
     5   1  indices in the path, 1..8
     6   2  zero
     8   8  run
@@ -32,7 +32,7 @@ from fedtier.wire.blob import BlobKind, blob_digest
 
 _MAGIC = b"FTP1"
 _HEADER = struct.Struct("<4sBBHQIQI32sIIQQI")
-_KINDS: dict[int, BlobKind] = {1: "update", 2: "model"}
+_KINDS: dict[int, BlobKind] = {1: "update", 2: "model", 3: "artefact"}
 _CODES = {kind: code for code, kind in _KINDS.items()}
 
 HEADER_BYTES_MAX = _HEADER.size + 4 * TIERS_MAX

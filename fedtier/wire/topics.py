@@ -16,18 +16,18 @@ from fedtier.ids import FederationId, NodeId, is_node_id
 ROOT = "fedtier/v1"
 ALL = NodeId("all")
 
-Channel = Literal["presence", "head", "model", "update", "want", "ack"]
+Channel = Literal["presence", "head", "model", "artefact", "update", "want", "ack"]
 
 PLAIN_CHANNELS: frozenset[Channel] = frozenset({"presence", "head", "want", "ack"})
-PART_CHANNELS: frozenset[Channel] = frozenset({"model", "update"})
+PART_CHANNELS: frozenset[Channel] = frozenset({"model", "artefact", "update"})
 QOS: dict[Channel, int] = {
-    "presence": 1, "head": 1, "model": 1, "update": 1, "want": 0, "ack": 0,
+    "presence": 1, "head": 1, "model": 1, "artefact": 1, "update": 1, "want": 0, "ack": 0,
 }  # fmt: skip
 RETAINED: frozenset[Channel] = frozenset({"presence", "head"})
 
 FOR_ALL: frozenset[Channel] = frozenset({"presence", "head", "model"})
 """What a parent says to everybody, ``presence`` being its own."""
-FOR_ONE: frozenset[Channel] = frozenset({"presence", "model", "update", "want", "ack"})
+FOR_ONE: frozenset[Channel] = frozenset({"presence", "model", "artefact", "update", "want", "ack"})
 """What one child says, or is told."""
 
 _PART = re.compile(r"0|[1-9][0-9]{0,9}")
@@ -88,6 +88,7 @@ def child_filters(federation: FederationId, *, cell: NodeId, node: NodeId) -> li
         (f"{base}/{ALL}/head", 1),
         (f"{base}/{ALL}/model/+", 1),
         (f"{base}/{node}/model/+", 1),
+        (f"{base}/{node}/artefact/+", 1),
         (f"{base}/{node}/ack", 0),
     ]
 

@@ -46,8 +46,9 @@ def course(rounds: int) -> Course:
     )  # fmt: skip
     return Course(
         run=RunId(5), epoch=0, plan=plan, artefact=ARTEFACT.digest,
-        layout=ARTEFACT.layout.digest, dimension=ARTEFACT.layout.dimension, next_round=0,
-        rounds_trained=0, model=DIGEST, blob=BLOB,
+        artefact_blob=b"artefact", layout=ARTEFACT.layout.digest,
+        dimension=ARTEFACT.layout.dimension, next_round=0, rounds_trained=0,
+        model=DIGEST, blob=BLOB,
     )  # fmt: skip
 
 

@@ -168,9 +168,10 @@ WRONG = {
     "gateway on tier 0": (GATEWAY.replace("tier = 1", "tier = 0"), "a gateway is on tier 1"),
     "tier nine": (GATEWAY.replace("tier = 1", "tier = 9"), "tier = 9 is out of range: 0 to 8"),
     "agent without data": (AGENT.split("[data]")[0], "[data] is missing", '"agent"'),
-    "agent without model": (
-        AGENT.replace('artefact = "package:imu"', ""),
-        "[node] artefact is missing",
+    "an agent that counts examples before it has a model": (
+        AGENT.replace('artefact = "package:imu"', 'weight = "examples"'),
+        '[node] weight = "examples"',
+        "Give artefact",
     ),
     "gateway with data": (GATEWAY + '[data]\nsource = "imu"', "[data] means nothing"),
     "gateway without members": (GATEWAY.split("[cell]")[0], "[cell] is missing"),

@@ -36,30 +36,37 @@ _AFTER_OPENING = "collecting closing"
 
 CHILD_LINK = Table(
     name="ChildLink",
-    states=("absent", "fetching", "working", "offering", "settled", "resting"),
+    states=("absent", "equipping", "fetching", "working", "offering", "settled", "resting"),
     kinds=(
-        "connected", "disconnected", *_FROM_PARENT, "tick", "announce", "answer", "abstain",
+        "connected", "disconnected", *_FROM_PARENT, "artefact part", "installed", "tick",
+        "announce", "answer", "abstain",
     ),
     moves={
-        "absent": {"head": "fetching offering resting"},
+        "absent": {"head": "equipping fetching offering resting"},
+        "equipping": {
+            "head": "equipping fetching working offering resting",
+            "installed": "equipping fetching working offering",
+        },
         "fetching": {
-            "head": "fetching working offering resting",
+            "head": "equipping fetching working offering resting",
             "part": "fetching working offering resting",
         },
         "working": {
-            "head": "working fetching offering resting",
+            "head": "working equipping fetching offering resting",
             "answer": "working offering",
             "abstain": "working offering",
         },
         "offering": {
-            "head": "offering fetching working resting",
+            "head": "offering equipping fetching working resting",
+            "installed": "offering working",
             "ack": "offering settled",
         },
         "settled": {
-            "head": "settled offering fetching working resting",
+            "head": "settled offering equipping fetching working resting",
+            "installed": "settled offering",
             "ack": "settled offering",
         },
-        "resting": {"head": "resting fetching working offering"},
+        "resting": {"head": "resting equipping fetching working offering"},
     },
 )  # fmt: skip
 
@@ -67,13 +74,13 @@ DEVICE = Table(
     name="DeviceMachine",
     states=CHILD_LINK.states,
     kinds=(
-        "connected", "disconnected", *_FROM_PARENT, "presence", "want", "tick", "work done",
-        "work failed", "aggregated",
+        "connected", "disconnected", *_FROM_PARENT, "artefact part", "installed", "presence",
+        "want", "tick", "work done", "work failed", "aggregated",
     ),
     moves={
         **CHILD_LINK.moves,
         "working": {
-            "head": "working fetching offering resting",
+            "head": "working equipping fetching offering resting",
             "work done": "working offering",
             "work failed": "working offering",
         },
@@ -88,9 +95,9 @@ GATEWAY = Table(
     states=("idle", "waiting", "collecting", "closing", "answering"),
     kinds=(
         "up connected", "up disconnected", *(f"up {kind}" for kind in _FROM_PARENT),
-        "up presence", "up want", "down connected", "down disconnected",
-        *(f"down {kind}" for kind in _FROM_CHILDREN), "tick", "work done", "work failed",
-        "aggregated",
+        "up artefact part", "up presence", "up want", "down connected", "down disconnected",
+        *(f"down {kind}" for kind in _FROM_CHILDREN), "tick", "installed", "work done",
+        "work failed", "aggregated",
     ),
     moves={
         "idle": {"up head": _ANY_WORK, "up part": _ANY_WORK},
@@ -111,6 +118,7 @@ GATEWAY = Table(
             "work failed": "answering idle",
         },
     },
+    impossible=frozenset((state, "installed") for state in _ANY_WORK.split()),
 )  # fmt: skip
 
 ROOT = Table(
@@ -118,7 +126,7 @@ ROOT = Table(
     states=("looking", "gathering", "collecting", "closing", "finished"),
     kinds=(
         "connected", "disconnected", *_FROM_CHILDREN, "tick", "aggregated", "work done",
-        "work failed",
+        "work failed", "installed",
     ),
     moves={
         "looking": {"tick": "looking gathering collecting closing finished"},
@@ -132,7 +140,7 @@ ROOT = Table(
     impossible=frozenset(
         (state, kind)
         for state in ("looking", "gathering", "collecting", "closing", "finished")
-        for kind in ("aggregated", "work done", "work failed")
+        for kind in ("aggregated", "work done", "work failed", "installed")
         if (state, kind) != ("closing", "aggregated")
     ),
 )  # fmt: skip

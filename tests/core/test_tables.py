@@ -22,6 +22,7 @@ from fedtier.core.events import (
     Aggregated,
     Connected,
     Disconnected,
+    Installed,
     Received,
     Tick,
     WorkDone,
@@ -62,8 +63,12 @@ OUT = Outgoing(BLOB, kind="model", part_bytes=PART_BYTES)
 OTHER_OUT = Outgoing(OTHER_BLOB, kind="model", part_bytes=PART_BYTES)
 
 
-def listed(out: Outgoing) -> BlobRef:
-    return BlobRef(form="float32", digest=out.digest, total=out.total, parts=out.parts)
+OTHER_ARTEFACT = "cd" * 32
+ARTEFACT_OUT = Outgoing(bytes(range(256)) * 40, kind="artefact", part_bytes=PART_BYTES)
+
+
+def listed(out: Outgoing, form: str = "float32") -> BlobRef:
+    return BlobRef(form=form, digest=out.digest, total=out.total, parts=out.parts)
 
 
 HEAD = Head(
@@ -75,6 +80,7 @@ HEAD = Head(
 JOB = Job.of(HEAD)
 
 
+OFFERED = {"artefact": OTHER_ARTEFACT, "artefact_blob": listed(ARTEFACT_OUT, form="zlib")}
 OTHER_PATHS = {1: IterationPath((1,)), 2: IterationPath((1, 1))}
 
 
@@ -89,7 +95,9 @@ def heads(head: Head) -> list[Head]:
         {"task": "evaluate"}, {"task": "gradient"}, other_blob, other_blob | {"state": "finished"},
         other_blob | {"blobs": ()}, other_blob | {"blobs": (), "state": "finished"},
         other_blob | {"blobs": (replace(listed(OTHER_OUT), total=2**31),)},
-        {"plan": replace(PLAN, codecs=(CodecSpec(name="odd"),) * 2)}, {"artefact": "cd" * 32},
+        {"plan": replace(PLAN, codecs=(CodecSpec(name="odd"),) * 2)}, {"artefact": OTHER_ARTEFACT},
+        OFFERED, OFFERED | {"state": "finished"}, OFFERED | {"members": ()}, OFFERED | other_blob,
+        OFFERED | {"artefact_blob": replace(listed(ARTEFACT_OUT), total=2**31)},
     ]  # fmt: skip
     return [
         head,
@@ -109,6 +117,20 @@ def beacons(head: Head) -> list[Beacon]:
         replace(beacon, seq=4),
         replace(beacon, seq=9),
         replace(beacon, nonce=BootNonce(8)),
+    ]
+
+
+def artefact_parts() -> list[object]:
+    address = {"run": RunId(1), "epoch": 1, "path": HEAD.path, "nonce": NONCE, "seq": 5}
+    parts = [ARTEFACT_OUT.part(index, **address) for index in range(ARTEFACT_OUT.parts)]
+    return [*parts, replace(parts[0], digest="ee" * 32), replace(parts[1], offset=1)]
+
+
+def installations() -> list[Installed]:
+    return [
+        Installed(artefact=artefact, reason=reason, layout=LAYOUT, dimension=DIMENSION, weight=2)
+        for reason in ("", "does not fit the board")
+        for artefact in (OTHER_ARTEFACT, ARTEFACT)
     ]
 
 
@@ -225,11 +247,14 @@ def child_at(state: str, *, device: bool) -> Under:
         link = machine.link
     else:
         machine = link = ChildLink(
-            node=D0, parent=NodeId("g"), part_bytes=PART_BYTES, presence=presence
-        )
+            node=D0, parent=NodeId("g"), part_bytes=PART_BYTES, presence=presence,
+            artefact=ARTEFACT,
+        )  # fmt: skip
     link.connected(0.0)
     if state == "resting":
         link.hear_head(replace(HEAD, members=()), 0.0, retained=False)
+    elif state == "equipping":
+        link.hear_head(replace(HEAD, **OFFERED), 0.0, retained=False)
     elif state != "absent":
         link.hear_head(HEAD, 0.0, retained=False)
     if state in ("working", "offering", "settled"):
@@ -272,6 +297,8 @@ def link_inputs(kind: str) -> list[object]:
         "beacon": lambda: calls("hear_beacon", beacons(HEAD)),
         "part": lambda: calls("hear_part", model_parts(), now),
         "ack": lambda: calls("hear_ack", acks(CHILD_OUT.digest), now),
+        "artefact part": lambda: calls("hear", received("up", D0, artefact_parts()), now),
+        "installed": lambda: calls("installed", installations(), now),
         "tick": lambda: calls("tick", [0.0, 2.0, 5.0, 1e3]),
         "announce": lambda: calls("announce", presences()[:3], now),
         "answer": lambda: calls("answer", [JOB, OTHER_JOB], [CHILD_UPDATE], now),
@@ -301,6 +328,7 @@ def results(job: Job) -> dict[str, list[object]]:
         "work done": [WorkDone(job=j, blob=CHILD_UPDATE) for j in (job, other)],
         "work failed": [WorkFailed(job=j, reason="ill") for j in (job, other)],
         "aggregated": [Aggregated(job=j, model=OTHER_MODEL, blob=OTHER_BLOB) for j in (job, other)],
+        "installed": list(installations()),
         "tick": [Tick()],
     }
 
@@ -313,6 +341,7 @@ def test_the_device_keeps_its_table(state, kind):
         "head": received("up", ALL, heads(HEAD)),
         "beacon": received("up", ALL, beacons(HEAD)),
         "part": received("up", ALL, model_parts()),
+        "artefact part": received("up", D0, artefact_parts()),
         "ack": received("up", D0, acks(CHILD_OUT.digest)),
         "presence": received("up", ALL, presences()[:4]),
         "want": received("up", D0, [Want(digest=NO_BLOB, parts=())]),
@@ -490,7 +519,7 @@ ANNOUNCED = {"b": HEAD.members}
 def gateway_at(state: str) -> Under:
     machine = TierAggregator(
         node=NodeId("g"), parent=NodeId("c"), tier=1, members=[D0, D1], members_min=2,
-        part_bytes=PART_BYTES, nonce=NONCE, announced=ANNOUNCED,
+        part_bytes=PART_BYTES, nonce=NONCE, announced=ANNOUNCED, artefact=(ARTEFACT, b"artefact"),
     )  # fmt: skip
     effects: list[object] = []
 
@@ -531,6 +560,7 @@ def test_the_gateway_keeps_its_table(state, kind):
         "up head": received("up", ALL, heads(ABOVE)),
         "up beacon": received("up", ALL, beacons(ABOVE)),
         "up part": received("up", ALL, model_parts()),
+        "up artefact part": received("up", "g", artefact_parts()),
         "up ack": received("up", "g", acks(CHILD_OUT.digest)),
         "up presence": received("up", ALL, presences()[:4]),
         "up want": received("up", "g", [Want(digest=NO_BLOB, parts=())]),
@@ -546,7 +576,7 @@ def test_the_gateway_keeps_its_table(state, kind):
 def root_at(state: str) -> Under:
     course = Course(
         run=RunId(1), epoch=1, plan=make_plan((1,), rounds=2, deadline_s=(50.0,)),
-        artefact=ARTEFACT, layout=LAYOUT, dimension=DIMENSION,
+        artefact=ARTEFACT, artefact_blob=b"artefact", layout=LAYOUT, dimension=DIMENSION,
         next_round=2 if state == "finished" else 0, rounds_trained=0, model=MODEL, blob=BLOB,
     )  # fmt: skip
     machine = RootMachine(

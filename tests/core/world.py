@@ -24,6 +24,7 @@ from fedtier.core.effects import (
     Answer,
     Effect,
     Finish,
+    Install,
     Keep,
     Note,
     Preempt,
@@ -39,6 +40,7 @@ from fedtier.core.events import (
     Connected,
     Disconnected,
     Event,
+    Installed,
     Received,
     Tick,
     WorkDone,
@@ -54,6 +56,7 @@ from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
 from fedtier.model.server_step import add
 from fedtier.runtime.mean import next_model
 from fedtier.runtime.updates import delta_update, figures_update
+from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.snapshots import Snapshot, Snapshots
@@ -125,7 +128,12 @@ class NodeProcess:
 
     def _make_machine(self) -> DeviceMachine | TierAggregator | RootMachine:
         world, shape = self.world, self.world.shape
+        stored = ArtefactStore(self.disk).get()
         if self.node not in shape.tiers:
+            held = stored[0] if stored is not None else world.devices_hold
+            trainee = Trainee(
+                artefact=held, layout=world.layout.digest, dimension=world.layout.dimension
+            )
             return DeviceMachine(
                 node=self.node, parent=NodeId(shape.parents[self.node]),
                 part_bytes=world.part_bytes,
@@ -133,9 +141,7 @@ class NodeProcess:
                     status="online", nonce=self.nonce, ready=True, devices=1,
                     weight=shape.weight(self.node),
                 ),
-                trainee=Trainee(
-                    artefact=ARTEFACT, layout=world.layout.digest, dimension=world.layout.dimension
-                ),
+                trainee=trainee if held else Trainee(),
             )  # fmt: skip
         members = shape.children(self.node)
         least = world.members_min.get(self.node, len(members))
@@ -146,7 +152,7 @@ class NodeProcess:
                 node=self.node, parent=NodeId(shape.parents[self.node]),
                 tier=shape.tiers[self.node], members=members, members_min=least,
                 part_bytes=world.part_bytes, nonce=self.nonce, announced=state.announced(),
-                resume=state.resume(), spooled=spooled,
+                resume=state.resume(), spooled=spooled, artefact=stored,
             )  # fmt: skip
         return RootMachine(
             node=self.node, members=members, members_min=least, part_bytes=world.part_bytes,
@@ -228,6 +234,8 @@ class NodeProcess:
                 self.stopped = effect
                 for transport, _ in self._transports.values():
                     transport.close()
+            case Install():
+                world.later(self, lambda: self._install(effect))
             case Work():
                 world.later(self, lambda: self._work(effect))
             case Aggregate():
@@ -245,6 +253,20 @@ class NodeProcess:
                 world.save(self.disk, world.rounds_done, effect.head, finished=True)
             case Preempt():
                 world.preempted.append((str(self.node), str(effect.job.path)))
+
+    def _install(self, install: Install) -> Event:
+        world = self.world
+        world.installed.append((str(self.node), install.artefact))
+        if self.node in world.unfit:
+            return Installed(artefact=install.artefact, reason=world.unfit[self.node])
+        assert install.blob == world.artefact_blob, "another artefact's bytes"
+        ArtefactStore(self.disk).put(install.artefact, install.blob)
+        if self.node in world.shape.tiers:
+            return Installed(artefact=install.artefact)
+        return Installed(
+            artefact=install.artefact, layout=world.layout.digest,
+            dimension=world.layout.dimension, weight=world.shape.weight(self.node),
+        )  # fmt: skip
 
     def _work(self, work: Work) -> Event:
         outbox = Outbox(self.disk)
@@ -320,6 +342,8 @@ class World:
         starting_order: list[str] | None = None,
         interleaving: int | None = None,
         work_s: Callable[[str], float] = lambda node: 0.0,
+        devices_hold: str = ARTEFACT,
+        artefact_blob: bytes = b"an artefact",
     ) -> None:
         """Start every node.
 
@@ -335,10 +359,16 @@ class World:
             starting_order: Of the nodes, where it matters.
             interleaving: A seed for whose message is delivered next; None = broker by broker.
             work_s: How long a node takes over a job.
+            devices_hold: The artefact that devices have from the start; none where empty.
+            artefact_blob: The one of the cloud, as it travels.
         """
         self.shape, self.plan, self.train = shape, plan, train
         self.disk, self.part_bytes, self.members_min = disk, part_bytes, dict(members_min or {})
         self.work_s = work_s
+        self.devices_hold = devices_hold
+        self.artefact, self.artefact_blob = ARTEFACT, artefact_blob
+        self.unfit: dict[str, str] = {}  # nodes that cannot use an artefact, and why
+        self.installed: list[tuple[str, str]] = []
         self.now_s = 0.0
         self.start_model = np.asarray(start, np.float32)
         self.layout = ParameterLayout(tensors=(TensorSpec(name="w", shape=self.start_model.shape),))
@@ -391,7 +421,8 @@ class World:
             self.rounds_trained = snapshot.rounds_trained
         return Course(
             run=self.run_id, epoch=snapshot.epoch if snapshot is not None and mine else 0,
-            plan=self.plan, artefact=ARTEFACT, layout=self.layout.digest,
+            plan=self.plan, artefact=self.artefact, artefact_blob=self.artefact_blob,
+            layout=self.layout.digest,
             dimension=self.layout.dimension, next_round=self.rounds_done,
             rounds_trained=self.rounds_trained, model=self.digest, blob=self.blob,
         )  # fmt: skip

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from wire_examples import (
     ACK,
+    ARTEFACT_PART,
     BEACON,
     EXAMPLES,
     GOLDEN,
@@ -25,6 +26,7 @@ from wire_examples import (
 )
 
 from fedtier.quantize import Qsgd
+from fedtier.wire.blob import decode_blob
 from fedtier.wire.head import decode_head_or_beacon
 from fedtier.wire.manifest import decode_model, decode_update, peek_update
 from fedtier.wire.messages import Ack, Presence, Want
@@ -41,6 +43,11 @@ READ = {
     "ack_rejected.json": (Ack.decode, REJECTED),
     "update_part.hex": (lambda data: Part.decode(data, kind="update"), UPDATE_PART),
     "model_part.hex": (lambda data: Part.decode(data, kind="model"), MODEL_PART),
+    "artefact_part.hex": (lambda data: Part.decode(data, kind="artefact"), ARTEFACT_PART),
+    "artefact_blob.hex": (
+        lambda data: [bytes(s) for s in decode_blob(data, kind="artefact").sections],
+        [b"packed", b"too"],
+    ),
     "update_blob.hex": (lambda data: decode_update(data).manifest, UPDATE_MANIFEST),
     "model_blob.hex": (lambda data: decode_model(data)[1:], (MODEL, LAYOUT.digest)),
 }

@@ -55,6 +55,7 @@ def largest_head(members):
         model=DIGEST, layout=DIGEST, dimension=DIMENSION_MAX, artefact=DIGEST, tier=1,
         first_step=STEPS_PER_ROUND_MAX, p0=LONG_FLOAT, p1=LONG_FLOAT,
         blobs=(BlobRef(form="float32", digest=DIGEST, total=2**30 + 4096, parts=2**20),),
+        artefact_blob=BlobRef(form="zlib", digest=DIGEST, total=64 * 2**20, parts=2**14),
         plan=LARGEST_PLAN,
         members=tuple(
             Member(node=NodeId(f"{index:040d}"), weight=WEIGHT_MAX, beneath="f" * 16)

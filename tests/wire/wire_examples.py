@@ -23,6 +23,7 @@ from fedtier.draws import DrawKey
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
 from fedtier.quantize import Qsgd
+from fedtier.wire.blob import encode_blob
 from fedtier.wire.head import Beacon, BlobRef, Head, Member
 from fedtier.wire.manifest import UpdateManifest, encode_model, encode_update
 from fedtier.wire.messages import Ack, Presence, Want
@@ -67,6 +68,7 @@ PRESENCE = Presence(
 HEAD = Head(
     nonce=NONCE, seq=77, run=RUN, epoch=1, path=PATH, state="open", task="train", model=MODEL,
     layout=LAYOUT.digest, dimension=6, artefact="ab" * 32, tier=1, first_step=24, p0=0.3, p1=0.325,
+    artefact_blob=BlobRef(form="zlib", digest="cd" * 32, total=10325, parts=3),
     blobs=(
         BlobRef(form="float32", digest=_MODEL.digest, total=_MODEL.total, parts=_MODEL.parts),
     ),
@@ -88,6 +90,13 @@ UPDATE_PART = Part(
     payload=bytes(range(40)), **_WHERE,
 )  # fmt: skip
 
+ARTEFACT_BLOB = encode_blob(
+    "artefact",
+    {"format": 1, "artefact": "ab" * 32, "files": [["manifest.json", 7], ["train.onnx", 5]]},
+    [b"packed", b"too"],
+)
+ARTEFACT_PART = Outgoing(ARTEFACT_BLOB, kind="artefact", part_bytes=4096).part(0, **_WHERE)
+
 EXAMPLES: dict[str, bytes] = {
     "presence.json": PRESENCE.encode(),
     "head.json": HEAD.encode(),
@@ -99,6 +108,8 @@ EXAMPLES: dict[str, bytes] = {
     "ack_rejected.json": REJECTED.encode(),
     "update_part.hex": UPDATE_PART.encode(),
     "model_part.hex": MODEL_PART.encode(),
+    "artefact_part.hex": ARTEFACT_PART.encode(),
+    "artefact_blob.hex": ARTEFACT_BLOB,
     "update_blob.hex": UPDATE_BLOB,
     "model_blob.hex": MODEL_BLOB,
 }

@@ -101,6 +101,12 @@ def plans(draw, tiers=None):
     )  # fmt: skip
 
 
+blob_refs = st.builds(
+    BlobRef, form=texts(40), digest=digests,
+    total=st.integers(1, BLOB_BYTES_MAX), parts=st.integers(1, BLOB_BYTES_MAX),
+)  # fmt: skip
+
+
 @st.composite
 def heads(draw):
     tiers = draw(st.integers(1, 8))
@@ -114,17 +120,8 @@ def heads(draw):
         dimension=draw(st.integers(1, DIMENSION_MAX)), artefact=draw(digests), tier=tier,
         first_step=draw(st.integers(0, STEPS_PER_ROUND_MAX)), p0=p0,
         p1=p1, plan=draw(plans(tiers)),
-        blobs=tuple(
-            draw(
-                st.lists(
-                    st.builds(
-                        BlobRef, form=texts(40), digest=digests,
-                        total=st.integers(1, BLOB_BYTES_MAX), parts=st.integers(1, BLOB_BYTES_MAX),
-                    ),
-                    max_size=4,
-                )
-            )
-        ),
+        blobs=tuple(draw(st.lists(blob_refs, max_size=4))),
+        artefact_blob=draw(st.none() | blob_refs),
         members=tuple(
             Member(node=node, weight=draw(st.integers(1, WEIGHT_MAX)), beneath=draw(short_digests))
             for node in members

@@ -1,0 +1,108 @@
+"""What a device trains with: an artefact, opened, and this device's data prepared as it asks."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from edge_agent.budget import check_batch
+from edge_agent.trainer_onnx import OnnxTrainer
+from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.blob import decode_artefact
+from fedtier.artefact.find import find_artefact
+from fedtier.artefact.inputs import check_examples, check_labels
+from fedtier.artefact.trainer import Trainer
+from fedtier.config.node_file import NodeFile
+from fedtier.data.examples import DeviceData
+from fedtier.data.load import load_device
+from fedtier.errors import ConfigError, WireError
+from fedtier.storage.artefact_store import ArtefactStore
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kit:
+    """One artefact with all that training and evaluating with it takes on this device."""
+
+    artefact: Artefact
+    trainer: Trainer
+    evaluate: onnxruntime.InferenceSession = field(repr=False)
+    data: DeviceData
+    weight: int
+
+
+def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
+    """Open an artefact and prepare this device's data for it.
+
+    Args:
+        file: The device's node file.
+        artefact: What to train with.
+        where: The node file's path, for errors.
+
+    Raises:
+        ConfigError: If board, data and artefact do not go together.
+    """
+    section, data_section = file.node, file.data
+    assert data_section is not None, "an agent's node file describes its data"
+    check_batch(file.board, artefact, where=where)
+    where = f"{where} [data]"
+    check_labels(data_section.spec, artefact.manifest, where=where)
+    data = load_device(
+        data_section.spec, artefact.manifest.preprocessing, node=file.id, where=where
+    )
+    for part, examples in (("training part", data.train), ("hold-out", data.holdout)):
+        check_examples(examples, artefact.manifest, where=f"{where}: the {part}")
+    weight = len(data.train) if section.weight == "examples" else section.weight
+    log.info(
+        "data loaded",
+        extra={
+            "examples": len(data.train), "classes": len(set(data.train.y.tolist())),
+            "holdout": len(data.holdout), "weight": weight, "digest": data.digest[:12],
+        },
+    )  # fmt: skip
+    if data.untrained:
+        log.warning(
+            "classes not trained",
+            extra={
+                "classes": ", ".join(artefact.manifest.class_name(c) for c in data.untrained),
+                "reason": "this device has rows of them, all in the hold-out or in windows that "
+                "were dropped: see holdout_percent in docs/data.md",
+            },
+        )
+    return Kit(
+        artefact=artefact,
+        trainer=OnnxTrainer(artefact, threads=file.board.threads),
+        evaluate=artefact.evaluate_session(),
+        data=data,
+        weight=weight,
+    )
+
+
+def first_kit(file: NodeFile, store: ArtefactStore, *, where: str) -> Kit | None:
+    """What a device starts with: the artefact that came last, else the node file's, else none.
+
+    Args:
+        file: The device's node file.
+        store: Where an earlier boot put what came over the network.
+        where: The node file's path, for errors.
+
+    Raises:
+        ConfigError: If board, data and artefact do not go together.
+        StorageError: If the disk does not give what is stored.
+    """
+    stored = store.get()
+    if stored is not None:
+        digest, blob = stored
+        try:
+            return make_kit(file, decode_artefact(blob, digest=digest), where=where)
+        except (ConfigError, WireError) as error:  # it will come again if it is asked for again
+            fields = {"artefact": digest[:12], "reason": str(error)}
+            log.warning("stored artefact passed over", extra=fields)
+    if file.node.artefact is None:
+        return None
+    return make_kit(file, find_artefact(file.node.artefact), where=where)

@@ -1,0 +1,120 @@
+"""The artefact a child holds, and how it comes by the one that its parent's head asks for."""
+
+from __future__ import annotations
+
+from fedtier.core.effects import Effect, Install, Note, Send
+from fedtier.core.events import Installed
+from fedtier.core.fetch import Fetch
+from fedtier.errors import WireError
+from fedtier.ids import NodeId
+from fedtier.limits import ARTEFACT_BYTES_MAX
+from fedtier.wire.head import Head
+from fedtier.wire.parts import Part
+
+
+class Equipment:
+    """Fetches an artefact part by part and has it installed; one at a time, the newest asked for.
+
+    What could not be installed is not fetched again in this boot: no repetition would change it.
+    """
+
+    def __init__(self, node: NodeId, held: str) -> None:
+        """Begin with what an earlier boot installed, or the operator.
+
+        Args:
+            node: The child's id.
+            held: Digest of the artefact it holds; empty for none.
+        """
+        self._node = node
+        self.held = held
+        self._wanted = ""  # digest of the artefact that is being fetched or installed
+        self._fetch: Fetch | None = None
+        self._unfit: dict[str, str] = {}  # digest of what could not be installed, and why
+
+    @property
+    def busy(self) -> bool:
+        """Whether an artefact is on its way."""
+        return bool(self._wanted)
+
+    @property
+    def timer_s(self) -> float | None:
+        """When ``tick`` is next due."""
+        return None if self._fetch is None else self._fetch.ask_at_s
+
+    def reason(self, digest: str) -> str:
+        """Why an artefact is not held, for people."""
+        return self._unfit.get(digest) or f"{self.held[:12] or 'none'} is here"
+
+    def lacks(self, head: Head) -> bool:
+        """Whether the head's artefact must come, and can."""
+        offered = head.artefact_blob is not None and head.artefact not in self._unfit
+        return head.artefact != self.held and offered
+
+    def fetch(self, head: Head, now_s: float) -> list[Effect]:
+        """Begin to fetch what the head asks for, or go on if that has begun."""
+        assert head.artefact_blob is not None, "only what is offered is fetched"
+        blob, fetch = head.artefact_blob, self._fetch
+        if self._wanted == head.artefact and (fetch is None or fetch.blob == blob):
+            return []
+        try:
+            self._fetch = Fetch(blob, bytes_max=ARTEFACT_BYTES_MAX, ask_at_s=now_s)
+        except WireError as error:
+            self.drop()
+            self._unfit[head.artefact] = str(error)
+            return [_unfit_note(head.artefact, str(error))]
+        self._wanted = head.artefact
+        fields = {"artefact": head.artefact[:12], "bytes": blob.total, "parts": blob.parts}
+        note = Note(level="info", event="fetching artefact", fields=fields)
+        return [note, self._ask(self._fetch, now_s)]
+
+    def drop(self) -> None:
+        """Stop fetching: the head asks for another artefact, or for nothing."""
+        self._wanted, self._fetch = "", None
+
+    def hear(self, part: Part, now_s: float) -> list[Effect]:
+        """Take a slice of an artefact."""
+        fetch = self._fetch
+        if fetch is None or part.digest != fetch.blob.digest:
+            return [Note(level="debug", event="stray part", fields={"part": part.part})]
+        try:
+            want = fetch.add(part, now_s)
+            blob = fetch.take() if fetch.complete else None
+        except WireError as error:  # some part of it is not the parent's: begin afresh
+            self._fetch = Fetch(fetch.blob, bytes_max=ARTEFACT_BYTES_MAX, ask_at_s=now_s)
+            note = Note(level="warning", event="artefact refused", fields={"reason": str(error)})
+            return [note, self._ask(self._fetch, now_s)]
+        if blob is not None:
+            self._fetch = None
+            return [Install(artefact=self._wanted, blob=blob)]
+        return [] if want is None else [Send(side="up", message=want, node=self._node)]
+
+    def connected(self, now_s: float) -> list[Effect]:
+        """Go on where the connection was lost: what has come is not asked for again."""
+        return [] if self._fetch is None else [self._ask(self._fetch, now_s)]
+
+    def tick(self, now_s: float) -> list[Effect]:
+        """Ask again where nothing came."""
+        fetch = self._fetch
+        due = fetch is not None and now_s >= fetch.ask_at_s
+        return [self._ask(fetch, now_s)] if fetch is not None and due else []
+
+    def installed(self, event: Installed) -> list[Effect]:
+        """Hold what was installed, or know why it cannot be."""
+        if event.reason:
+            self._unfit[event.artefact] = event.reason
+        else:
+            self.held = event.artefact
+        if event.artefact == self._wanted:
+            self.drop()
+        if event.reason:
+            return [_unfit_note(event.artefact, event.reason)]
+        fields = {"artefact": event.artefact[:12]}
+        return [Note(level="info", event="artefact installed", fields=fields)]
+
+    def _ask(self, fetch: Fetch, now_s: float) -> Send:
+        return Send(side="up", message=fetch.ask(now_s), node=self._node)
+
+
+def _unfit_note(digest: str, reason: str) -> Note:
+    fields = {"artefact": digest[:12], "reason": reason}
+    return Note(level="warning", event="artefact not installed", fields=fields)

@@ -1,0 +1,207 @@
+"""An artefact reaches every device through the tree, before anything is trained with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from test_tables import HEAD  # a head as good as any
+from world import ARTEFACT, FEDERATION, World
+from world_shapes import irregular, make_plan, quadratic, random_centres, regular
+
+from fedtier.core.equipment import Equipment
+from fedtier.core.events import Installed
+from fedtier.ids import NodeId
+from fedtier.limits import ARTEFACT_BYTES_MAX, GAP_S
+from fedtier.storage.artefact_store import ArtefactStore
+from fedtier.transport.memory import MemoryTransport
+from fedtier.wire.head import BlobRef
+from fedtier.wire.packets import decode_packet
+from fedtier.wire.parts import Part
+from fedtier.wire.topics import Topic
+
+DIMENSION = 40
+# Nine parts of 4 KiB, none like another.
+BLOB = np.random.default_rng(1).bytes(33_000)
+OTHER = "cd" * 32
+
+
+def make_world(disk, shape=None, *, rounds=2, **options):
+    shape = shape or regular(2, 2)
+    tau = (2,) * shape.height
+    centres = random_centres(shape, seed=1, dimension=DIMENSION)
+    return World(
+        shape, make_plan(tau, rounds=rounds), quadratic(centres), disk=disk,
+        start=np.zeros(DIMENSION), **{"devices_hold": "", "artefact_blob": BLOB} | options,
+    )  # fmt: skip
+
+
+def held(world):
+    """What each node but the cloud has on its disk."""
+    below = {node: ArtefactStore(world.disk / node).get() for node in world.shape.parents}
+    return {node: None if found is None else found[0] for node, found in below.items()}
+
+
+class Listener:
+    """Hears what one child wants of its parent."""
+
+    def __init__(self, world: World, child: str) -> None:
+        cell = NodeId(world.shape.parents[child])
+        self.wanted: list[int] = []  # parts, in the order of the questions
+        filters = [(f"fedtier/v1/{FEDERATION}/{cell}/{child}/want", 1)]
+        MemoryTransport(world.brokers[cell], "listener", filters, self).start()
+
+    def connected(self): ...
+
+    def message(self, topic, payload, retained):
+        message = decode_packet(Topic.parse(topic), payload)
+        self.wanted.extend(message.parts)
+
+
+@pytest.mark.covers("T-14")
+@pytest.mark.parametrize("seed", [None, 1, 2, 3])
+def test_devices_without_an_artefact_end_with_the_model_of_those_that_had_it(tmp_path, seed):
+    shape = regular(2, 2, 2) if seed is None else irregular(seed, 3)
+    there = make_world(tmp_path / "there", shape, devices_hold=ARTEFACT)
+    there.run()
+    bare = make_world(tmp_path / "bare", shape, interleaving=seed)
+    bare.run()
+    assert bare.digest == there.digest
+    assert set(held(bare).values()) == {ARTEFACT}
+    assert sorted(bare.installed) == sorted((node, ARTEFACT) for node in shape.parents)
+
+
+@pytest.mark.covers("T-14")
+def test_a_device_that_has_the_artefact_asks_for_none(tmp_path):
+    world = make_world(tmp_path, devices_hold=ARTEFACT)
+    world.run()
+    # The gateways do: they are to have it for whoever comes without.
+    assert {node for node, _ in world.installed} == set(world.shape.gateways)
+
+
+@pytest.mark.covers("T-14")
+def test_a_new_artefact_is_rolled_out_with_the_next_run(tmp_path):
+    world = make_world(tmp_path)
+    world.run()
+    world.crash("cloud")
+    world.artefact, world.artefact_blob = OTHER, BLOB[::-1]
+    world.begin_run(2)
+    world.start("cloud")
+    world.run()
+    assert world.rounds_trained == 2
+    assert set(held(world).values()) == {OTHER}
+
+
+@pytest.mark.covers("T-14")
+@pytest.mark.parametrize("node", ["d0", "g1-0"])
+def test_what_has_come_is_not_asked_for_again_after_the_connection_was_lost(tmp_path, node):
+    world = make_world(tmp_path)
+    listener = Listener(world, node)
+
+    def missing(world):
+        fetch = world.nodes[node].machine.link.equipment._fetch
+        return () if fetch is None else fetch._slot.missing(99)
+
+    world.run(until=lambda world: 3 <= len(missing(world)) <= 6)
+    left = set(missing(world))
+    listener.wanted.clear()
+    world.nodes[node].cut("up")
+    world.nodes[node].reconnect("up")
+    world.run(until=lambda world: not missing(world))
+    assert set(listener.wanted) == left
+    world.run()
+
+
+@pytest.mark.covers("T-14")
+@pytest.mark.parametrize("node", ["d0", "g1-0", "cloud"])
+def test_a_node_that_dies_while_an_artefact_travels_changes_nothing(tmp_path, node):
+    alone = make_world(tmp_path / "alone", devices_hold=ARTEFACT)
+    alone.run()
+    world = make_world(tmp_path / "died")
+    fetching = "d0" if node == "cloud" else node
+    world.run(until=lambda w: w.nodes[fetching].machine.link.equipment.busy)
+    world.restart(node)
+    world.run()
+    assert world.digest == alone.digest
+    world.restart(fetching)
+    world.settle()
+    # What was installed is there again: it is not fetched a second time.
+    assert world.nodes[fetching].machine.link.equipment.held == ARTEFACT
+
+
+@pytest.mark.covers("T-15")
+def test_a_device_that_cannot_use_it_abstains_with_the_reason_and_asks_once(tmp_path):
+    world = make_world(tmp_path, regular(3))
+    world.unfit["d1"] = "the board takes batches of 16"
+    world.run()
+    reasons = [n.fields["reason"] for n in world.nodes["d1"].notes if n.event == "abstained"]
+    assert len(reasons) == 3  # two rounds and the evaluation
+    assert all("the board takes batches of 16" in reason for reason in reasons)
+    assert world.installed.count(("d1", ARTEFACT)) == 1
+    assert world.rounds_trained == 2
+    del world.unfit["d1"]
+    world.begin_run(2)
+    world.restart("cloud")
+    world.restart("d1")
+    world.run()
+    assert held(world)["d1"] == ARTEFACT
+
+
+@pytest.mark.covers("T-15")
+def test_without_an_offer_a_device_says_what_is_asked_for_and_what_is_here(tmp_path):
+    world = make_world(tmp_path, regular(2), devices_hold=OTHER)
+    cell = world.cloud.machine.cell
+    cell._artefact = None
+    world.run()
+    notes = [n for n in world.nodes["d0"].notes if n.event == "abstained"]
+    assert notes
+    assert (
+        notes[0].fields["reason"] == f"artefact {ARTEFACT[:12]} is asked for: {OTHER[:12]} is here"
+    )
+    assert world.rounds_trained == 0
+
+
+def make_head(**changes):
+    blob = BlobRef(form="zlib", digest="ee" * 32, total=5000, parts=2)
+    return replace(HEAD, **{"artefact": OTHER, "artefact_blob": blob} | changes)
+
+
+@pytest.mark.covers("T-9")
+def test_no_room_is_made_for_more_than_an_artefact_can_be():
+    equipment = Equipment(NodeId("d0"), "")
+    blob = BlobRef(form="zlib", digest="ee" * 32, total=ARTEFACT_BYTES_MAX + 1, parts=2000)
+    notes = equipment.fetch(make_head(artefact_blob=blob), 0.0)
+    assert [note.event for note in notes] == ["artefact not installed"]
+    assert not equipment.busy
+    assert not equipment.lacks(make_head(artefact_blob=blob))
+    assert f"at most {ARTEFACT_BYTES_MAX}" in equipment.reason(OTHER)
+
+
+def test_an_artefact_whose_bytes_are_not_the_announced_ones_is_fetched_afresh():
+    equipment = Equipment(NodeId("d0"), "")
+    equipment.fetch(make_head(), 0.0)
+
+    def part(index):
+        size = 4000 if index == 0 else 1000
+        return Part(
+            kind="artefact", run=HEAD.run, epoch=0, path=HEAD.path, nonce=HEAD.nonce, seq=1,
+            digest="ee" * 32, part=index, parts=2, offset=4000 * index, total=5000,
+            payload=bytes(size),
+        )  # fmt: skip
+
+    assert equipment.hear(part(0), 1.0) == []
+    note, want = equipment.hear(part(1), 1.0)  # the last: but the digest is another
+    assert note.event == "artefact refused"
+    assert want.message.parts == (0, 1)
+    assert equipment.busy
+    assert equipment.timer_s == 1.0 + GAP_S
+
+
+def test_an_artefact_that_is_no_longer_asked_for_is_held_all_the_same_once_installed():
+    equipment = Equipment(NodeId("d0"), "")
+    equipment.fetch(make_head(), 0.0)
+    equipment.drop()
+    equipment.installed(Installed(artefact=OTHER))
+    assert equipment.held == OTHER
+    assert not equipment.busy
