@@ -104,5 +104,8 @@ def first_kit(file: NodeFile, store: ArtefactStore, *, where: str) -> Kit | None
             fields = {"artefact": digest[:12], "reason": str(error)}
             log.warning("stored artefact passed over", extra=fields)
     if file.node.artefact is None:
+        assert file.data is not None, "an agent's node file describes its data"
+        # Read as they are, so that data that are missing are told now and not in the first round.
+        load_device(file.data.spec, (), node=file.id, where=f"{where} [data]")
         return None
     return make_kit(file, find_artefact(file.node.artefact), where=where)

@@ -32,9 +32,7 @@ from fedtier.wire.manifest import (
 from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Part
 
-ChildState = Literal[
-    "absent", "equipping", "fetching", "working", "offering", "settled", "resting"
-]
+ChildState = Literal["absent", "equipping", "fetching", "working", "offering", "settled", "resting"]
 """absent: no head obeyed yet. equipping: its artefact is on the way, then the model is fetched.
 resting: the head asks nothing of this node. settled: answered."""
 

@@ -130,10 +130,25 @@ def test_a_model_beside_the_federation_file_goes_along(write, tmp_path):
     own.write(tmp_path / "models" / "own")
     out = tmp_path / "sub" / "nodes"
     assert run("config", "nodes", write(artefact="models/own"), "--out", out) == 0
-    for node, role in (("d-1", "agent"), ("cloud", "cloud")):
-        file = load_node_file(out / node / f"{role}.toml")
-        assert file.node.artefact == str(out / node / "artefact")
-        assert find_artefact(file.node.artefact).digest == own.digest
+    file = load_node_file(out / "cloud" / "cloud.toml")
+    assert file.node.artefact == str(out / "cloud" / "artefact")
+    assert find_artefact(file.node.artefact).digest == own.digest
+    # A device has it from its parent.
+    assert load_node_file(out / "d-1" / "agent.toml").node.artefact is None
+    assert not [name for name in names(out / "d-1") if "artefact" in name]
+
+
+def test_a_device_that_counts_its_examples_begins_with_the_model(write, tmp_path):
+    find_artefact("package:imu").write(tmp_path / "own")
+    out = tmp_path / "nodes"
+    file = write(artefact="own")
+    text = file.read_text(encoding="utf-8")
+    file.write_text(
+        text.replace('id = "two"', 'id = "two"\nweights = "examples"'), encoding="utf-8"
+    )
+    assert run("config", "nodes", file, "--out", out) == 0
+    device = load_node_file(out / "d-1" / "agent.toml").node
+    assert (device.weight, device.artefact) == ("examples", str(out / "d-1" / "artefact"))
 
 
 def test_a_model_that_is_not_there_is_refused_before_anything_is_written(write, tmp_path, capsys):
@@ -146,7 +161,7 @@ def test_a_model_that_is_not_there_is_refused_before_anything_is_written(write, 
 def test_a_model_with_an_absolute_path_is_left_to_the_nodes_machines(write, tmp_path):
     out = tmp_path / "nodes"
     assert run("config", "nodes", write(artefact="/srv/model"), "--out", out) == 0
-    assert load_node_file(out / "d-1" / "agent.toml").node.artefact == "/srv/model"
+    assert load_node_file(out / "cloud" / "cloud.toml").node.artefact == "/srv/model"
     assert not [name for name in names(out) if "artefact" in name]
 
 

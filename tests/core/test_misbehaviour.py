@@ -578,7 +578,8 @@ def one_answer(world, **changes):
         {"blobs": (BlobRef(form="zlib", digest="ab" * 32, total=10, parts=1),)},
         {"blobs": (BlobRef(form="float32", digest="ab" * 32, total=2**31, parts=9),)},
         {"blobs": (BlobRef(form="float32", digest="ab" * 32, total=3, parts=9),)},
-        {"artefact": "cd" * 32}, {"layout": "cd" * 32}, {"dimension": 7}, {"task": "gradient"},
+        {"artefact": "cd" * 32, "artefact_blob": None},
+        {"layout": "cd" * 32}, {"dimension": 7}, {"task": "gradient"},
     ],
     ids=str,
 )  # fmt: skip

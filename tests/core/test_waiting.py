@@ -150,7 +150,7 @@ def test_a_healthy_run_speaks_of_no_wait_and_says_one_line_per_unit_of_work(tmp_
         assert events.count("member ready") == len(shape.children(name))
         assert set(events) <= {
             "following run", "iteration closed", "answered", "round opened", "member ready",
-            "member not ready",
+            "member not ready", "fetching artefact", "artefact installed",
         }  # fmt: skip
 
 

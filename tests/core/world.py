@@ -235,7 +235,7 @@ class NodeProcess:
                 for transport, _ in self._transports.values():
                     transport.close()
             case Install():
-                world.later(self, lambda: self._install(effect))
+                world.later(self, lambda: self._install(effect), takes_s=0.0)
             case Work():
                 world.later(self, lambda: self._work(effect))
             case Aggregate():
@@ -469,13 +469,16 @@ class World:
         self._entries += 1
         heapq.heappush(self._agenda, (time_s, self._entries, action))
 
-    def later(self, node: NodeProcess, work: Callable[[], Event]) -> None:
+    def later(
+        self, node: NodeProcess, work: Callable[[], Event], *, takes_s: float | None = None
+    ) -> None:
         def done() -> None:
             if node.stopped is None:
                 event = work()
                 self.at(self.now_s, lambda: node.take(event))  # a crash may come in between
 
-        self.at(self.now_s + self.work_s(str(node.node)), done)
+        seconds = self.work_s(str(node.node)) if takes_s is None else takes_s
+        self.at(self.now_s + seconds, done)
 
     # What must hold at every step
 

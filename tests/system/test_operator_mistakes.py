@@ -93,7 +93,8 @@ def test_a_device_without_a_file_in_the_directory_is_told_what_to_write(testbed,
 @pytest.mark.parametrize(("role", "node"), [("agent", "w-0"), ("cloud", "cloud")])
 def test_a_wrong_path_to_the_artefact_is_named(testbed, refuse, tmp_path, role, node):
     bed = testbed()
-    file = edit(bed, node, r"artefact\s*=.*", f'artefact = "{tmp_path / "nowhere"}"')
+    line = r"weight\s*=.*" if role == "agent" else r"artefact\s*=.*"
+    file = edit(bed, node, line, f'artefact = "{tmp_path / "nowhere"}"')
     log = refuse(role, "run", "--config", file, code=78)
     assert str(tmp_path / "nowhere" / "manifest.json") in log
     assert "No such file" in log
