@@ -6,11 +6,15 @@ import logging
 from pathlib import Path
 
 from edge_agent.budget import check_batch
+from edge_agent.graph_process import GraphProcess
 from edge_agent.trainer_onnx import OnnxTrainer
 from edge_agent.worker import Device, Worker
 from fedtier import __version__
+from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
+from fedtier.artefact.manifest import EVALUATE_FILE, TRAIN_FILE
+from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.data.load import load_device
@@ -58,6 +62,7 @@ def main(config: Path, *, debug: bool = False) -> int:
             meter=LinkMeter(driver.transport("up")),
             micros=lambda: machine.link.micros,
         )
+        boot.stack.callback(device.graphs.end)
         return driver.run(worker.perform, boot.farewells())
 
 
@@ -67,6 +72,7 @@ def _device(file: NodeFile, *, where: str) -> Device:
     assert data_section is not None, "an agent's node file describes its data"
     artefact = find_artefact(section.artefact)
     check_batch(file.board, artefact, where=where)
+    graphs = _graphs(artefact, file.board)
     where = f"{where} [data]"
     check_labels(data_section.spec, artefact.manifest, where=where)
     data = load_device(
@@ -95,8 +101,22 @@ def _device(file: NodeFile, *, where: str) -> Device:
         node=file.id,
         weight=weight,
         artefact=artefact,
-        trainer=OnnxTrainer(artefact, threads=file.board.threads),
+        graphs=graphs,
+        trainer=OnnxTrainer(artefact, session=graphs.graph(TRAIN_FILE)),
         memory_budget_mib=file.board.memory_budget_mib,
         data=data,
         state_dir=Path(section.state_dir),
     )
+
+
+def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
+    """The graphs a device runs, each opened once: what onnxruntime refuses is refused at start."""
+    names = (TRAIN_FILE, EVALUATE_FILE)
+    graphs = GraphProcess(
+        {name: artefact.files[name] for name in names},
+        threads=board.threads,
+        keep_s=board.keep_trainer_s,
+    )
+    for name in reversed(names):
+        graphs.slots(name, "inputs")
+    return graphs

@@ -12,8 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.budget import over_budget
+from edge_agent.graph_process import GraphProcess
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import score
+from fedtier.artefact.manifest import EVALUATE_FILE
 from fedtier.artefact.schedule import Schedule
 from fedtier.artefact.trainer import Trained, Trainer, TrainTask
 from fedtier.core.effects import Effect, Keep, Preempt, Work
@@ -42,7 +44,8 @@ class Device:
     node: NodeId
     weight: int
     artefact: Artefact
-    trainer: Trainer
+    graphs: GraphProcess
+    trainer: Trainer  # on these graphs
     data: DeviceData
     state_dir: Path
     memory_budget_mib: int | None = None
@@ -76,7 +79,7 @@ class Worker:
         self._meter = meter
         self._micros = micros
         self._outbox = Outbox(device.state_dir)
-        self._evaluate = device.artefact.evaluate_session()
+        self._evaluate = device.graphs.graph(EVALUATE_FILE)
         self._cancel = threading.Event()
 
     def perform(self, effect: Effect) -> None:
@@ -91,6 +94,7 @@ class Worker:
             case Keep():
                 write_durably(self._device.state_dir / "model.blob", effect.model)
                 log.info("run finished", extra={"model": effect.head.model[:12]})
+                self._driver.work(self._device.graphs.end)  # whose thread this is
             case _:
                 raise AssertionError(f"not a device's effect: {effect}")
 
@@ -187,4 +191,6 @@ class Worker:
 
     def _figures(self, head: Head) -> Figures:
         link = self._meter.figures(head.run, micros=self._micros())
-        return Figures(links={head.tier: link}, tiers={0: process_figures()})
+        peak_kib, cpu_ms = self._device.graphs.usage()
+        own = process_figures(helper_peak_kib=peak_kib, helper_cpu_ms=cpu_ms)
+        return Figures(links={head.tier: link}, tiers={0: own})

@@ -43,6 +43,14 @@ class BoardTable:
         minimum=32,
         maximum=1024 * 1024,
     )
+    keep_trainer_s: int = key(
+        "Agent: how long the process that trains stays when it has nothing to do. Then it ends and "
+        "gives its memory back; the next work starts another.",
+        default=10,
+        unit="s",
+        minimum=1,
+        maximum=86_400,
+    )
     nice: int = key(
         "How far the process steps back for others (nice value).",
         default=0,
