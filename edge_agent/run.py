@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from edge_agent.board_reading import read_board
 from edge_agent.budget import check_batch
+from edge_agent.conditions import check_shown
 from edge_agent.graph_process import GraphProcess
 from edge_agent.trainer_onnx import OnnxTrainer
 from edge_agent.worker import Device, Worker
@@ -54,6 +56,7 @@ def main(config: Path, *, debug: bool = False) -> int:
                 layout=device.artefact.layout.digest,
                 dimension=device.artefact.layout.dimension,
             ),
+            patience_s=file.board.patience_s,
         )  # fmt: skip
         driver = boot.driver(machine)
         worker = Worker(
@@ -72,6 +75,7 @@ def _device(file: NodeFile, *, where: str) -> Device:
     assert data_section is not None, "an agent's node file describes its data"
     artefact = find_artefact(section.artefact)
     check_batch(file.board, artefact, where=where)
+    check_shown(file.board, read_board(), where=where)
     graphs = _graphs(artefact, file.board)
     where = f"{where} [data]"
     check_labels(data_section.spec, artefact.manifest, where=where)
@@ -103,7 +107,7 @@ def _device(file: NodeFile, *, where: str) -> Device:
         artefact=artefact,
         graphs=graphs,
         trainer=OnnxTrainer(artefact, session=graphs.graph(TRAIN_FILE)),
-        memory_budget_mib=file.board.memory_budget_mib,
+        board=file.board,
         data=data,
         state_dir=Path(section.state_dir),
     )

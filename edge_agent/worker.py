@@ -11,15 +11,18 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.budget import over_budget
+from edge_agent.board_reading import read_board
+from edge_agent.budget import needed_mib
+from edge_agent.conditions import Hindrance, hindrance
 from edge_agent.graph_process import GraphProcess
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import score
 from fedtier.artefact.manifest import EVALUATE_FILE
 from fedtier.artefact.schedule import Schedule
 from fedtier.artefact.trainer import Trained, Trainer, TrainTask
+from fedtier.config.board import BoardTable
 from fedtier.core.effects import Effect, Keep, Preempt, Work
-from fedtier.core.events import Event, WorkDone, WorkFailed
+from fedtier.core.events import Event, Hindered, WorkDone, WorkFailed
 from fedtier.core.figures import Figures, Scores
 from fedtier.data.examples import DeviceData
 from fedtier.errors import TrainingError
@@ -48,7 +51,7 @@ class Device:
     trainer: Trainer  # on these graphs
     data: DeviceData
     state_dir: Path
-    memory_budget_mib: int | None = None
+    board: BoardTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,7 @@ class Worker:
         self._outbox = Outbox(device.state_dir)
         self._evaluate = device.graphs.graph(EVALUATE_FILE)
         self._cancel = threading.Event()
+        self._waiting = False  # for the board's conditions, as the log has said
 
     def perform(self, effect: Effect) -> None:
         """Do one effect; long work goes to the driver's worker thread."""
@@ -105,9 +109,9 @@ class Worker:
             log.info("answer found in outbox", extra=kept)
             return WorkDone(job=work.job, blob=stored)
         model, _, _ = decode_model(work.model)
-        excess = over_budget(self._device.memory_budget_mib)
-        if excess is not None:
-            return self._failed(work, excess)
+        hindered = self._hindered(work)
+        if hindered is not None:
+            return hindered
         began_s = time.monotonic()
         try:
             if work.head.task == "evaluate":
@@ -128,6 +132,30 @@ class Worker:
         path = {"path": str(work.job.path)}
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)
+
+    def _hindered(self, work: Work) -> Hindered | None:
+        """Look at the board; None where it allows the work."""
+        device = self._device
+        found = hindrance(device.board, read_board(), needed_mib=needed_mib(device.artefact))
+        self._say(found, path=str(work.job.path))
+        if found is None:
+            return None
+        device.graphs.end()  # what hinders may be the memory it holds
+        return Hindered(
+            job=work.job,
+            reason=found.reason,
+            lasting=found.lasting,
+            figures=self._figures(work.head),
+        )
+
+    def _say(self, found: Hindrance | None, *, path: str) -> None:
+        """A line when waiting begins, and one when it is over, however many rounds that is."""
+        waits = found is not None and not found.lasting
+        if found is not None and waits and not self._waiting:
+            log.info("waiting for the board", extra={"path": path, "reason": found.reason})
+        if found is None and self._waiting:
+            log.info("the board allows work", extra={"path": path})
+        self._waiting = waits
 
     def _train(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> Trained | None:
         tau = head.plan.tau

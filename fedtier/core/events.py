@@ -52,6 +52,16 @@ class WorkFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hindered:
+    """The job cannot be begun now; ``lasting``: nor ever, on this board."""
+
+    job: Job
+    reason: str
+    lasting: bool = False
+    figures: Figures = field(default_factory=Figures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregated:
     """An iteration's mean is in the model and durable."""
 
@@ -65,4 +75,6 @@ class Tick:
     """The time the machine asked for has come."""
 
 
-Event = Connected | Disconnected | Received | WorkDone | WorkFailed | Aggregated | Tick
+Event = (
+    Connected | Disconnected | Received | WorkDone | WorkFailed | Hindered | Aggregated | Tick
+)  # fmt: skip

@@ -68,7 +68,7 @@ DEVICE = Table(
     states=CHILD_LINK.states,
     kinds=(
         "connected", "disconnected", *_FROM_PARENT, "presence", "want", "tick", "work done",
-        "work failed", "aggregated",
+        "work failed", "hindered", "aggregated",
     ),
     moves={
         **CHILD_LINK.moves,
@@ -76,6 +76,7 @@ DEVICE = Table(
             "head": "working fetching offering resting",
             "work done": "working offering",
             "work failed": "working offering",
+            "hindered": "working offering",
         },
     },
     impossible=frozenset((state, "aggregated") for state in CHILD_LINK.states),
