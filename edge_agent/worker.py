@@ -81,7 +81,7 @@ class Worker:
         self._driver = driver
         self._meter = meter
         self._micros = micros
-        self._outbox = Outbox(device.state_dir)
+        self._outbox = Outbox(device.state_dir, journal=device.board.journal)
         self._evaluate = device.graphs.graph(EVALUATE_FILE)
         self._cancel = threading.Event()
         self._waiting = False  # for the board's conditions, as the log has said
@@ -127,8 +127,13 @@ class Worker:
             return self._failed(work, str(error))
         if cancel.is_set():
             return None
+        written = self._outbox.bytes_written
         self._outbox.put(work.job, answer.blob)
-        cost = {"seconds": round(time.monotonic() - began_s, 2), "bytes": len(answer.blob)}
+        cost = {
+            "seconds": round(time.monotonic() - began_s, 2),
+            "bytes": len(answer.blob),
+            "disk_bytes": self._outbox.bytes_written - written,
+        }
         path = {"path": str(work.job.path)}
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)

@@ -101,6 +101,11 @@ class BoardTable:
         minimum=0,
         maximum=86_400,
     )
+    journal: Literal["disk", "ram"] = key(
+        'Agent: where an update waits until it is accepted; "ram" spares a card that wears out. A '
+        "restart then does the iteration again, to the same bits.",
+        default="disk",
+    )
     nice: int = key(
         "How far the process steps back for others (nice value).",
         default=0,

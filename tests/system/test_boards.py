@@ -41,6 +41,32 @@ def test_after_a_run_the_agent_has_given_its_graph_process_back(testbed):
     bed.wait_until(lambda: graph_process(agent.pid) is None, "no graph process is left")
 
 
+def with_board(tmp_path: Path, keys: str) -> dict[str, str]:
+    """The table that gives ``w-0`` a board of its own."""
+    (tmp_path / "bed").mkdir()
+    text = f'name = "own"\ndescription = "of w-0"\n[board]\n{keys}\n'
+    (tmp_path / "bed" / "own.toml").write_text(text, encoding="utf-8")
+    return {"tables": '[[node]]\nid = "w-0"\nboard = "own.toml"'}
+
+
+def test_a_device_that_keeps_its_updates_in_memory_is_killed_and_changes_no_bit(
+    testbed, tmp_path, digest_alone
+):
+    bed = testbed(**LONG, **with_board(tmp_path, 'journal = "ram"'))
+    bed.start_fleet()
+    out = bed.directory / "out"
+    bed.start_cloud("--out", out)
+    bed.wait_until(lambda: len(bed.rows(out)) >= 2, "two rounds have closed")
+    bed.restart("w-0")
+    assert len(bed.rows(out)) < LONG["rounds"], "it was killed too late"
+    assert bed.finished(out)["model_digest"] == digest_alone(**LONG)
+    trained = [line for line in bed.nodes["w-0"].log.splitlines() if " trained " in line]
+    assert trained
+    assert all(line.endswith("disk_bytes=0") for line in trained)
+    assert not list(bed.directory.glob("**/w-0/outbox.record"))
+    assert list(bed.directory.glob("**/w-1/outbox.record"))
+
+
 def other_hours() -> str:
     """A window that is not now, nor within the next hours."""
     now = time.localtime()
@@ -50,10 +76,8 @@ def other_hours() -> str:
 def test_a_device_outside_its_hours_waits_once_a_round_then_abstains_and_says_why(
     testbed, tmp_path
 ):
-    (tmp_path / "bed").mkdir()
-    board = f'name = "b"\ndescription = "b"\n[board]\nhours = ["{other_hours()}"]\npatience_s = 0.5'
-    (tmp_path / "bed" / "night.toml").write_text(board, encoding="utf-8")
-    bed = testbed(tables='[[node]]\nid = "w-0"\nboard = "night.toml"')
+    hours = f'hours = ["{other_hours()}"]\npatience_s = 0.5'
+    bed = testbed(**with_board(tmp_path, hours))
     bed.start_fleet()
     report = bed.run()
     (link, _) = report["links"]
