@@ -1,16 +1,13 @@
-"""What the board allows this device: how large a batch, how much memory."""
+"""What an artefact takes of a board: its batch, and memory at the very least."""
 
 from __future__ import annotations
-
-import os
-from pathlib import Path
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.config.board import BoardTable
 from fedtier.errors import ConfigError
+from fedtier.limits import MIB
 
-_STATM = Path("/proc/self/statm")
-_PAGE_KIB = os.sysconf("SC_PAGESIZE") / 1024
+_VECTORS_MIN = 4  # the model as it came, the one a step begins from, the gradient, the next one
 
 
 def check_batch(board: BoardTable, artefact: Artefact, *, where: str) -> None:
@@ -28,11 +25,6 @@ def check_batch(board: BoardTable, artefact: Artefact, *, where: str) -> None:
         )
 
 
-def over_budget(memory_budget_mib: int | None) -> str | None:
-    """Why training should not begin now, if this process holds more memory than it may."""
-    if memory_budget_mib is None or not _STATM.exists():
-        return None
-    resident_mib = int(_STATM.read_text(encoding="ascii").split()[1]) * _PAGE_KIB / 1024
-    if resident_mib <= memory_budget_mib:
-        return None
-    return f"memory: {resident_mib:.0f} MiB resident, the board's budget is {memory_budget_mib} MiB"
+def needed_mib(artefact: Artefact) -> float:
+    """Memory without which no step of an artefact can be done; activations come on top, in MiB."""
+    return _VECTORS_MIN * 4 * artefact.layout.dimension / MIB

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedtier.commands.extras import needs_extra
+from fedtier.commands.extras import need, needs_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -25,6 +25,7 @@ def run(
 ) -> None:
     """Run this device in the foreground, until it is stopped."""
     with needs_extra("device"):
+        need("onnxruntime")  # which the agent itself never imports
         from edge_agent.run import main
 
     raise typer.Exit(main(config, debug=debug))

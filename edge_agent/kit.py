@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+from edge_agent.board_reading import read_board
 from edge_agent.budget import check_batch
+from edge_agent.conditions import check_shown
+from edge_agent.graph_process import GraphProcess
 from edge_agent.trainer_onnx import OnnxTrainer
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
+from fedtier.artefact.manifest import EVALUATE_FILE, TRAIN_FILE
+from fedtier.artefact.open_graph import OpenGraph
 from fedtier.artefact.trainer import Trainer
+from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.data.examples import DeviceData
 from fedtier.data.load import load_device
 from fedtier.errors import ConfigError, WireError
 from fedtier.storage.artefact_store import ArtefactStore
-
-if TYPE_CHECKING:
-    import onnxruntime
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +32,9 @@ class Kit:
     """One artefact with all that training and evaluating with it takes on this device."""
 
     artefact: Artefact
-    trainer: Trainer
-    evaluate: onnxruntime.InferenceSession = field(repr=False)
+    graphs: GraphProcess
+    trainer: Trainer  # on these graphs
+    evaluate: OpenGraph  # one of them
     data: DeviceData
     weight: int
 
@@ -50,6 +53,8 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
     section, data_section = file.node, file.data
     assert data_section is not None, "an agent's node file describes its data"
     check_batch(file.board, artefact, where=where)
+    check_shown(file.board, read_board(), where=where)
+    graphs = _graphs(artefact, file.board)
     where = f"{where} [data]"
     check_labels(data_section.spec, artefact.manifest, where=where)
     data = load_device(
@@ -76,11 +81,25 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
         )
     return Kit(
         artefact=artefact,
-        trainer=OnnxTrainer(artefact, threads=file.board.threads),
-        evaluate=artefact.evaluate_session(),
+        graphs=graphs,
+        trainer=OnnxTrainer(artefact, session=graphs.graph(TRAIN_FILE)),
+        evaluate=graphs.graph(EVALUATE_FILE),
         data=data,
         weight=weight,
     )
+
+
+def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
+    """The graphs a device runs, each opened once: what onnxruntime refuses is refused at start."""
+    names = (TRAIN_FILE, EVALUATE_FILE)
+    graphs = GraphProcess(
+        {name: artefact.files[name] for name in names},
+        threads=board.threads,
+        keep_s=board.keep_trainer_s,
+    )
+    for name in reversed(names):
+        graphs.slots(name, "inputs")
+    return graphs
 
 
 def first_kit(file: NodeFile, store: ArtefactStore, *, where: str) -> Kit | None:

@@ -41,6 +41,7 @@ def main(config: Path, *, debug: bool = False) -> int:
                 weight=kit.weight if kit is not None else _weight(file),
             ),
             trainee=_trainee(kit),
+            patience_s=file.board.patience_s,
         )  # fmt: skip
         driver = boot.driver(machine)
         worker = Worker(
@@ -49,13 +50,14 @@ def main(config: Path, *, debug: bool = False) -> int:
                 equip=lambda artefact: make_kit(file, artefact, where=where),
                 store=store,
                 state_dir=boot.state_dir,
-                memory_budget_mib=file.board.memory_budget_mib,
+                board=file.board,
             ),
             kit,
             driver=driver,
             meter=LinkMeter(driver.transport("up")),
             micros=lambda: machine.link.micros,
         )
+        boot.stack.callback(worker.end)
         return driver.run(worker.perform, boot.farewells())
 
 

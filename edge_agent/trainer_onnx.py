@@ -1,4 +1,4 @@
-"""Train with the artefact's compiled step and onnxruntime: the trainer of every device."""
+"""Train with the artefact's compiled step: the trainer of every device."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 from edge_agent.train_steps import augmented_batches, check_finite
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.inputs import check_examples
+from fedtier.artefact.open_graph import Array, OpenGraph
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
@@ -21,9 +22,12 @@ class OnnxTrainer:
     times.
     """
 
-    def __init__(self, artefact: Artefact, *, threads: int = 1) -> None:
+    def __init__(
+        self, artefact: Artefact, *, threads: int = 1, session: OpenGraph | None = None
+    ) -> None:
+        """Open the training graph in this process, or take one that is open elsewhere."""
         self._manifest = artefact.manifest
-        self._session = artefact.train_session(threads=threads)
+        self._session = session or artefact.train_session(threads=threads)
         self._augmentation = Augmentation.from_json(
             artefact.manifest.augmentation, where=artefact.manifest.name
         )
@@ -49,7 +53,7 @@ class OnnxTrainer:
             mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
             # The session copies w in and out, microseconds in a step of milliseconds. A buffer
             # bound as input and output at once would be overwritten before backward has read it.
-            feed = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
+            feed: dict[str, Array] = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
             loss, w = self._session.run(["loss", "w_next"], feed)
             check_finite(float(loss), w, task=task, step=step)
             loss_sum += float(loss)

@@ -11,15 +11,19 @@ from pathlib import Path
 
 import numpy as np
 
-from edge_agent.budget import over_budget
+from edge_agent.board_reading import read_board
+from edge_agent.budget import needed_mib
+from edge_agent.conditions import Hindrance, hindrance
 from edge_agent.kit import Kit
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.evaluate import score
+from fedtier.artefact.manifest import EVALUATE_FILE
 from fedtier.artefact.schedule import Schedule
 from fedtier.artefact.trainer import Trained, TrainTask
+from fedtier.config.board import BoardTable
 from fedtier.core.effects import Effect, Install, Keep, Preempt, Work
-from fedtier.core.events import Event, Installed, WorkDone, WorkFailed
+from fedtier.core.events import Event, Hindered, Installed, WorkDone, WorkFailed
 from fedtier.core.figures import Figures, Scores
 from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
@@ -45,7 +49,7 @@ class Device:
     equip: Callable[[Artefact], Kit]  # ConfigError where artefact, board and data do not fit
     store: ArtefactStore
     state_dir: Path
-    memory_budget_mib: int | None = None
+    board: BoardTable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +87,9 @@ class Worker:
         self._driver = driver
         self._meter = meter
         self._micros = micros
-        self._outbox = Outbox(device.state_dir)
+        self._outbox = Outbox(device.state_dir, journal=device.board.journal)
         self._cancel = threading.Event()
+        self._waiting = False  # for the board's conditions, as the log has said
 
     def perform(self, effect: Effect) -> None:
         """Do one effect; long work goes to the driver's worker thread."""
@@ -100,11 +105,18 @@ class Worker:
             case Keep():
                 write_durably(self._device.state_dir / "model.blob", effect.model)
                 log.info("run finished", extra={"model": effect.head.model[:12]})
+                self._driver.work(self.end)  # on the thread that uses the graphs
             case _:
                 raise AssertionError(f"not a device's effect: {effect}")
 
+    def end(self) -> None:
+        """Give back the memory of the graphs, until they are used again."""
+        if self._kit is not None:
+            self._kit.graphs.end()
+
     def _install(self, install: Install) -> Event:
         """Use an artefact from now on, if it suits the board and the data."""
+        self.end()  # never two artefacts' graphs in memory
         try:
             artefact = decode_artefact(install.blob, digest=install.artefact)
             kit = self._device.equip(artefact)
@@ -125,11 +137,11 @@ class Worker:
             log.info("answer found in outbox", extra=kept)
             return WorkDone(job=work.job, blob=stored)
         model, _, _ = decode_model(work.model)
-        excess = over_budget(self._device.memory_budget_mib)
-        if excess is not None:
-            return self._failed(work, excess)
         kit = self._kit
         assert kit is not None, "the machine gives no work before there is an artefact"
+        hindered = self._hindered(kit, work)
+        if hindered is not None:
+            return hindered
         began_s = time.monotonic()
         try:
             if work.head.task == "evaluate":
@@ -148,11 +160,40 @@ class Worker:
             return self._failed(work, str(error))
         if cancel.is_set():
             return None
+        written = self._outbox.bytes_written
         self._outbox.put(work.job, answer.blob)
-        cost = {"seconds": round(time.monotonic() - began_s, 2), "bytes": len(answer.blob)}
+        cost = {
+            "seconds": round(time.monotonic() - began_s, 2),
+            "bytes": len(answer.blob),
+            "disk_bytes": self._outbox.bytes_written - written,
+        }
         path = {"path": str(work.job.path)}
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)
+
+    def _hindered(self, kit: Kit, work: Work) -> Hindered | None:
+        """Look at the board; None where it allows the work."""
+        needed = needed_mib(kit.artefact)
+        found = hindrance(self._device.board, read_board(), needed_mib=needed)
+        self._say(found, path=str(work.job.path))
+        if found is None:
+            return None
+        kit.graphs.end()  # what hinders may be the memory it holds
+        return Hindered(
+            job=work.job,
+            reason=found.reason,
+            lasting=found.lasting,
+            figures=self._figures(work.head),
+        )
+
+    def _say(self, found: Hindrance | None, *, path: str) -> None:
+        """A line when waiting begins, and one when it is over, however many rounds that is."""
+        waits = found is not None and not found.lasting
+        if found is not None and waits and not self._waiting:
+            log.info("waiting for the board", extra={"path": path, "reason": found.reason})
+        if found is None and self._waiting:
+            log.info("the board allows work", extra={"path": path})
+        self._waiting = waits
 
     def _train(
         self, kit: Kit, head: Head, model: Vector, cancelled: Callable[[], bool]
@@ -224,4 +265,7 @@ class Worker:
 
     def _figures(self, head: Head) -> Figures:
         link = self._meter.figures(head.run, micros=self._micros())
-        return Figures(links={head.tier: link}, tiers={0: process_figures()})
+        kit = self._kit
+        peak_kib, cpu_ms = (0, 0) if kit is None else kit.graphs.usage()
+        own = process_figures(helper_peak_kib=peak_kib, helper_cpu_ms=cpu_ms)
+        return Figures(links={head.tier: link}, tiers={0: own})

@@ -44,6 +44,7 @@ OFFER_MAX_S = 60.0
 BEACON_S = 30.0
 DEAF_BEACONS = 3  # a connection that has missed so many signs of life is made anew
 GIVE_UP_S = 600.0
+BOARD_AGAIN_S = 5.0  # a device whose board hinders it looks again after so long
 SECOND_PARENT_WAIT_S = 2.0
 SESSION_EXPIRY_S = 86_400
 CELL_SESSION_EXPIRY_S = 60  # a parent's session ends with its boot; no broker keeps dead ones long

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
+from fedtier.artefact.open_graph import OpenGraph
 from fedtier.data.examples import Examples
 from fedtier.errors import TrainingError
 from fedtier.limits import LOSS_UNITS_PER_NAT
@@ -43,7 +43,7 @@ class Score:
 
 
 def predict(
-    session: onnxruntime.InferenceSession, model: Vector, x: npt.NDArray[np.float32]
+    session: OpenGraph, model: Vector, x: npt.NDArray[np.float32]
 ) -> npt.NDArray[np.float32]:
     """Logits of every input, shape ``(n, classes)``.
 
@@ -73,7 +73,7 @@ def predict(
     return np.zeros((0, session.get_outputs()[0].shape[1]), np.float32)
 
 
-def score(session: onnxruntime.InferenceSession, model: Vector, examples: Examples) -> Score:
+def score(session: OpenGraph, model: Vector, examples: Examples) -> Score:
     """Count right answers and sum the plain cross entropy.
 
     Args:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from fedtier.errors import ConfigError
 
@@ -26,3 +27,13 @@ def needs_extra(extra: str) -> Iterator[None]:
         raise ConfigError(
             f"{package} is not installed. Install it with `pip install 'fedtier[{extra}]'`."
         ) from error
+
+
+def need(package: str) -> None:
+    """Look for a package that is imported later, or by another process.
+
+    Raises:
+        ModuleNotFoundError: If it is not installed; ``needs_extra`` says how to install it.
+    """
+    if find_spec(package) is None:
+        raise ModuleNotFoundError(f"No module named {package!r}", name=package)

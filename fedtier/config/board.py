@@ -6,8 +6,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from fedtier.config.files import read_text
+from fedtier.config.hours import hours_complaint
 from fedtier.config.parse import parse_table
 from fedtier.config.place import Place
 from fedtier.config.schema import key
@@ -36,12 +38,73 @@ class BoardTable:
         maximum=1_000_000,
     )
     memory_budget_mib: int | None = key(
-        "Agent: most memory the process may hold when it begins to train; above it the device "
-        "abstains and says so. Absent: no budget.",
+        "Agent: most memory the process may hold when it begins to train, with the least that the "
+        "model takes; above it the device abstains and says so. Absent: no budget.",
         default=None,
         unit="MiB",
         minimum=32,
         maximum=1024 * 1024,
+    )
+    keep_trainer_s: int = key(
+        "Agent: how long the process that trains stays when it has nothing to do. Then it ends and "
+        "gives its memory back; the next work starts another.",
+        default=10,
+        unit="s",
+        minimum=1,
+        maximum=86_400,
+    )
+    memory_free_mib: int | None = key(
+        "Agent: memory that must be free for it to begin to work (the kernel's MemAvailable). "
+        "Absent: any.",
+        default=None,
+        unit="MiB",
+        minimum=1,
+        maximum=1024 * 1024,
+    )
+    temperature_max_c: float | None = key(
+        "Agent: how warm the board's hottest zone may be for it to begin to work. Absent: any.",
+        default=None,
+        unit="°C",
+        minimum=1,
+        maximum=150,
+    )
+    load_max: float | None = key(
+        "Agent: the highest load (mean of the last minute) at which it begins to work. Its own "
+        "counts too, so give more than threads. Absent: any.",
+        default=None,
+        above=0,
+        maximum=1024,
+    )
+    power: Literal["any", "mains"] = key(
+        'Agent: "mains" = it begins to work only while the board uses up no battery.',
+        default="any",
+    )
+    battery_min_percent: int | None = key(
+        "Agent: how full the emptiest battery must be for it to begin to work; a board without one "
+        "always may. Absent: any.",
+        default=None,
+        unit="%",
+        minimum=1,
+        maximum=100,
+    )
+    hours: tuple[str, ...] = key(
+        'Agent: the local times at which it begins to work, such as ["22:00-06:00"]. Absent: any.',
+        default=(),
+        items_max=24,
+        complaint=hours_complaint,
+    )
+    patience_s: float = key(
+        "Agent: how long it waits in a round for its board's conditions; then it abstains and says "
+        "which does not hold, until the next round. The other members of its cell wait with it.",
+        default=60.0,
+        unit="s",
+        minimum=0,
+        maximum=86_400,
+    )
+    journal: Literal["disk", "ram"] = key(
+        'Agent: where an update waits until it is accepted; "ram" spares a card that wears out. A '
+        "restart then does the iteration again, to the same bits.",
+        default="disk",
     )
     nice: int = key(
         "How far the process steps back for others (nice value).",

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedtier.config.access import check_pairs
+from fedtier.config.board import BoardTable
 from fedtier.config.files import at_home, read_text, resolve_spec
 from fedtier.config.kinds import check_kind
 from fedtier.config.node_tables import (
@@ -21,6 +22,7 @@ from fedtier.config.node_tables import (
 )
 from fedtier.config.parse import parse_table
 from fedtier.config.place import Place
+from fedtier.config.schema import keys_of
 from fedtier.config.toml_text import parse_document
 from fedtier.errors import ConfigError
 from fedtier.ids import parse_federation_id, parse_node_id
@@ -48,7 +50,10 @@ _PATHS = {
 }
 
 # A key that would be ignored is a mistake of the writer, so each role says what it does not take.
-_FOR_TRAINING = ("node.weight", "board.threads", "board.batch_max", "board.memory_budget_mib")
+_FOR_TRAINING = (
+    "node.weight",
+    *(f"board.{key.name}" for key in keys_of(BoardTable) if key.name != "nice"),
+)
 _NEEDED = {
     "agent": ("parent", "data"),
     "gateway": ("parent", "cell"),

@@ -29,6 +29,7 @@ from fedtier.core.events import (
     Connected,
     Disconnected,
     Event,
+    Hindered,
     Installed,
     Received,
     Tick,
@@ -181,6 +182,8 @@ class TierAggregator:
                 return self._aggregated(event, now_s)
             case WorkDone() | WorkFailed():
                 return self._answer_made(event, now_s)
+            case Hindered():
+                raise AssertionError("a gateway works under no conditions")
             case Tick():
                 below = self._from_cell(self.cell.tick(now_s), now_s)
                 return [*below, *self._from_link(self.link.tick(now_s), now_s)]

@@ -109,6 +109,11 @@ class ChildLink:
         return "resting"
 
     @property
+    def job(self) -> Job | None:
+        """The work it waits for, if it does."""
+        return self._working
+
+    @property
     def head(self) -> Head | None:
         """The head now obeyed."""
         return self._head

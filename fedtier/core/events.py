@@ -63,6 +63,16 @@ class WorkFailed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Hindered:
+    """The job cannot be begun now; ``lasting``: nor ever, on this board."""
+
+    job: Job
+    reason: str
+    lasting: bool = False
+    figures: Figures = field(default_factory=Figures)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregated:
     """An iteration's mean is in the model and durable."""
 
@@ -77,5 +87,6 @@ class Tick:
 
 
 Event = (
-    Connected | Disconnected | Received | Installed | WorkDone | WorkFailed | Aggregated | Tick
+    Connected | Disconnected | Received | Installed | WorkDone | WorkFailed | Hindered | Aggregated
+    | Tick
 )  # fmt: skip

@@ -14,6 +14,7 @@ from fedtier.core.events import (
     Connected,
     Disconnected,
     Event,
+    Hindered,
     Installed,
     Received,
     Tick,
@@ -115,7 +116,7 @@ class RootMachine:
                 return self._aggregated(event, now_s)
             case Tick():
                 return self._from_cell(self.cell.tick(now_s), now_s)
-            case Installed() | WorkDone() | WorkFailed():
+            case Installed() | WorkDone() | WorkFailed() | Hindered():
                 raise AssertionError("the cloud answers nobody")
             case _:
                 assert_never(event)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,14 +85,8 @@ class NodeProcess:
         return "\n".join(text.splitlines()[-LOG_LINES:])
 
     def _measure(self) -> None:
-        # Not wait4's ru_maxrss: that begins with the memory of whoever started the process.
-        try:
-            status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
-        except OSError:
-            return
-        for line in status.splitlines():
-            if line.startswith("VmHWM:"):
-                self.peak_rss_bytes = max(self.peak_rss_bytes, 1024 * int(line.split()[1]))
+        peaks_kib = [_peak_kib(pid) for pid in (self.pid, *_children(self.pid))]
+        self.peak_rss_bytes = max(self.peak_rss_bytes, 1024 * sum(peaks_kib))
 
 
 class Fleet:
@@ -156,3 +151,21 @@ class Fleet:
         for broker in self._brokers.values():
             broker.stop(deadline_s=0.3)
         self._brokers.clear()
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that a node has started: an agent's graph process."""
+    found: list[int] = []
+    for listing in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            found += [int(child) for child in listing.read_text(encoding="ascii").split()]
+    return found
+
+
+def _peak_kib(pid: int) -> int:
+    # Not wait4's ru_maxrss: that begins with the memory of whoever started the process.
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1])
+    return 0  # it has ended

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedtier.config.board import load_board
+from fedtier.config.board import BoardTable, load_board
 from fedtier.config.federation import Federation
 from fedtier.config.files import PACKAGE
+from fedtier.config.schema import keys_of
 from fedtier.config.toml_text import write_document
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
@@ -133,9 +134,4 @@ def _board(federation: Federation, node: Node) -> dict[str, object]:
     table = load_board(board).board
     if not node.is_device:
         return {"nice": table.nice}  # the rest is for training
-    return {
-        "threads": table.threads,
-        "batch_max": table.batch_max,
-        "memory_budget_mib": table.memory_budget_mib,
-        "nice": table.nice,
-    }
+    return {key.name: getattr(table, key.name) for key in keys_of(BoardTable)}

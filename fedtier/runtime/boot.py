@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedtier import __version__
-from fedtier.broker.own import own_broker
 from fedtier.config.node_file import NodeFile, load_node_file
 from fedtier.core.effects import Side
 from fedtier.ids import BootNonce
@@ -48,7 +47,10 @@ class Boot:
             LinkError: If the broker does not answer in time.
         """
         file = self.file
-        own_broker(file, self.stack, self.mailbox.end)
+        if file.cell is not None:
+            from fedtier.broker.own import own_broker  # 3 MiB that a device need not have
+
+            own_broker(file, self.stack, self.mailbox.end)
         connections: dict[Side, Connection] = {}
         if file.parent is not None:
             connections["up"] = connection_up(file, self.mailbox, self.nonce)

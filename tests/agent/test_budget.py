@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edge_agent.budget import check_batch, over_budget
+from edge_agent.budget import check_batch, needed_mib
 from fedtier.artefact.find import find_artefact
 from fedtier.config.board import BoardTable
 from fedtier.errors import ConfigError
@@ -18,7 +18,6 @@ def test_an_artefact_for_larger_batches_than_the_board_takes_is_refused_with_bot
         check_batch(BoardTable(batch_max=16), artefact, where="agent.toml")
 
 
-def test_a_process_above_its_memory_budget_says_how_far():
-    assert over_budget(None) is None
-    assert over_budget(1_000_000) is None  # MiB, more than any machine that runs the tests
-    assert "the board's budget is 1 MiB" in (over_budget(1) or "")
+def test_a_model_needs_four_vectors_of_its_parameters_at_least():
+    artefact = find_artefact("package:imu")
+    assert needed_mib(artefact) == 4 * 4 * artefact.layout.dimension / 2**20

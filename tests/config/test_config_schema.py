@@ -52,7 +52,9 @@ def test_the_reference_names_every_key_of_every_table(kind):
 
 @pytest.mark.parametrize("kind", FILES)
 def test_every_number_has_a_range_and_every_unit_ends_its_keys_name(kind):
-    endings = {"s": "_s", "bytes": "_bytes", "bits": "_bits", "MiB": "_mib"}
+    endings = {
+        "s": "_s", "bytes": "_bytes", "bits": "_bits", "MiB": "_mib", "°C": "_c", "%": "_percent",
+    }  # fmt: skip
     for table in tables(FILES[kind][1]):
         for key in keys_of(table):
             hints = (key.hint, *getattr(key.hint, "__args__", ()))

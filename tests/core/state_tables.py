@@ -75,7 +75,7 @@ DEVICE = Table(
     states=CHILD_LINK.states,
     kinds=(
         "connected", "disconnected", *_FROM_PARENT, "artefact part", "installed", "presence",
-        "want", "tick", "work done", "work failed", "aggregated",
+        "want", "tick", "work done", "work failed", "hindered", "aggregated",
     ),
     moves={
         **CHILD_LINK.moves,
@@ -83,6 +83,7 @@ DEVICE = Table(
             "head": "working equipping fetching offering resting",
             "work done": "working offering",
             "work failed": "working offering",
+            "hindered": "working offering",
         },
     },
     impossible=frozenset((state, "aggregated") for state in CHILD_LINK.states),

@@ -22,6 +22,7 @@ from fedtier.core.events import (
     Aggregated,
     Connected,
     Disconnected,
+    Hindered,
     Installed,
     Received,
     Tick,
@@ -345,6 +346,11 @@ def test_the_device_keeps_its_table(state, kind):
         "ack": received("up", D0, acks(CHILD_OUT.digest)),
         "presence": received("up", ALL, presences()[:4]),
         "want": received("up", D0, [Want(digest=NO_BLOB, parts=())]),
+        "hindered": [
+            Hindered(job=job, reason="hot", lasting=lasting)
+            for job in (JOB, OTHER_JOB)
+            for lasting in (False, True)
+        ],
     }
     drive(tables.DEVICE, state, kind, lambda state: child_at(state, device=True), inputs[kind])
 

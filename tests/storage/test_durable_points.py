@@ -78,6 +78,27 @@ def test_a_device_with_a_full_disk_stops_with_the_file_and_what_to_do(tmp_path):
         Outbox(tmp_path).put(JOB, b"blob")
 
 
+def test_an_outbox_in_memory_is_of_one_boot_and_writes_nothing(tmp_path):
+    outbox = Outbox(tmp_path, journal="ram")
+    assert outbox.get(JOB) is None
+    outbox.put(JOB, b"blob")
+    outbox.put(JOB, b"again")
+    assert outbox.get(JOB) == b"again"
+    assert outbox.get(replace(JOB, task="evaluate")) is None
+    assert Outbox(tmp_path, journal="ram").get(JOB) is None
+    assert outbox.bytes_written == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_outbox_on_disk_counts_what_it_writes(tmp_path):
+    outbox = Outbox(tmp_path)
+    sizes = []
+    for blob in (b"blob", b"x" * 1000):
+        outbox.put(JOB, blob)
+        sizes.append((tmp_path / "outbox.record").stat().st_size)
+    assert outbox.bytes_written == sum(sizes)
+
+
 # A gateway's state
 
 

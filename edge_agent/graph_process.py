@@ -1,0 +1,211 @@
+"""Runs compiled graphs in a process of its own, which gives its memory back by ending.
+
+onnxruntime keeps what it has once taken: its libraries, the schemas of every operator, the arena of
+the largest batch. So the agent never loads it. The graph process does, one graph at a time; it ends
+when nothing was asked of it for a while, and is started again when something is.
+"""
+
+from __future__ import annotations
+
+import logging
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edge_agent.graph_frames import Frame, receive, send
+from fedtier.artefact.open_graph import Array
+from fedtier.errors import ConfigError, TrainingError
+from fedtier.runtime.usage import peak_rss_kib
+
+log = logging.getLogger(__name__)
+
+KEEP_S_DEFAULT = 10
+_KILLED_MAX = 3  # times in a row, for one question
+_END_S = 5.0  # a process whose socket is closed ends after the step it is in
+
+_Question = tuple[Mapping[str, Any], Mapping[str, Array]]
+
+
+@dataclass(frozen=True, slots=True)
+class ToldSlot:
+    """An input or output of a graph, as the graph process describes it."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+class GraphProcess:
+    """The agent's end: starts the process, asks it, ends it. One thread at a time may use it."""
+
+    def __init__(
+        self, graphs: Mapping[str, bytes], *, threads: int = 1, keep_s: float = KEEP_S_DEFAULT
+    ) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            graphs: Serialised graphs by name.
+            threads: Of each graph; results are bit-exact at 1.
+            keep_s: How long the process stays when nothing is asked of it, > 0.
+        """
+        self._graphs = graphs
+        self._threads = threads
+        self._keep_s = keep_s
+        self._running: _Running | None = None
+        self._peak_kib = 0
+
+    def graph(self, name: str) -> ProcessGraph:
+        """One of the graphs; it is opened whenever it is run."""
+        return ProcessGraph(self, name)
+
+    def ask(self, name: str, wanted: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
+        """Run a graph. A process that is killed is asked again: the answer is the same, to the bit.
+
+        Raises:
+            ConfigError: If onnxruntime refuses the graph.
+            TrainingError: If the process is killed every time.
+        """
+        _, results = self._insist(name, ({"run": list(wanted)}, feed))
+        return [results[output] for output in wanted]
+
+    def slots(self, name: str, side: str) -> list[ToldSlot]:
+        """The ``inputs`` or ``outputs`` of a graph.
+
+        Raises:
+            ConfigError: If onnxruntime refuses the graph.
+            TrainingError: If the process is killed every time.
+        """
+        described, _ = self._insist(name, None)
+        return [ToldSlot(slot, tuple(shape)) for slot, shape in described[side]]
+
+    @property
+    def pid(self) -> int | None:
+        """The process that runs now, if one does."""
+        return None if self._running is None else self._running.pid
+
+    def usage(self) -> tuple[int, int]:
+        """The largest peak of its processes so far in KiB, and their processor time in ms."""
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        cpu_ms = round(1e3 * (ended.ru_utime + ended.ru_stime))
+        if (running := self._running) is not None:
+            self._peak_kib = max(self._peak_kib, running.peak_kib())
+            cpu_ms += running.cpu_ms
+        return self._peak_kib, cpu_ms
+
+    def end(self) -> None:
+        """Give all its memory back now; the next question starts another."""
+        if self._running is not None:
+            self.usage()
+            self._running.end()
+            self._running = None
+
+    def _insist(self, name: str, question: _Question | None) -> Frame:
+        killed = 0
+        while killed < _KILLED_MAX:
+            if self._running is None:
+                self._running = _Running(keep_s=self._keep_s)
+            answer = self._running.open(name, self._graphs[name], threads=self._threads)
+            if answer is not None and question is not None:
+                answer = self._running.ask(question)
+            if answer is not None:
+                return answer
+            killed += self._killed()
+        raise TrainingError(
+            f"the graph process was killed {killed} times in a row: see the kernel's log"
+        )
+
+    def _killed(self) -> bool:
+        """Whether the process that does not answer was killed, or just had nothing to do."""
+        assert self._running is not None
+        code = self._running.end()
+        self._running = None
+        if code > 0:
+            raise RuntimeError(f"the graph process ended with exit code {code}: see above")
+        if code < 0:
+            log.warning("graph process killed", extra={"signal": signal.Signals(-code).name})
+        return code < 0
+
+
+class ProcessGraph:
+    """A graph that runs in the graph process; see ``fedtier.artefact.open_graph.OpenGraph``."""
+
+    def __init__(self, process: GraphProcess, name: str) -> None:
+        self._process = process
+        self._name = name
+
+    def run(self, output_names: Sequence[str], input_feed: Mapping[str, Array]) -> list[Array]:
+        """As ``GraphProcess.ask``."""
+        return self._process.ask(self._name, output_names, input_feed)
+
+    def get_inputs(self) -> list[ToldSlot]:
+        """As ``GraphProcess.slots``."""
+        return self._process.slots(self._name, "inputs")
+
+    def get_outputs(self) -> list[ToldSlot]:
+        """As ``GraphProcess.slots``."""
+        return self._process.slots(self._name, "outputs")
+
+
+class _Running:
+    """One process, from its start to its end."""
+
+    def __init__(self, *, keep_s: float) -> None:
+        self._link, its = socket.socketpair()
+        with its:
+            arguments = ["-m", "edge_agent.graph_main", str(its.fileno()), str(keep_s)]
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", *arguments], stdin=subprocess.DEVNULL,
+                pass_fds=[its.fileno()],
+            )  # fmt: skip
+        self._open: tuple[str, Frame] | None = None
+        self.cpu_ms = 0
+        log.debug("graph process started", extra={"pid": self.pid})
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def peak_kib(self) -> int:
+        status = Path(f"/proc/{self.pid}/status")
+        return peak_rss_kib(status) if self._process.poll() is None and status.exists() else 0
+
+    def open(self, name: str, graph: bytes, *, threads: int) -> Frame | None:
+        """What the graph takes and gives; None where the process is gone."""
+        if self._open is None or self._open[0] != name:
+            self._open = None
+            question = {"open": name, "threads": threads}
+            answer = self.ask((question, {"graph": np.frombuffer(graph, np.uint8)}))
+            if answer is None:
+                return None
+            if "refused" in answer[0]:
+                raise ConfigError(f"{name}: {answer[0]['refused']}")
+            self._open = (name, answer)
+        return self._open[1]
+
+    def ask(self, question: _Question) -> Frame | None:
+        """Its answer; None where the process is gone."""
+        try:
+            send(self._link, *question)
+        except ConnectionError:
+            return None
+        answer = receive(self._link)
+        if answer is not None:
+            self.cpu_ms = answer[0].get("cpu_ms", self.cpu_ms)
+        return answer
+
+    def end(self) -> int:
+        """Let it end, and return its exit code; negative: the signal that killed it."""
+        self._link.close()
+        with suppress(subprocess.TimeoutExpired):
+            return self._process.wait(_END_S)
+        self._process.kill()
+        self._process.wait()
+        return 0  # at our own hand

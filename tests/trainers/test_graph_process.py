@@ -1,0 +1,154 @@
+"""The graph process: the same bits as in the agent itself, and nothing lost when it is killed."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_trainers import examples, never, task
+
+from edge_agent.graph_process import GraphProcess
+from edge_agent.trainer_onnx import OnnxTrainer
+from fedtier.artefact.evaluate import score
+from fedtier.artefact.find import find_artefact
+from fedtier.artefact.manifest import EVALUATE_FILE, TRAIN_FILE
+from fedtier.errors import ConfigError, TrainingError
+
+
+@pytest.fixture(scope="module")
+def artefact():
+    return find_artefact("package:imu")
+
+
+@pytest.fixture
+def graphs(artefact):
+    process = GraphProcess(artefact.files, keep_s=60)
+    yield process
+    process.end()
+
+
+def trained(artefact, process, *, cancelled=never):
+    trainer = OnnxTrainer(artefact, session=process.graph(TRAIN_FILE))
+    return trainer.train(task(artefact), examples(), cancelled=cancelled)
+
+
+def digest(outcome):
+    return hashlib.sha256(outcome.model.tobytes()).hexdigest(), outcome.loss_sum
+
+
+def test_another_process_trains_and_scores_to_the_same_bit(artefact, graphs):
+    here = OnnxTrainer(artefact).train(task(artefact), examples(), cancelled=never)
+    there = trained(artefact, graphs)
+    assert digest(there) == digest(here)
+    remote = score(graphs.graph(EVALUATE_FILE), there.model, examples())
+    assert remote == score(artefact.evaluate_session(), there.model, examples())
+
+
+@pytest.mark.parametrize("step", [0, 2])
+def test_a_kill_in_mid_iteration_changes_no_bit(artefact, graphs, step, caplog):
+    whole = trained(artefact, graphs)
+    asked = itertools.count()
+
+    def killing():
+        if next(asked) == step:
+            os.kill(graphs.pid, signal.SIGKILL)
+        return False
+
+    assert digest(trained(artefact, graphs, cancelled=killing)) == digest(whole)
+    assert caplog.messages == ["graph process killed"]
+    assert caplog.records[0].signal == "SIGKILL"
+
+
+def test_a_process_that_is_killed_every_time_is_a_training_error(artefact, tmp_path, monkeypatch):
+    killed = tmp_path / "python"
+    killed.write_text("#!/bin/sh\nkill -KILL $$\n", encoding="ascii")
+    killed.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(killed))
+    process = GraphProcess(artefact.files, keep_s=60)
+    with pytest.raises(TrainingError, match="killed 3 times in a row"):
+        trained(artefact, process)
+    process.end()
+
+
+def test_a_process_that_is_not_asked_ends_by_itself_and_another_answers(
+    artefact, eventually, caplog
+):
+    process = GraphProcess(artefact.files, keep_s=0.2)
+    first = trained(artefact, process)
+    pid = process.pid
+    status = Path(f"/proc/{pid}/stat")
+    eventually(lambda: status.read_text().rpartition(") ")[2][0] == "Z", "it has ended")
+    assert digest(trained(artefact, process)) == digest(first)
+    assert process.pid != pid
+    assert caplog.messages == []  # nothing to tell an operator of
+    process.end()
+
+
+def test_what_it_used_is_counted_over_all_its_processes(artefact, graphs):
+    assert graphs.usage()[0] == 0
+    trained(artefact, graphs)
+    peak_kib, cpu_ms = graphs.usage()
+    assert peak_kib > 20_000  # onnxruntime's libraries alone
+    graphs.end()
+    assert graphs.usage()[0] == peak_kib
+    assert graphs.usage()[1] >= cpu_ms > 0
+
+
+def test_it_ends_with_the_agent_however_that_ends(artefact, tmp_path, eventually):
+    program = (
+        "import os, signal\n"
+        "from edge_agent.graph_process import GraphProcess\n"
+        "from fedtier.artefact.find import find_artefact\n"
+        "process = GraphProcess(find_artefact('package:imu').files, keep_s=600)\n"
+        "process.slots('evaluate.onnx', 'inputs')\n"
+        "print(process.pid, flush=True)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    status = Path(f"/proc/{int(done.stdout)}/stat")
+
+    def gone():
+        return not status.exists() or status.read_text().rpartition(") ")[2][0] == "Z"
+
+    eventually(gone, "the graph process has ended")
+
+
+def test_a_graph_that_onnxruntime_refuses_is_named(artefact):
+    process = GraphProcess({TRAIN_FILE: b"no graph"}, keep_s=60)
+    with pytest.raises(ConfigError, match=r"train\.onnx: onnxruntime .* cannot open"):
+        process.slots(TRAIN_FILE, "inputs")
+    process.end()
+
+
+def test_inputs_and_outputs_are_told_as_onnxruntime_tells_them(artefact, graphs):
+    remote, here = graphs.graph(EVALUATE_FILE), artefact.evaluate_session()
+    for name in ("get_inputs", "get_outputs"):
+        told = [(slot.name, slot.shape) for slot in getattr(remote, name)()]
+        assert told == [(slot.name, tuple(slot.shape)) for slot in getattr(here, name)()]
+
+
+def test_the_agent_never_loads_onnxruntime():
+    program = "import sys, edge_agent.run; print([m for m in sys.modules if 'onnxruntime' in m])"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_arrays_of_every_shape_cross_unchanged(graphs, artefact):
+    w = artefact.initial()[::-1]  # not contiguous, as a slice of a larger array may be
+    x = np.zeros((artefact.manifest.evaluate_batch, *artefact.manifest.input_shape), np.float32)
+    (remote,) = graphs.graph(EVALUATE_FILE).run(["logits"], {"w": w, "x": x})
+    (here,) = artefact.evaluate_session().run(["logits"], {"w": np.ascontiguousarray(w), "x": x})
+    assert remote.tobytes() == here.tobytes()
+    assert remote.shape == here.shape
