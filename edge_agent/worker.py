@@ -18,7 +18,6 @@ from edge_agent.kit import Kit
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.evaluate import score
-from fedtier.artefact.manifest import EVALUATE_FILE
 from fedtier.artefact.schedule import Schedule
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.config.board import BoardTable
