@@ -37,6 +37,10 @@ MOUNTS = {
         "fedtier.commands.demo:app",
         "Train a federation on this machine, every node a process of its own.",
     ),
+    "new": Mount(
+        "fedtier.commands.new:app",
+        "Write a small federation that trains as it stands, to make your own of.",
+    ),
     "compile": Mount(
         "cloud.compiler.commands:app",
         "Compile a torch module for devices; options replace what its ARTEFACT says.",
