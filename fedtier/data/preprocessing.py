@@ -76,6 +76,11 @@ class Pipeline:
         return tuple(row.trait for row in self.rows if isinstance(row, Mirror))
 
     @property
+    def keeps_channels(self) -> bool:
+        """Whether examples surely have as many channels as rows; of a package's own, who knows."""
+        return all(isinstance(row, Mirror | Scale | Standardise) for row in self.rows)
+
+    @property
     def fitted_per_device(self) -> tuple[str, ...]:
         """Names of the transforms whose values are not given: each device takes its own."""
         return tuple(
