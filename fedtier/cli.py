@@ -37,6 +37,14 @@ MOUNTS = {
         "fedtier.commands.demo:app",
         "Train a federation on this machine, every node a process of its own.",
     ),
+    "new": Mount(
+        "fedtier.commands.new:app",
+        "Write a small federation that trains as it stands, to make your own of.",
+    ),
+    "compile": Mount(
+        "cloud.compiler.commands:app",
+        "Compile a torch module for devices; options replace what its ARTEFACT says.",
+    ),
     "agent": Mount("edge_agent.commands:app", "Run a device: it trains on its own data."),
     "gateway": Mount("gateway.commands:app", "Run a gateway: it averages what its children send."),
     "cloud": Mount("cloud.commands:app", "Run the cloud node: it holds the global model."),

@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from cloud.compiler.gate import check_gradient
+from cloud.compiler.gate import GateResult, check_gradient
 from cloud.compiler.graphs import Source, build_evaluate, build_infer, build_train
 from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
+from cloud.compiler.user_module import MISTAKES, told
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
@@ -30,6 +32,14 @@ EVALUATE_BATCH_DEFAULT = 32
 _PRODUCERS = ("torch", "onnx")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiled:
+    """An artefact, and how near its gradient is to the exact one."""
+
+    artefact: Artefact
+    gate: GateResult
+
+
 def compile_module(
     module: nn.Module,
     *,
@@ -43,7 +53,7 @@ def compile_module(
     lowering: str = "conv",
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
-) -> Artefact:
+) -> Compiled:
     """Compile a classifier to graphs that train and predict without torch.
 
     The same module, arguments and versions give the same bytes. The compiled gradient is compared
@@ -99,10 +109,10 @@ def compile_module(
         files={file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
     )
     artefact = Artefact.verify(manifest, files, where=name)
-    check_gradient(module, artefact)
+    gate = check_gradient(module, artefact)
     if out is not None:
         artefact.write(out)
-    return artefact
+    return Compiled(artefact=artefact, gate=gate)
 
 
 def layout_of(module: nn.Module) -> ParameterLayout:
@@ -158,10 +168,16 @@ def _check_output(source: Source, *, batch: int) -> None:
     try:
         with torch.no_grad():
             logits = source.module(torch.zeros(batch, *source.input_shape))
-    except RuntimeError as error:
+    except MISTAKES as error:
         raise ConfigError(
-            f"the module does not take inputs of shape {(batch, *source.input_shape)}: {error}"
+            f"the module does not take inputs of shape {(batch, *source.input_shape)}: "
+            f"{told(error)}."
         ) from error
+    if not isinstance(logits, torch.Tensor):
+        raise ConfigError(
+            f"the module's output is a {type(logits).__name__}. Return one tensor of shape "
+            f"{(batch, source.classes)}."
+        )
     if tuple(logits.shape) != (batch, source.classes):
         raise ConfigError(
             f"the module's output has shape {tuple(logits.shape)}, the labels ask for "

@@ -144,5 +144,6 @@ def _read(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot be read ({error.strerror}). "
-            "An artefact is a directory with manifest.json and the files it lists."
+            "An artefact is a directory with manifest.json and the files it lists; "
+            "`fedtier compile` writes it."
         ) from error

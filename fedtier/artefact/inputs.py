@@ -29,7 +29,7 @@ def check_examples(examples: Examples, manifest: ArtefactManifest, *, where: str
     if examples.x.shape[1:] != manifest.input_shape:
         raise ConfigError(
             f"{where}: examples have shape {examples.x.shape[1:]}, the artefact {manifest.name} "
-            f"takes {manifest.input_shape}. Prepare the data with the artefact's preprocessing."
+            f"takes {manifest.input_shape}. Make channels and window agree, and compile it anew."
         )
     low, high = int(examples.y.min()), int(examples.y.max())
     if low < 0 or high >= manifest.classes:

@@ -17,7 +17,7 @@ from fedtier.data.augmentation import Augmentation
 from fedtier.data.preprocessing import Pipeline
 from fedtier.data.selection import Selection
 from fedtier.errors import ConfigError
-from fedtier.words import nearest
+from fedtier.words import counted, nearest
 
 
 def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list[str]:
@@ -33,7 +33,8 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list
 
     Raises:
         ConfigError: If an artefact or a board's profile is missing or wrong, or data lack a trait
-            that the artefact's preprocessing asks for, or name other labels than the artefact's.
+            that the artefact's preprocessing asks for, or name other labels than the artefact's,
+            or columns for another number of channels.
     """
     match found:
         case Federation():
@@ -62,6 +63,7 @@ def _check_federation(federation: Federation, place: Place) -> list[str]:
         check_labels(federation.evaluation, artefact.manifest, where=where)
     for name, selection in selections.items():
         _check_traits(selection, pipeline, where=name)
+        _check_channels(selection, pipeline, artefact, where=name)
     absent = {str(device): s for device, s in devices.items()}
     if held_out is not None:
         absent["[evaluation]"] = held_out
@@ -78,7 +80,9 @@ def _check_node(file: NodeFile, place: Place) -> list[str]:
     selection = select_data(file, where=place.file)
     where = str(place.below("data"))
     check_labels(file.data.spec, artefact.manifest, where=where)
-    _check_traits(selection, _pipeline(artefact, place.below("node")), where=where)
+    pipeline = _pipeline(artefact, place.below("node"))
+    _check_traits(selection, pipeline, where=where)
+    _check_channels(selection, pipeline, artefact, where=where)
     return [*secrets, *_absent({str(file.id): selection})]
 
 
@@ -129,6 +133,18 @@ def _check_traits(selection: Selection, pipeline: Pipeline, *, where: str) -> No
                 f"{nearest(trait, selection.traits)} Say what it is of these recordings, such as "
                 f"traits = {{ {trait} = 0 }}."
             )
+
+
+def _check_channels(
+    selection: Selection, pipeline: Pipeline, artefact: Artefact, *, where: str
+) -> None:
+    taken = artefact.manifest.input_shape[0]
+    if selection.channels not in (None, taken) and pipeline.keeps_channels:
+        raise ConfigError(
+            f"{where}: features names {counted(selection.channels, 'column')}, the artefact "
+            f"{artefact.manifest.name} takes {counted(taken, 'channel')}. Name as many, or compile "
+            "it with another input_shape."
+        )
 
 
 def _absent(selections: Mapping[str, Selection]) -> list[str]:

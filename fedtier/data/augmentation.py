@@ -10,6 +10,9 @@ An augmentation is a list such as::
 Transforms act in the order written. Each draws with a key of its own, sample after sample, so a
 batch comes out the same to the bit whenever it is drawn again. N(0, s) stands for ``s`` times a
 draw from ``normal_table.py``.
+
+A name that is not built in is looked up, only then, among the entry points of group
+``fedtier.augmentation``, each a class as ``BatchTransform`` says.
 """
 
 from __future__ import annotations
@@ -22,9 +25,10 @@ import numpy as np
 from fedtier.data.batch_transforms import BatchTransform, Gain, Noise, Rotation, TimeScale
 from fedtier.data.examples import Inputs
 from fedtier.data.fields import Fields
+from fedtier.data.plug_ins import AUGMENTATION, load_plug_in
 from fedtier.draws import DrawKey, draw_key
+from fedtier.errors import ConfigError
 from fedtier.ids import IterationPath, NodeId
-from fedtier.words import did_you_mean
 
 KeyOf = Callable[[str], DrawKey]
 """From the address of a transform, such as ``"1.rotation"``, to the key of its draws."""
@@ -69,11 +73,7 @@ class Augmentation:
         found: list[BatchTransform] = []
         for index, transform in enumerate(transforms):
             fields = Fields(transform, where=f"{where}: augmentation[{index}]")
-            name = fields.text("name")
-            if name not in _BATCH_TRANSFORMS:
-                hint = did_you_mean(name, _BATCH_TRANSFORMS)
-                raise fields.error("name", f"{name!r} is unknown. {hint}")
-            found.append(_BATCH_TRANSFORMS[name](fields))
+            found.append(_batch_transform(fields.text("name"), fields))
             fields.finish()
         return cls(transforms=tuple(found))
 
@@ -88,13 +88,34 @@ class Augmentation:
             A new array, float32, C-contiguous, of the same shape.
 
         Raises:
-            ConfigError: If a transform does not suit the shape of the batch.
+            ConfigError: If a transform does not suit the shape of the batch, or makes something
+                else than a batch of it.
         """
         batch = np.array(x, dtype=np.float32, order="C")
         for index, transform in enumerate(self.transforms):
             batch = transform.apply(batch, key_of(f"{index}.{transform.name}"))
-        return batch
+            if batch.shape != x.shape or batch.dtype != np.float32:
+                raise ConfigError(
+                    f"augmentation {transform.name!r} made {batch.dtype} of shape {batch.shape} of "
+                    f"a float32 batch of shape {x.shape}. It must keep both."
+                )
+        return np.ascontiguousarray(batch)
 
     def to_json(self) -> list[dict[str, object]]:
         """The list of transforms."""
         return [transform.to_json() for transform in self.transforms]
+
+
+def _batch_transform(name: str, fields: Fields) -> BatchTransform:
+    """The transform of a name, with its parameters read."""
+    if name in _BATCH_TRANSFORMS:
+        return _BATCH_TRANSFORMS[name](fields)
+    offered = load_plug_in(
+        name,
+        group=AUGMENTATION,
+        built_in=_BATCH_TRANSFORMS,
+        needs=("name", "from_fields", "apply", "to_json"),
+        what=f"{fields.where}: name {name!r}",
+    )
+    transform: BatchTransform = offered.from_fields(fields)
+    return transform

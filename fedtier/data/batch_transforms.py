@@ -22,7 +22,15 @@ class BatchTransform(Protocol):
 
     @property
     def name(self) -> str:
-        """What the transform is called in a list."""
+        """What the transform is called in a list; part of the address of its draws."""
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> BatchTransform:
+        """Read the parameters; what is left unread is refused by the caller.
+
+        Raises:
+            ConfigError: If one is missing, unknown or out of range.
+        """
 
     def apply(self, x: Inputs, key: DrawKey) -> Inputs:
         """A new batch, or ``x`` itself overwritten; float32 and of the same shape."""

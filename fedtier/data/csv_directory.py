@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +50,8 @@ def device_selection(spec: Mapping[str, object], *, node: str, where: str) -> Se
     Raises:
         ConfigError: If a key is unknown or missing, or a value cannot be.
     """
-    device, _ = _device_table(spec, node=node, where=where)
-    return _selection([device], key="device")
+    device, columns = _device_table(spec, node=node, where=where)
+    return _selection([device], columns, key="device")
 
 
 def held_out_selection(spec: Mapping[str, object], *, where: str) -> Selection:
@@ -60,8 +60,8 @@ def held_out_selection(spec: Mapping[str, object], *, where: str) -> Selection:
     Raises:
         ConfigError: If a key is unknown or missing, or a value cannot be.
     """
-    devices, _ = _held_out_table(spec, where=where)
-    return _selection(devices, key="devices")
+    devices, columns = _held_out_table(spec, where=where)
+    return _selection(devices, columns, key="devices")
 
 
 def device_recordings(
@@ -107,14 +107,15 @@ def _held_out_table(
     return devices, columns
 
 
-def _selection(devices: Sequence[NamedDevice], *, key: str) -> Selection:
+def _selection(devices: Sequence[NamedDevice], columns: _Columns, *, key: str) -> Selection:
     # A file of a device's folder lies below the folder: a table may name it as a device, too.
-    return selection_of(
+    selection = selection_of(
         devices,
         key=key,
         origins=[device.folder for device in devices],
         paths=[_place(device) for device in devices],
     )
+    return replace(selection, channels=len(columns.features))
 
 
 def _columns(fields: Fields) -> _Columns:

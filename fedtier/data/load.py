@@ -86,10 +86,11 @@ def _examples(
     examples = fitted.examples(recordings, where=where) if recordings else None
     if examples is None or len(examples) == 0:
         longest = max((len(recording) for recording in recordings), default=0)
+        remedy = "Record more, or shorten the window"
         raise ConfigError(
             f"{where}: the {part} gives no example: its longest recording has {longest} rows"
             + (f", a window takes {fitted.window.length}" if fitted.window is not None else "")
-            + ". Record more, shorten the window, or change holdout_percent."
+            + (f". {remedy}." if part == "group" else f". {remedy}, or change holdout_percent.")
         )
     return examples
 

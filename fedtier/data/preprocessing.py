@@ -8,6 +8,9 @@ A pipeline is a list such as::
 
 Transforms act in the order written. ``standardise`` is fitted: its values come from the training
 part alone and are then written into the list as ``mean`` and ``std``.
+
+A name that is not built in is looked up, only then, among the entry points of group
+``fedtier.preprocessing``, each a class as ``RowTransform`` says.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import numpy as np
 
 from fedtier.data.examples import Examples, Inputs, Labels
 from fedtier.data.fields import Fields
+from fedtier.data.plug_ins import PREPROCESSING, load_plug_in
 from fedtier.data.recording import Recording
 from fedtier.data.row_transforms import (
     Mirror,
@@ -29,7 +33,6 @@ from fedtier.data.row_transforms import (
     require_channels,
 )
 from fedtier.errors import ConfigError
-from fedtier.words import did_you_mean
 
 _ROW_TRANSFORMS: dict[str, Callable[[Fields], RowTransform]] = {
     "mirror": Mirror.from_fields,
@@ -61,11 +64,8 @@ class Pipeline:
                 raise fields.error("name", f"is {name!r} after 'window'. Put 'window' last.")
             if name == "window":
                 window = Window.from_fields(fields)
-            elif name in _ROW_TRANSFORMS:
-                rows.append(_ROW_TRANSFORMS[name](fields))
             else:
-                known = [*_ROW_TRANSFORMS, "window"]
-                raise fields.error("name", f"{name!r} is unknown. {did_you_mean(name, known)}")
+                rows.append(_row_transform(name, fields))
             fields.finish()
         _check_order(rows, where=where)
         return cls(rows=tuple(rows), window=window)
@@ -76,10 +76,15 @@ class Pipeline:
         return tuple(row.trait for row in self.rows if isinstance(row, Mirror))
 
     @property
+    def keeps_channels(self) -> bool:
+        """Whether examples surely have as many channels as rows; of a package's own, who knows."""
+        return all(isinstance(row, Mirror | Scale | Standardise) for row in self.rows)
+
+    @property
     def fitted_per_device(self) -> tuple[str, ...]:
         """Names of the transforms whose values are not given: each device takes its own."""
         return tuple(
-            "standardise" for row in self.rows if isinstance(row, Standardise) and row.mean is None
+            str(row.to_json()["name"]) for row in self.rows if not getattr(row, "fitted", True)
         )
 
     def fit(self, training: Sequence[Recording], *, where: str) -> Pipeline:
@@ -122,6 +127,11 @@ class Pipeline:
     def _of_one(self, recording: Recording, *, where: str) -> tuple[Inputs, Labels]:
         for transform in self.rows:
             recording = transform.apply(recording, where=where)
+        if recording.samples.dtype.kind == "f" and not np.isfinite(recording.samples).all():
+            raise ConfigError(
+                f"{where}: recording {recording.key!r} holds NaN or infinity after preprocessing. "
+                "Change the transforms, or remove those rows."
+            )
         if self.window is not None:
             require_channels(recording, None, what="window", where=where)
             return self.window.cut(recording)
@@ -131,6 +141,21 @@ class Pipeline:
                 'preprocessing. Add {"name": "scale", "divide_by": 255} or the like.'
             )
         return np.ascontiguousarray(recording.samples, dtype=np.float32), recording.labels
+
+
+def _row_transform(name: str, fields: Fields) -> RowTransform:
+    """The transform of a name, with its parameters read."""
+    if name in _ROW_TRANSFORMS:
+        return _ROW_TRANSFORMS[name](fields)
+    offered = load_plug_in(
+        name,
+        group=PREPROCESSING,
+        built_in=(*_ROW_TRANSFORMS, "window"),
+        needs=("from_fields", "fit", "apply", "to_json"),
+        what=f"{fields.where}: name {name!r}",
+    )
+    transform: RowTransform = offered.from_fields(fields)
+    return transform
 
 
 def _check_order(rows: Sequence[RowTransform], *, where: str) -> None:

@@ -18,13 +18,24 @@ WINDOW_ROWS_MAX = 1_000_000
 
 
 class RowTransform(Protocol):
-    """A transform of a recording's rows; frozen, its parameters are plain JSON."""
+    """A transform of a recording's rows; frozen, its parameters are plain JSON.
+
+    One whose values are fitted has an attribute ``fitted``: whether it has them.
+    """
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> RowTransform:
+        """Read the parameters; what is left unread is refused by the caller.
+
+        Raises:
+            ConfigError: If one is missing, unknown or out of range.
+        """
 
     def fit(self, training: Sequence[Recording], *, where: str) -> RowTransform:
         """The transform with its values taken from the training part; itself if it has none."""
 
     def apply(self, recording: Recording, *, where: str) -> Recording:
-        """The recording with its rows transformed."""
+        """The recording with its rows transformed; as many labels as rows, int64."""
 
     def to_json(self) -> dict[str, object]:
         """Name, parameters and fitted values, as they stand in a list of transforms."""
@@ -132,6 +143,11 @@ class Standardise:
         if len(mean) != len(std):
             raise fields.error("std", f"has {len(std)} values, mean has {len(mean)}")
         return cls(mean=mean, std=std)
+
+    @property
+    def fitted(self) -> bool:
+        """Whether mean and deviation are known."""
+        return self.mean is not None
 
     def fit(self, training: Sequence[Recording], *, where: str) -> Standardise:
         """Take mean and deviation from the training part, unless they were given."""

@@ -21,12 +21,14 @@ class Selection:
         paths: The files and directories that must be there when the data are read.
         traits: Names of the traits that every recording will have; None if they cannot be told.
         key: The key of the table that selects, for errors.
+        channels: Values in a row of every recording; None if they cannot be told.
     """
 
     origins: tuple[str, ...] = ()
     paths: tuple[Path, ...] = ()
     traits: frozenset[str] | None = None
     key: str = ""
+    channels: int | None = None
 
 
 def find_shared(origins: Sequence[str], holders: Mapping[str, T]) -> tuple[str, T] | None:

@@ -15,17 +15,14 @@ A source may also have
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import Protocol, cast
 
 from fedtier.data.fields import Fields
+from fedtier.data.plug_ins import SOURCES, load_plug_in
 from fedtier.data.recording import Recording
 from fedtier.data.selection import Selection
 from fedtier.data.split import HOLDOUT_PERCENT_DEFAULT, HOLDOUT_PERCENT_MAX
-from fedtier.errors import ConfigError
-from fedtier.words import did_you_mean
-
-ENTRY_POINT_GROUP = "fedtier.data"
 
 BUILT_IN = {
     "imu": "fedtier.data.imu",
@@ -68,20 +65,13 @@ def find_source(name: str, *, where: str) -> Source:
     """
     if name in BUILT_IN:
         return cast(Source, import_module(BUILT_IN[name]))
-    found = {point.name: point for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
-    if name not in found:
-        hint = did_you_mean(name, [*BUILT_IN, *found])
-        raise ConfigError(
-            f"{where}: source {name!r} is unknown. {hint} Correct it, or install the package that "
-            "brings it."
-        )
-    source = found[name].load()
-    for function in ("device_recordings", "held_out_recordings"):
-        if not callable(getattr(source, function, None)):
-            raise ConfigError(
-                f"{where}: source {name!r} ({found[name].value}) has no function {function}. "
-                "Install a version of it that fits this one."
-            )
+    source = load_plug_in(
+        name,
+        group=SOURCES,
+        built_in=BUILT_IN,
+        needs=("device_recordings", "held_out_recordings"),
+        what=f"{where}: source {name!r}",
+    )
     return cast(Source, source)
 
 

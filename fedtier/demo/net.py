@@ -2,7 +2,7 @@
 
 That artefact is made, byte for byte, by::
 
-    python -m cloud.compiler fedtier.demo.net:ImuNet --out fedtier/demo/artefact
+    fedtier compile fedtier.demo.net:ImuNet --out fedtier/demo/artefact
 
 The name, sizes, labels, transforms and seed are this module's ``ARTEFACT``.
 """

@@ -36,6 +36,7 @@ from fedtier.errors import (
 )
 from fedtier.render.node_files import render_node_files
 from fedtier.storage.durable import storage_error, write_durably
+from fedtier.storage.new_files import check_unused
 from fedtier.words import counted
 
 _DEFAULT_FEDERATION = "wearables-3-tier.toml"
@@ -130,7 +131,7 @@ def _prepare(
     """Refuse what cannot be, before anything is made."""
     kind = _broker_kind(broker)
     directory = (out or _fresh_directory()).absolute()
-    _check_unused(directory)
+    check_unused(directory, called=f"--out {directory}")
     with _federation_file(federation) as path:
         loaded = load_federation(path)
         text = read_text(path)
@@ -163,15 +164,6 @@ def _federation_file(given: Path | None) -> AbstractContextManager[Path]:
     if given is not None:
         return nullcontext(given)
     return as_file(files("firmware_configs") / "federations" / _DEFAULT_FEDERATION)
-
-
-def _check_unused(directory: Path) -> None:
-    try:
-        used = directory.exists() and any(directory.iterdir())
-    except OSError as error:
-        raise storage_error(directory, "read", error) from error
-    if used:
-        raise ConfigError(f"--out {directory} is not empty. Choose a new directory.")
 
 
 def _make_run_directory(request: _Request) -> None:

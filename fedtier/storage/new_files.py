@@ -39,6 +39,25 @@ def write_new_files(directory: Path, files: Mapping[str, bytes], *, force: bool 
     return len(changed)
 
 
+def check_unused(directory: Path, *, called: str) -> None:
+    """Refuse a directory in which there is something already.
+
+    Args:
+        directory: It need not be there.
+        called: What to call it in the error.
+
+    Raises:
+        ConfigError: If it is not empty.
+        StorageError: If the disk does not give it.
+    """
+    try:
+        used = directory.exists() and any(directory.iterdir())
+    except OSError as error:
+        raise storage_error(directory, "read", error) from error
+    if used:
+        raise ConfigError(f"{called} is not empty. Choose a new directory.")
+
+
 def others_below(directory: Path, files: Iterable[str]) -> tuple[str, ...]:
     """The directories below a directory that hold none of these files, in name order.
 

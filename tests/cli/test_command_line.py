@@ -270,6 +270,8 @@ def test_each_error_ends_in_its_exit_code(monkeypatch, capsys, error, code):
         ("safetensors", ["cloud", "run", "--config", "x.toml"], "cloud"),
         ("rich.live", ["demo", "--rounds", "1"], "demo"),
         ("onnxruntime", ["demo", "--rounds", "1"], "demo"),
+        ("torch", ["compile", "net.py:Net", "--out", "never"], "torch"),
+        ("onnx", ["compile", "net.py:Net", "--out", "never"], "torch"),
     ],
 )
 def test_a_command_whose_extra_is_missing_says_how_to_install_it(package, arguments, extra):

@@ -27,7 +27,7 @@ def compiled(name, *, lowering="conv", out=None, batch=8, **options):
         lowering=lowering,
         out=out,
         **options,
-    )
+    ).artefact
     return module, artefact
 
 
@@ -66,7 +66,7 @@ def test_the_loss_is_that_of_torch(smoothing):
         batch=8,
         smoothing=smoothing,
         out=None,
-    )
+    ).artefact
     rng = np.random.default_rng(1)
     x = rng.standard_normal((8, *shape)).astype(np.float32)
     y = rng.integers(0, classes, 8)
@@ -148,7 +148,7 @@ class Sorted(nn.Module):
 def compile_small(module, *, shape=(4,), labels="abcd", **options):
     return compile_module(
         module, name="small", input_shape=shape, labels=list(labels), batch=3, out=None, **options
-    )
+    ).artefact
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 
 import fedtier.demo
-from cloud.compiler.command import compile_by_name
 from cloud.compiler.compile import layout_of
 from cloud.compiler.gate import check_gradient
 from fedtier.artefact.artefact import Artefact
 from fedtier.demo.net import ARTEFACT, ImuNet
-from fedtier.errors import ConfigError
 
 SHIPPED = Path(fedtier.demo.__file__).parent / "artefact"
 
@@ -51,8 +49,9 @@ def test_the_shipped_artefact_comes_out_of_the_compiler_byte_for_byte(tmp_path):
         pytest.skip("bytes are compared under the pinned versions on x86_64 and Python 3.11")
     # In a process of its own, by the command in fedtier/demo/net.py, from another directory.
     root = str(SHIPPED.parents[2])
+    target = "fedtier.demo.net:ImuNet"
     subprocess.run(
-        [sys.executable, "-m", "cloud.compiler", "fedtier.demo.net:ImuNet", "--out", tmp_path],
+        [sys.executable, "-m", "fedtier", "compile", target, "--out", tmp_path],
         check=True,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": root},
@@ -61,25 +60,3 @@ def test_the_shipped_artefact_comes_out_of_the_compiler_byte_for_byte(tmp_path):
     )
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert found == {path.name: path.read_bytes() for path in SHIPPED.iterdir()}
-
-
-def test_options_replace_what_stands_beside_the_class(tmp_path):
-    artefact = compile_by_name(
-        "fedtier.demo.net:ImuNet", out=tmp_path, overrides={"batch": 4, "name": "other"}
-    )
-    assert artefact.manifest.batch == 4
-    assert Artefact.load(tmp_path).manifest.name == "other"
-
-
-@pytest.mark.parametrize(
-    ("target", "overrides", "message"),
-    [
-        ("fedtier.demo.nothing:Net", {}, "cannot import 'fedtier.demo.nothing'"),
-        ("fedtier.demo.net:Nothing", {}, "no torch module class 'Nothing'"),
-        ("fedtier.demo.net:ImuNet", {"bach": 3}, r"\['bach'\] are no options"),
-        ("torch.nn:Identity", {}, r"\['batch', 'input_shape', 'labels', 'name'\] are missing"),
-    ],
-)
-def test_a_target_that_cannot_be_compiled_is_named(target, overrides, message, tmp_path):
-    with pytest.raises(ConfigError, match=message):
-        compile_by_name(target, out=tmp_path, overrides=overrides)

@@ -185,6 +185,14 @@ def test_a_devices_labels_that_are_not_the_artefacts_are_refused(check):
     assert message.startswith('f.toml: [data]: labels = ["abduction", "pendulum",')
 
 
+@pytest.mark.parametrize("text", [FEDERATION, AGENT], ids=["federation", "node"])
+def test_columns_for_another_number_of_channels_are_refused(check, text):
+    fewer = READING.replace('"ay", "az", "wx", "wy", ', "")
+    message = refusal(check, text.replace("npz", "csv").replace('path = "readings"\n', fewer))
+    assert message.startswith("f.toml: [data]")
+    assert ": features names 2 columns, the artefact imu-net takes 6 channels. Name as" in message
+
+
 def test_a_devices_missing_data_are_a_warning_too(check, tmp_path):
     assert check(AGENT).startswith("the data of cow-1 are not on this machine")
 

@@ -6,9 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fedtier.data import sources
+from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
 from fedtier.data.load import load_device, load_held_out
+from fedtier.data.preprocessing import Pipeline
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
 
@@ -135,20 +136,28 @@ def test_a_source_of_ones_own_is_found_by_its_entry_point(own_source):
     assert data.train.x.shape == (17, 1)
     with pytest.raises(ConfigError, match="no group to evaluate on"):
         load_held_out({"source": "steps"}, [], where=WHERE)
-    with pytest.raises(ConfigError, match="has no function device_recordings"):
+    with pytest.raises(ConfigError, match="has no device_recordings"):
         load_device({"source": "broken"}, [], node="d9", where=WHERE)
     with pytest.raises(ConfigError, match="Did you mean 'steps'"):
         load_device({"source": "stepz"}, [], node="d9", where=WHERE)
 
 
-def test_entry_points_are_not_looked_up_for_a_built_in_source(tmp_path, monkeypatch):
+def test_entry_points_are_not_looked_up_for_what_is_built_in(tmp_path, monkeypatch):
     def refuse(**_):
         raise AssertionError("looked up")
 
     monkeypatch.setattr(metadata, "entry_points", refuse)
     write(tmp_path, ramp())
-    assert len(load(tmp_path).train) == 34
-    assert sources.metadata is metadata
+    assert len(load(tmp_path, [{"name": "standardise"}]).train) == 34
+    Augmentation.from_json([{"name": "noise", "std": 0.1}], where=WHERE)
+    monkeypatch.syspath_prepend(str(tmp_path))  # what was found on another path does not count
+    for read in (
+        lambda: load_device({"source": "steps"}, [], node="d9", where=WHERE),
+        lambda: Pipeline.from_json([{"name": "steps"}], where=WHERE),
+        lambda: Augmentation.from_json([{"name": "steps"}], where=WHERE),
+    ):
+        with pytest.raises(AssertionError, match="looked up"):
+            read()
 
 
 def test_a_digest_of_examples_depends_on_values_labels_and_shape():

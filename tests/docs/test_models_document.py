@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import inspect
 import re
-import subprocess
-import sys
 
 import pytest
 import torch
+import typer
 from data_tables import ROOT
 from torch import nn
 
-from cloud.compiler.__main__ import _parser
-from cloud.compiler.command import SEED_DEFAULT
+from cloud.compiler.by_name import SEED_DEFAULT
+from cloud.compiler.commands import app
 from cloud.compiler.compile import compile_module
 from fedtier.artefact.manifest import FILES, MANIFEST_FILE
 from fedtier.errors import ConfigError
@@ -120,8 +119,9 @@ def test_a_layer_that_is_refused_is(name):
 
 def test_the_options_and_their_defaults_are_those_of_the_command():
     rows = re.findall(r"^\| `(--[a-z-]+)` \| (.+?) \|", TEXT, re.MULTILINE)
-    known = [o for o in _parser()._option_string_actions if o[:2] == "--" and o != "--help"]
-    assert [name for name, _ in rows] == known
+    target, *options = typer.main.get_command(app).params
+    assert target.name == "target"
+    assert [name for name, _ in rows] == [option.opts[0] for option in options]
     parameters = inspect.signature(compile_module).parameters
     for name, default in rows:
         if name == "--seed":
@@ -134,21 +134,3 @@ def test_the_options_and_their_defaults_are_those_of_the_command():
 
 def test_the_files_of_an_artefact_are_those_of_the_page():
     assert first_columns("What an artefact holds") == [{*FILES, MANIFEST_FILE}]
-
-
-@pytest.mark.parametrize("package", ["torch", "onnx"])
-def test_without_its_extra_the_command_says_what_to_install(package, tmp_path):
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        hidden = f"import sys; sys.modules[{package!r}] = None"
-        code = f"{hidden}\nfrom cloud.compiler.__main__ import main\nsys.exit(main({[*arguments]}))"
-        return subprocess.run(
-            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
-        )
-
-    done = run("fedtier.demo.net:ImuNet", "--out", str(tmp_path / "never"))
-    assert done.returncode == ConfigError.exit_code, done.stderr
-    message = f"error: {package} is not installed. Install it with `pip install 'fedtier[torch]'`."
-    assert done.stderr.splitlines() == [message]
-    shown = run("--help")
-    assert (shown.returncode, shown.stderr) == (0, "")
-    assert "MODULE:CLASS" in shown.stdout

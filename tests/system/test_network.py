@@ -133,7 +133,7 @@ def big_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("module")
     shutil.copyfile(Path(__file__).with_name("big_net.py"), place / "big_net.py")
     subprocess.run(
-        [sys.executable, "-m", "cloud.compiler", "big_net:BigNet", "--out", str(out)],
+        [sys.executable, "-m", "fedtier", "compile", "big_net:BigNet", "--out", str(out)],
         env={"PYTHONPATH": f"{place}:{REPOSITORY}", "PATH": ""}, cwd=REPOSITORY, check=True,
         stdout=subprocess.DEVNULL, timeout=200,
     )  # fmt: skip

@@ -1,0 +1,115 @@
+"""``fedtier compile``: the command's signature; torch is loaded when it is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fedtier.commands.extras import needs_extra
+from fedtier.limits import SEED_MAX
+
+if TYPE_CHECKING:
+    from cloud.compiler.compile import Compiled
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command("compile")
+def compile_(
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="TARGET", help="A class made without arguments: net.py:Net or package.mod:Net."
+        ),
+    ],
+    *,
+    out: Annotated[Path, typer.Option(help="Directory to write.")],
+    name: Annotated[str | None, typer.Option(help="What to call the artefact.")] = None,
+    input_shape: Annotated[
+        str | None, typer.Option(metavar="NUMBERS", help="Of one example, such as 6,128.")
+    ] = None,
+    labels: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Names of the classes, with commas.")
+    ] = None,
+    batch: Annotated[int | None, typer.Option(help="Examples in a training batch.")] = None,
+    evaluate_batch: Annotated[
+        int | None, typer.Option(help="Examples in an evaluation batch.")
+    ] = None,
+    smoothing: Annotated[
+        float | None, typer.Option(help="Of the training loss's labels, from 0 to below 1.")
+    ] = None,
+    lowering: Annotated[
+        str | None, typer.Option(help="How convolutions are computed: conv, taps or gemm.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=SEED_MAX, help="Of the initial parameters.")
+    ] = None,
+    preprocessing: Annotated[
+        Path | None, typer.Option(help="File with a JSON list of transforms.")
+    ] = None,
+    augmentation: Annotated[
+        Path | None, typer.Option(help="File with a JSON list of random changes.")
+    ] = None,
+) -> None:
+    """Compile a torch module for devices; options replace what its ARTEFACT says."""
+    given: dict[str, Any] = {
+        "name": name,
+        "input_shape": None if input_shape is None else _numbers(input_shape),
+        "labels": None if labels is None else [word.strip() for word in labels.split(",")],
+        "batch": batch,
+        "evaluate_batch": evaluate_batch,
+        "smoothing": smoothing,
+        "lowering": lowering,
+        "seed": seed,
+        "preprocessing": None if preprocessing is None else _transforms(preprocessing),
+        "augmentation": None if augmentation is None else _transforms(augmentation),
+    }
+    with needs_extra("torch"):
+        from cloud.compiler.by_name import compile_by_name
+    overrides = {name: value for name, value in given.items() if value is not None}
+    for line in _lines(compile_by_name(target, out=out, overrides=overrides), out):
+        typer.echo(line)
+
+
+def _lines(compiled: Compiled, out: Path) -> Iterator[str]:
+    """What was made, for people."""
+    from cloud.compiler.gate import ERROR_MAX
+
+    manifest, gate = compiled.artefact.manifest, compiled.gate
+    shape = " x ".join(map(str, manifest.input_shape))
+    tensors, size = len(manifest.layout.tensors), 4 * manifest.dimension
+    yield f"{out}: {manifest.name}"
+    yield f"  input          {shape}, batches of {manifest.batch}"
+    yield f"  classes        {manifest.classes}: {', '.join(manifest.labels)}"
+    yield f"  parameters     {manifest.dimension:,} in {tensors} tensors, {size:,} bytes as float32"
+    for file, content in compiled.artefact.files.items():
+        if file.endswith(".onnx"):
+            yield f"  {file:<15}{len(content):,} bytes"
+    yield (
+        f"  gradient       off by {gate.gradient:.1e} of its length from torch's in float64; "
+        f"at most {ERROR_MAX:.0e} is let through"
+    )
+    yield f"  digest         {manifest.digest}"
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"{text!r} is no list of whole numbers, such as 6,128.", param_hint="--input-shape"
+        ) from error
+
+
+def _transforms(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, list) or not all(isinstance(step, dict) for step in content):
+        raise typer.BadParameter(f"{path} holds no JSON list of objects.")
+    return content
