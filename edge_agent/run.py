@@ -15,11 +15,12 @@ from fedtier import __version__
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
-from fedtier.artefact.manifest import EVALUATE_FILE, TRAIN_FILE
+from fedtier.artefact.manifest import EVALUATE_FILE, GRADIENT_FILE, TRAIN_FILE
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.data.load import load_device
+from fedtier.errors import TrainingError
 from fedtier.runtime.boot import booted
 from fedtier.runtime.usage import LinkMeter
 from fedtier.wire.messages import Presence
@@ -106,7 +107,11 @@ def _device(file: NodeFile, *, where: str) -> Device:
         weight=weight,
         artefact=artefact,
         graphs=graphs,
-        trainer=OnnxTrainer(artefact, session=graphs.graph(TRAIN_FILE)),
+        trainer=OnnxTrainer(
+            artefact,
+            session=graphs.graph(TRAIN_FILE),
+            gradient=graphs.graph(GRADIENT_FILE) if artefact.manifest.microbatch else None,
+        ),
         board=file.board,
         data=data,
         state_dir=Path(section.state_dir),
@@ -115,12 +120,15 @@ def _device(file: NodeFile, *, where: str) -> Device:
 
 def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
     """The graphs a device runs, each opened once: what onnxruntime refuses is refused at start."""
-    names = (TRAIN_FILE, EVALUATE_FILE)
+    names = [name for name in (EVALUATE_FILE, GRADIENT_FILE, TRAIN_FILE) if name in artefact.files]
     graphs = GraphProcess(
         {name: artefact.files[name] for name in names},
         threads=board.threads,
         keep_s=board.keep_trainer_s,
     )
-    for name in reversed(names):
-        graphs.slots(name, "inputs")
+    try:
+        for name in names:
+            graphs.slots(name, "inputs")
+    except TrainingError as error:  # want of memory, which may pass
+        log.warning("graphs not opened", extra={"reason": str(error)})
     return graphs

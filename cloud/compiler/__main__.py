@@ -45,6 +45,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=_words, help="names of the classes, with commas")
     parser.add_argument("--batch", type=int, help="rows of a training batch")
     parser.add_argument("--evaluate-batch", type=int, help="rows of an evaluation batch")
+    parser.add_argument("--microbatch", type=int, help="rows of a part of a batch")
     parser.add_argument("--smoothing", type=float, help="of the training loss's labels, 0 to 1")
     parser.add_argument("--lowering", help="conv, taps or gemm")
     parser.add_argument("--seed", type=int, help="of the initial parameters")
