@@ -104,12 +104,13 @@ class GraphProcess:
 
     def usage(self) -> tuple[int, int]:
         """The largest peak of its processes so far in KiB, and their processor time in ms."""
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu_ms = round(1e3 * (ended.ru_utime + ended.ru_stime))
-        if (running := self._running) is not None:
+        running = self._running
+        running_ms = 0
+        if running is not None and not running.ended:
             self._peak_kib = max(self._peak_kib, running.peak_kib())
-            cpu_ms += running.cpu_ms
-        return self._peak_kib, cpu_ms
+            running_ms = running.cpu_ms
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return self._peak_kib, round(1e3 * (ended.ru_utime + ended.ru_stime)) + running_ms
 
     def end(self) -> None:
         """Give all its memory back now; the next question starts another."""
@@ -193,9 +194,12 @@ class _Running:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def peak_kib(self) -> int:
-        status = Path(f"/proc/{self.pid}/status")
-        return peak_rss_kib(status) if self._process.poll() is None and status.exists() else 0
+        return peak_rss_kib(Path(f"/proc/{self.pid}/status"))
 
     def open(self, name: str, graph: bytes, *, threads: int) -> Frame | None:
         """What the graph takes and gives; None where the process is gone."""

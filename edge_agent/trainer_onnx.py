@@ -59,7 +59,8 @@ class OnnxTrainer:
 
         Raises:
             ConfigError: If the examples do not suit the artefact.
-            TrainingError: If the loss or the model is not finite.
+            TrainingError: If the loss or the model is not finite, or the graphs are killed however
+                they are run.
         """
         check_examples(examples, self._manifest, where=f"task {task.path}")
         batches = augmented_batches(

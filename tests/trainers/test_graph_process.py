@@ -85,10 +85,14 @@ def test_a_process_that_is_not_asked_ends_by_itself_and_another_answers(
     artefact, eventually, caplog
 ):
     process = GraphProcess(artefact.files, keep_s=0.2)
+    before_ms = process.usage()[1]  # of other tests' processes
     first = trained(artefact, process)
+    running_ms = process.usage()[1] - before_ms
     pid = process.pid
     status = Path(f"/proc/{pid}/stat")
     eventually(lambda: status.read_text().rpartition(") ")[2][0] == "Z", "it has ended")
+    for _ in range(2):  # counted once, whether its end was noticed before or not
+        assert running_ms <= process.usage()[1] - before_ms < 1.5 * running_ms
     assert digest(trained(artefact, process)) == digest(first)
     assert process.pid != pid
     assert caplog.messages == []  # nothing to tell an operator of
