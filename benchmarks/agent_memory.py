@@ -17,6 +17,7 @@ import argparse
 import ctypes
 import gc
 import json
+import select
 import subprocess
 import sys
 import tempfile
@@ -60,15 +61,10 @@ def _measure(variant: str, artefact: str) -> dict[str, float]:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as done:
         assert done.stdout is not None
         assert done.stdin is not None
-        began_s = time.monotonic()
         for phase in ("start", "train", "rest"):
             assert done.stdout.readline().strip() == phase.encode()
-            if phase == "train":
-                figures["seconds_to_start"] = round(time.monotonic() - began_s, 2)
             largest = {"pss": 0.0, "alone": 0.0}
             until_s = time.monotonic() + (_REST_S if phase != "train" else 1e9)
-            import select
-
             while time.monotonic() < until_s and not (
                 phase == "train" and select.select([done.stdout], [], [], 0)[0]
             ):

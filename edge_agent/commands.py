@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from fedtier.commands.extras import need, needs_extra
+from fedtier.config.files import read_text
+from fedtier.config.kinds import check_kind
+from fedtier.config.toml_text import parse_document
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -25,7 +30,10 @@ def run(
 ) -> None:
     """Run this device in the foreground, until it is stopped."""
     with needs_extra("device"):
-        need("onnxruntime")  # which the agent itself never imports
-        from edge_agent.run import main
-
-    raise typer.Exit(main(config, debug=debug))
+        need("numpy")
+        need("onnxruntime")
+    check_kind(parse_document(read_text(config), where=str(config)), "node", where=str(config))
+    options = ["--debug"] if debug else []
+    command = [sys.executable, "-P", "-m", "edge_agent", str(config), *options]
+    sys.stderr.flush()
+    os.execv(sys.executable, command)  # in this very process, without what parsed the options

@@ -12,15 +12,11 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 from edge_agent.graph_frames import Frame, receive, send
 from fedtier.artefact.open_graph import OpenGraph, Slot
 from fedtier.artefact.session import make_session
 from fedtier.errors import ConfigError
-
-_SCORE = Path("/proc/self/oom_score_adj")
-_SCORE_OFFERED = 500  # of -1000 to 1000: the kernel ends this process before the agent
 
 
 def main(descriptor: int, keep_s: float) -> None:
@@ -32,7 +28,6 @@ def main(descriptor: int, keep_s: float) -> None:
     """
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the agent ends this
         signal.signal(number, signal.SIG_IGN)
-    _offer_to_the_kernel()
     with socket.socket(fileno=descriptor) as link, suppress(ConnectionError):
         link.settimeout(keep_s)
         graph: OpenGraph | None = None
@@ -62,12 +57,6 @@ def _next(link: socket.socket) -> Frame | None:
 
 def _told(slots: Sequence[Slot]) -> list[tuple[str, list[int]]]:
     return [(slot.name, list(slot.shape)) for slot in slots]
-
-
-def _offer_to_the_kernel() -> None:
-    with suppress(OSError, ValueError):
-        if int(_SCORE.read_text(encoding="ascii")) < _SCORE_OFFERED:
-            _SCORE.write_text(str(_SCORE_OFFERED), encoding="ascii")
 
 
 if __name__ == "__main__":

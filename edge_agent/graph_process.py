@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.graph_frames import Frame, receive, send
+from edge_agent.out_of_memory import OutOfMemory, oom_kills
 from fedtier.artefact.open_graph import Array
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.runtime.usage import peak_rss_kib
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 
 KEEP_S_DEFAULT = 10
 _KILLED_MAX = 3  # times in a row, for one question
+_OOM_SCORE = "1000"  # of -1000 to 1000: out of memory, the kernel ends it before all others
 _END_S = 5.0  # a process whose socket is closed ends after the step it is in
 
 _Question = tuple[Mapping[str, Any], Mapping[str, Array]]
@@ -47,7 +49,12 @@ class GraphProcess:
     """The agent's end: starts the process, asks it, ends it. One thread at a time may use it."""
 
     def __init__(
-        self, graphs: Mapping[str, bytes], *, threads: int = 1, keep_s: float = KEEP_S_DEFAULT
+        self,
+        graphs: Mapping[str, bytes],
+        *,
+        threads: int = 1,
+        keep_s: float = KEEP_S_DEFAULT,
+        proc: Path = Path("/proc"),
     ) -> None:
         """Prepare; nothing is started yet.
 
@@ -55,10 +62,13 @@ class GraphProcess:
             graphs: Serialised graphs by name.
             threads: Of each graph; results are bit-exact at 1.
             keep_s: How long the process stays when nothing is asked of it, > 0.
+            proc: Where the kernel shows how often it was out of memory.
         """
         self._graphs = graphs
         self._threads = threads
         self._keep_s = keep_s
+        self._proc = proc
+        self._oom_kills: int | None = None  # before the process was started
         self._running: _Running | None = None
         self._peak_kib = 0
 
@@ -71,7 +81,8 @@ class GraphProcess:
 
         Raises:
             ConfigError: If onnxruntime refuses the graph.
-            TrainingError: If the process is killed every time.
+            OutOfMemory: If the kernel kills it for want of memory; it may be asked again.
+            TrainingError: If it is killed every time for another reason.
         """
         _, results = self._insist(name, ({"run": list(wanted)}, feed))
         return [results[output] for output in wanted]
@@ -93,12 +104,13 @@ class GraphProcess:
 
     def usage(self) -> tuple[int, int]:
         """The largest peak of its processes so far in KiB, and their processor time in ms."""
-        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu_ms = round(1e3 * (ended.ru_utime + ended.ru_stime))
-        if (running := self._running) is not None:
+        running = self._running
+        running_ms = 0
+        if running is not None and not running.ended:
             self._peak_kib = max(self._peak_kib, running.peak_kib())
-            cpu_ms += running.cpu_ms
-        return self._peak_kib, cpu_ms
+            running_ms = running.cpu_ms
+        ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return self._peak_kib, round(1e3 * (ended.ru_utime + ended.ru_stime)) + running_ms
 
     def end(self) -> None:
         """Give all its memory back now; the next question starts another."""
@@ -111,6 +123,7 @@ class GraphProcess:
         killed = 0
         while killed < _KILLED_MAX:
             if self._running is None:
+                self._oom_kills = oom_kills(self._proc)
                 self._running = _Running(keep_s=self._keep_s)
             answer = self._running.open(name, self._graphs[name], threads=self._threads)
             if answer is not None and question is not None:
@@ -129,9 +142,15 @@ class GraphProcess:
         self._running = None
         if code > 0:
             raise RuntimeError(f"the graph process ended with exit code {code}: see above")
-        if code < 0:
-            log.warning("graph process killed", extra={"signal": signal.Signals(-code).name})
-        return code < 0
+        if code == 0:
+            return False
+        now = oom_kills(self._proc)
+        for_memory = code == -signal.SIGKILL and now is not None and now != self._oom_kills
+        fields = {"signal": signal.Signals(-code).name, "out_of_memory": for_memory}
+        log.warning("graph process killed", extra=fields)
+        if for_memory:
+            raise OutOfMemory("memory: the kernel killed the graph process, it had no more memory")
+        return True
 
 
 class ProcessGraph:
@@ -165,6 +184,8 @@ class _Running:
                 [sys.executable, "-P", *arguments], stdin=subprocess.DEVNULL,
                 pass_fds=[its.fileno()],
             )  # fmt: skip
+        with suppress(OSError):
+            Path(f"/proc/{self.pid}/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
         self._open: tuple[str, Frame] | None = None
         self.cpu_ms = 0
         log.debug("graph process started", extra={"pid": self.pid})
@@ -173,9 +194,12 @@ class _Running:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
+
     def peak_kib(self) -> int:
-        status = Path(f"/proc/{self.pid}/status")
-        return peak_rss_kib(status) if self._process.poll() is None and status.exists() else 0
+        return peak_rss_kib(Path(f"/proc/{self.pid}/status"))
 
     def open(self, name: str, graph: bytes, *, threads: int) -> Frame | None:
         """What the graph takes and gives; None where the process is gone."""

@@ -14,14 +14,14 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
-from fedtier.artefact.manifest import EVALUATE_FILE, TRAIN_FILE
+from fedtier.artefact.manifest import EVALUATE_FILE, GRADIENT_FILE, TRAIN_FILE
 from fedtier.artefact.open_graph import OpenGraph
 from fedtier.artefact.trainer import Trainer
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.data.examples import DeviceData
 from fedtier.data.load import load_device
-from fedtier.errors import ConfigError, WireError
+from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.storage.artefact_store import ArtefactStore
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,11 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
     return Kit(
         artefact=artefact,
         graphs=graphs,
-        trainer=OnnxTrainer(artefact, session=graphs.graph(TRAIN_FILE)),
+        trainer=OnnxTrainer(
+            artefact,
+            session=graphs.graph(TRAIN_FILE),
+            gradient=graphs.graph(GRADIENT_FILE) if artefact.manifest.microbatch else None,
+        ),
         evaluate=graphs.graph(EVALUATE_FILE),
         data=data,
         weight=weight,
@@ -91,14 +95,17 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
 
 def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
     """The graphs a device runs, each opened once: what onnxruntime refuses is refused at start."""
-    names = (TRAIN_FILE, EVALUATE_FILE)
+    names = [name for name in (EVALUATE_FILE, GRADIENT_FILE, TRAIN_FILE) if name in artefact.files]
     graphs = GraphProcess(
         {name: artefact.files[name] for name in names},
         threads=board.threads,
         keep_s=board.keep_trainer_s,
     )
-    for name in reversed(names):
-        graphs.slots(name, "inputs")
+    try:
+        for name in names:
+            graphs.slots(name, "inputs")
+    except TrainingError as error:  # want of memory, which may pass
+        log.warning("graphs not opened", extra={"reason": str(error)})
     return graphs
 
 

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from edge_agent.out_of_memory import OutOfMemory
 from edge_agent.train_steps import augmented_batches, check_finite
+from fedtier.artefact.accumulate import accumulated_step
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.inputs import check_examples
 from fedtier.artefact.open_graph import Array, OpenGraph
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
+from fedtier.model.layout import Vector
+
+log = logging.getLogger(__name__)
 
 
 class OnnxTrainer:
     """Runs local steps on an artefact's training graph; see ``fedtier.artefact.trainer.Trainer``.
 
     It keeps the open session and nothing else, so tasks may come in any order and any number of
-    times.
+    times; but once a whole batch has exceeded the memory, later ones are done by parts as well.
     """
 
     def __init__(
-        self, artefact: Artefact, *, threads: int = 1, session: OpenGraph | None = None
+        self,
+        artefact: Artefact,
+        *,
+        threads: int = 1,
+        session: OpenGraph | None = None,
+        gradient: OpenGraph | None = None,
     ) -> None:
-        """Open the training graph in this process, or take one that is open elsewhere."""
+        """Open the training graph in this process, or take one that is open elsewhere.
+
+        Args:
+            artefact: What to train.
+            threads: Of a graph that is opened here.
+            session: The training graph, open elsewhere.
+            gradient: The gradient graph, for steps that exceed the memory of where they are done.
+        """
         self._manifest = artefact.manifest
         self._session = session or artefact.train_session(threads=threads)
+        self._gradient = gradient
+        self._by_parts = False
         self._augmentation = Augmentation.from_json(
             artefact.manifest.augmentation, where=artefact.manifest.name
         )
@@ -39,7 +59,8 @@ class OnnxTrainer:
 
         Raises:
             ConfigError: If the examples do not suit the artefact.
-            TrainingError: If the loss or the model is not finite.
+            TrainingError: If the loss or the model is not finite, or the graphs are killed however
+                they are run.
         """
         check_examples(examples, self._manifest, where=f"task {task.path}")
         batches = augmented_batches(
@@ -54,7 +75,11 @@ class OnnxTrainer:
             # The session copies w in and out, microseconds in a step of milliseconds. A buffer
             # bound as input and output at once would be overwritten before backward has read it.
             feed: dict[str, Array] = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
-            loss, w = self._session.run(["loss", "w_next"], feed)
+            try:
+                loss, w = self._step(feed)
+            except OutOfMemory as error:
+                self._make_do(error, path=str(task.path))
+                loss, w = self._step(feed)
             check_finite(float(loss), w, task=task, step=step)
             loss_sum += float(loss)
         return Trained(
@@ -63,3 +88,23 @@ class OnnxTrainer:
             examples_seen=task.steps * self._manifest.batch,
             steps=task.steps,
         )
+
+    def _step(self, feed: Mapping[str, Array]) -> tuple[np.float32, Vector]:
+        if self._by_parts:
+            assert self._gradient is not None
+            return accumulated_step(self._gradient, feed)
+        loss, w_next = self._session.run(["loss", "w_next"], feed)
+        return loss, w_next
+
+    def _make_do(self, error: OutOfMemory, *, path: str) -> None:
+        """Do with less memory from now on; without a gradient graph, hope for more.
+
+        Raises:
+            OutOfMemory: If parts of a batch are too much already.
+        """
+        if self._by_parts:
+            raise error
+        self._by_parts = self._gradient is not None
+        event = "training by parts of a batch" if self._by_parts else "training once more"
+        rows = self._manifest.microbatch if self._by_parts else self._manifest.batch
+        log.warning(event, extra={"path": path, "rows": rows, "reason": str(error)})

@@ -8,8 +8,6 @@ table: a plug-in mounts its Typer app under an entry point of group ``fedtier.co
 
 from __future__ import annotations
 
-import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -19,7 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from fedtier import __version__
-from fedtier.errors import EXIT_BUG, EXIT_DONE, EXIT_INTERRUPTED, FedtierError
+from fedtier.errors import EXIT_DONE
+from fedtier.outermost import exit_with
 
 ENTRY_POINT_GROUP = "fedtier.commands"
 
@@ -123,17 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         SystemExit: Always. An error of ours is one line on stderr and its own exit code; a bug
             is a traceback and exit code 70.
     """
-    try:
-        command = typer.main.get_command(app)
-        command.main(None if arguments is None else list(arguments), prog_name="fedtier")
-    except FedtierError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
-    except Exception:  # noqa: BLE001 (a bug: shown whole, and told apart from a refusal)
-        traceback.print_exc()
-        sys.exit(EXIT_BUG)
+
+    def command() -> int:
+        given = None if arguments is None else list(arguments)
+        typer.main.get_command(app).main(given, prog_name="fedtier")
+        return EXIT_DONE
+
+    exit_with(command)
 
 
 if __name__ == "__main__":

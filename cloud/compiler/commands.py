@@ -39,6 +39,9 @@ def compile_(
     evaluate_batch: Annotated[
         int | None, typer.Option(help="Examples in an evaluation batch.")
     ] = None,
+    microbatch: Annotated[
+        int | None, typer.Option(help="Examples in a part of a batch, for boards short of memory.")
+    ] = None,
     smoothing: Annotated[
         float | None, typer.Option(help="Of the training loss's labels, from 0 to below 1.")
     ] = None,
@@ -62,6 +65,7 @@ def compile_(
         "labels": None if labels is None else [word.strip() for word in labels.split(",")],
         "batch": batch,
         "evaluate_batch": evaluate_batch,
+        "microbatch": microbatch,
         "smoothing": smoothing,
         "lowering": lowering,
         "seed": seed,

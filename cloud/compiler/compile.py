@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
-from cloud.compiler.gate import GateResult, check_gradient
-from cloud.compiler.graphs import Source, build_evaluate, build_infer, build_train
+from cloud.compiler.gate import GateResult, check_gradient, check_parts
+from cloud.compiler.graphs import Source, build_evaluate, build_gradient, build_infer, build_train
 from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
 from cloud.compiler.user_module import MISTAKES, told
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
+    GRADIENT_FILE,
     INFER_FILE,
     INITIAL_FILE,
     TRAIN_FILE,
@@ -53,6 +54,7 @@ def compile_module(
     lowering: str = "conv",
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
+    microbatch: int | None = None,
 ) -> Compiled:
     """Compile a classifier to graphs that train and predict without torch.
 
@@ -72,12 +74,16 @@ def compile_module(
         lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
         preprocessing: Named transforms from recordings to examples, as JSON data.
         augmentation: Named transforms of a batch, as JSON data.
+        microbatch: Rows of a part of a batch, a divisor of ``batch``: devices whose memory a whole
+            batch exceeds sum gradients over such parts. For models in which a row's loss depends on
+            that row alone.
 
     Raises:
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
             gradient is off.
     """
     _check_arguments(lowering=lowering, smoothing=smoothing, batch=batch, evaluated=evaluate_batch)
+    _check_microbatch(microbatch, batch=batch)
     _check_module(module)
     source = Source(
         module=module,
@@ -93,6 +99,8 @@ def compile_module(
         INFER_FILE: build_infer(source),
         INITIAL_FILE: _initial(source),
     }
+    if microbatch is not None:
+        files[GRADIENT_FILE] = build_gradient(source, rows=microbatch, smoothing=smoothing)
     manifest = ArtefactManifest(
         name=name,
         layout=source.layout,
@@ -102,6 +110,7 @@ def compile_module(
         labels=tuple(labels),
         smoothing=smoothing,
         lowering=lowering,
+        microbatch=microbatch,
         preprocessing=tuple(preprocessing),
         augmentation=tuple(augmentation),
         opset=OPSET,
@@ -110,6 +119,8 @@ def compile_module(
     )
     artefact = Artefact.verify(manifest, files, where=name)
     gate = check_gradient(module, artefact)
+    if microbatch is not None:
+        check_parts(artefact)
     if out is not None:
         artefact.write(out)
     return Compiled(artefact=artefact, gate=gate)
@@ -145,6 +156,15 @@ def _check_arguments(*, lowering: str, smoothing: float, batch: int, evaluated: 
         raise ConfigError(f"smoothing = {smoothing!r} is outside [0, 1). Try 0.1.")
     if batch < 1 or evaluated < 1:
         raise ConfigError(f"batch = {batch}, evaluate_batch = {evaluated}: both must be >= 1.")
+
+
+def _check_microbatch(microbatch: int | None, *, batch: int) -> None:
+    if microbatch is not None and (microbatch < 1 or batch % microbatch):
+        divisors = [n for n in range(1, batch) if batch % n == 0]
+        raise ConfigError(
+            f"microbatch = {microbatch} does not divide batch = {batch}. Use one of "
+            f"{', '.join(map(str, divisors))}."
+        )
 
 
 def _check_module(module: nn.Module) -> None:

@@ -12,7 +12,9 @@ from onnxruntime import InferenceSession
 from torch import nn
 from torch.func import functional_call
 
+from fedtier.artefact.accumulate import accumulated_step
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.open_graph import Array
 from fedtier.errors import ConfigError
 from fedtier.model.layout import Vector
 
@@ -68,6 +70,42 @@ def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
     return result
 
 
+def check_parts(artefact: Artefact) -> None:
+    """Compare a step by parts of its batch with the whole one, from the initial parameters.
+
+    Raises:
+        ConfigError: If they differ by more than rounding: rows of this model see each other.
+    """
+    manifest = artefact.manifest
+    train, gradient = artefact.train_session(), artefact.gradient_session()
+    errors = []
+    for seed in range(_PROBES):
+        w, x, y = _inputs(artefact, np.random.default_rng(seed))
+        feed: dict[str, Array] = {"w": w, "x": x, "y": y, "mu": _MU}
+        (w_next,) = train.run(["w_next"], feed)
+        _, by_parts = accumulated_step(gradient, feed)
+        step = w.astype(np.float64) - w_next
+        errors.append(_relative(w.astype(np.float64) - by_parts, step))
+    error = float(np.median(errors))
+    if not error <= ERROR_MAX:
+        raise ConfigError(
+            f"{manifest.name}: a step by parts of {manifest.microbatch} rows differs from the "
+            f"whole one by {error:.1e} (at most {ERROR_MAX:.0e}): a row's loss depends on others. "
+            "Leave microbatch out. Nothing was written."
+        )
+
+
+def _inputs(
+    artefact: Artefact, rng: np.random.Generator
+) -> tuple[Vector, npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    manifest = artefact.manifest
+    w = artefact.initial()
+    # Off the initial point: a gain of exactly 1 or a bias of 0 would hide a missing factor or term.
+    w += (0.05 * rng.standard_normal(len(w))).astype(np.float32)
+    x = rng.standard_normal((manifest.batch, *manifest.input_shape)).astype(np.float32)
+    return w, x, rng.integers(0, manifest.classes, manifest.batch)
+
+
 def _probe(
     double: nn.Module,
     artefact: Artefact,
@@ -76,12 +114,7 @@ def _probe(
     seed: int,
 ) -> GateResult:
     manifest = artefact.manifest
-    rng = np.random.default_rng(seed)
-    w = artefact.initial()
-    # Off the initial point: a gain of exactly 1 or a bias of 0 would hide a missing factor or term.
-    w += (0.05 * rng.standard_normal(len(w))).astype(np.float32)
-    x = rng.standard_normal((manifest.batch, *manifest.input_shape)).astype(np.float32)
-    y = rng.integers(0, manifest.classes, manifest.batch)
+    w, x, y = _inputs(artefact, np.random.default_rng(seed))
     feed = {"w": w, "x": x, "y": y, "mu": _MU}
     (w_next,) = train.run(["w_next"], feed)
     found = (w.astype(np.float64) - w_next) / float(_MU)

@@ -1,4 +1,4 @@
-"""The three graphs of an artefact, from a torch module."""
+"""The graphs of an artefact, from a torch module."""
 
 from __future__ import annotations
 
@@ -28,23 +28,24 @@ class Source:
 
 def build_train(source: Source, *, batch: int, smoothing: float) -> bytes:
     """One step of gradient descent: ``w, x, y, mu -> loss, w_next = w - mu gradient``."""
-    trace = trace_training(
-        source.module,
-        torch.zeros(batch, *source.input_shape),
-        torch.zeros(batch, dtype=torch.int64),
-        smoothing=smoothing,
-        decompositions=decompositions(),
-    )
     graph = GraphBuilder(lowering=source.lowering)
-    w = graph.input("w", (source.layout.dimension,), "float32")
-    x = graph.input("x", (batch, *source.input_shape), "float32")
-    y = graph.input("y", (batch,), "int64")
+    w, x, y = _training_inputs(source, graph, rows=batch)
     mu = graph.input("mu", (), "float32")
-    loss, *gradients = lower(graph, trace, [*_tensors(graph, w, source.layout), x, y])
-    flat = [graph.reshape(gradient, (gradient.size,)) for gradient in gradients]
-    step = graph.binary("Mul", graph.concat(flat, 0), mu)
-    w_next = graph.binary("Sub", w, step)
+    loss, gradient = _loss_and_gradient(source, graph, w, x, y, smoothing=smoothing)
+    w_next = graph.binary("Sub", w, graph.binary("Mul", gradient, mu))
     return serialize(graph, name="train", outputs={"loss": loss, "w_next": w_next})
+
+
+def build_gradient(source: Source, *, rows: int, smoothing: float) -> bytes:
+    """Part of a batch: ``w, x, y -> loss_sum, gradient_sum``, the sums over its rows."""
+    graph = GraphBuilder(lowering=source.lowering)
+    w, x, y = _training_inputs(source, graph, rows=rows)
+    loss, gradient = _loss_and_gradient(source, graph, w, x, y, smoothing=smoothing)
+    sums = {
+        "loss_sum": graph.binary("Mul", loss, float(rows)),
+        "gradient_sum": graph.binary("Mul", gradient, float(rows)),
+    }
+    return serialize(graph, name="gradient", outputs=sums)
 
 
 def build_evaluate(source: Source, *, batch: int) -> bytes:
@@ -62,6 +63,30 @@ def build_infer(source: Source) -> bytes:
     parameters = [graph.input(tensor.name, tensor.shape, "float32") for tensor in tensors]
     logits = _forward(source, graph, parameters, batch=1)
     return serialize(graph, name="infer", outputs={"logits": logits}, external=source.layout)
+
+
+def _training_inputs(source: Source, graph: GraphBuilder, *, rows: int) -> tuple[Value, ...]:
+    return (
+        graph.input("w", (source.layout.dimension,), "float32"),
+        graph.input("x", (rows, *source.input_shape), "float32"),
+        graph.input("y", (rows,), "int64"),
+    )
+
+
+def _loss_and_gradient(
+    source: Source, graph: GraphBuilder, w: Value, x: Value, y: Value, *, smoothing: float
+) -> tuple[Value, Value]:
+    """The mean loss of the rows, and its gradient as one vector."""
+    trace = trace_training(
+        source.module,
+        torch.zeros(x.shape),
+        torch.zeros(y.shape, dtype=torch.int64),
+        smoothing=smoothing,
+        decompositions=decompositions(),
+    )
+    loss, *gradients = lower(graph, trace, [*_tensors(graph, w, source.layout), x, y])
+    flat = [graph.reshape(gradient, (gradient.size,)) for gradient in gradients]
+    return loss, graph.concat(flat, 0)
 
 
 def _forward(source: Source, graph: GraphBuilder, parameters: list[Value], *, batch: int) -> Value:

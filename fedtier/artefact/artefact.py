@@ -12,6 +12,7 @@ import numpy as np
 
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
+    GRADIENT_FILE,
     INFER_FILE,
     INITIAL_FILE,
     MANIFEST_FILE,
@@ -104,6 +105,12 @@ class Artefact:
         from fedtier.artefact.session import make_session  # onnxruntime, which verifying needs not
 
         return make_session(self.files[TRAIN_FILE], threads=threads)
+
+    def gradient_session(self) -> onnxruntime.InferenceSession:
+        """Open the gradient of part of a batch: ``w, x, y -> loss_sum, gradient_sum``."""
+        from fedtier.artefact.session import make_session
+
+        return make_session(self.files[GRADIENT_FILE])
 
     def evaluate_session(self) -> onnxruntime.InferenceSession:
         """Open the evaluation graph: ``w, x -> logits``."""

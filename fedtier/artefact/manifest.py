@@ -15,6 +15,7 @@ FORMAT = 1
 MANIFEST_FILE = "manifest.json"
 TRAIN_FILE = "train.onnx"
 EVALUATE_FILE = "evaluate.onnx"
+GRADIENT_FILE = "gradient.onnx"  # of artefacts compiled with a microbatch
 INFER_FILE = "infer.onnx"
 MODEL_DATA_FILE = "model.f32"  # infer.onnx's parameters, written beside it when a model is kept
 INITIAL_FILE = "initial.f32"
@@ -36,6 +37,7 @@ class ArtefactManifest:
     labels: tuple[str, ...]  # class i is called labels[i]
     smoothing: float  # of the training loss's labels, in [0, 1)
     lowering: str  # how the graph computes convolutions and their weight gradient
+    microbatch: int | None = None  # rows of the gradient graph, if there is one; divides batch
     preprocessing: tuple[Transform, ...]
     augmentation: tuple[Transform, ...]
     opset: int
@@ -67,6 +69,7 @@ class ArtefactManifest:
         return (json.dumps(data, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
     def _body(self) -> dict[str, Any]:
+        parts = {} if self.microbatch is None else {"microbatch": self.microbatch}
         return {
             "format": FORMAT,
             "name": self.name,
@@ -75,6 +78,7 @@ class ArtefactManifest:
             "dimension": self.dimension,
             "batch": self.batch,
             "evaluate_batch": self.evaluate_batch,
+            **parts,
             "input": {"shape": list(self.input_shape), "dtype": "float32"},
             "labels": list(self.labels),
             "loss": {"kind": "cross_entropy", "smoothing": self.smoothing},
@@ -126,8 +130,12 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
     loss = data["loss"]
     if loss["kind"] != "cross_entropy":
         raise ValueError(f"loss kind {loss['kind']!r} is not 'cross_entropy'")
-    if set(data["files"]) != set(FILES):
-        raise ValueError(f"files are {sorted(data['files'])}, not {list(FILES)}")
+    microbatch = data.get("microbatch")
+    expected = FILES if microbatch is None else (*FILES, GRADIENT_FILE)
+    if set(data["files"]) != set(expected):
+        raise ValueError(f"files are {sorted(data['files'])}, not {sorted(expected)}")
+    if microbatch is not None and (int(microbatch) < 1 or int(data["batch"]) % int(microbatch)):
+        raise ValueError(f"microbatch {microbatch} does not divide batch {data['batch']}")
     return ArtefactManifest(
         name=str(data["name"]),
         layout=ParameterLayout.from_json(data["layout"]),
@@ -137,6 +145,7 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
         labels=tuple(str(label) for label in data["labels"]),
         smoothing=float(loss["smoothing"]),
         lowering=str(data["lowering"]),
+        microbatch=None if microbatch is None else int(microbatch),
         preprocessing=tuple(data["preprocessing"]),
         augmentation=tuple(data["augmentation"]),
         opset=int(data["opset"]),

@@ -14,7 +14,7 @@ from torch import nn
 from cloud.compiler.by_name import SEED_DEFAULT
 from cloud.compiler.commands import app
 from cloud.compiler.compile import compile_module
-from fedtier.artefact.manifest import FILES, MANIFEST_FILE
+from fedtier.artefact.manifest import FILES, GRADIENT_FILE, MANIFEST_FILE
 from fedtier.errors import ConfigError
 
 TEXT = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
@@ -128,9 +128,9 @@ def test_the_options_and_their_defaults_are_those_of_the_command():
             assert default == f"`{SEED_DEFAULT}`"
         elif name != "--out":
             wanted = parameters[name[2:].replace("-", "_")].default
-            words = {inspect.Parameter.empty: "required", (): "none"}
+            words = {inspect.Parameter.empty: "required", (): "none", None: "none"}
             assert default == words.get(wanted, f"`{wanted}`"), name
 
 
 def test_the_files_of_an_artefact_are_those_of_the_page():
-    assert first_columns("What an artefact holds") == [{*FILES, MANIFEST_FILE}]
+    assert first_columns("What an artefact holds") == [{*FILES, GRADIENT_FILE, MANIFEST_FILE}]

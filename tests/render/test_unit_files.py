@@ -24,7 +24,7 @@ KNOWN = {
         "StateDirectoryMode", "WorkingDirectory", "Environment", "ReadWritePaths", "Restart",
         "RestartSec", "RestartSteps", "RestartMaxDelaySec", "RestartPreventExitStatus",
         "SuccessExitStatus",
-        "MemoryMax", "NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities",
+        "MemoryMax", "OOMPolicy", "NoNewPrivileges", "CapabilityBoundingSet", "AmbientCapabilities",
         "ProtectSystem", "ProtectHome", "PrivateTmp", "PrivateDevices", "ProtectClock",
         "ProtectControlGroups", "ProtectHostname", "ProtectKernelLogs", "ProtectKernelModules",
         "ProtectKernelTunables", "ProtectProc", "RestrictAddressFamilies", "RestrictNamespaces",

@@ -12,13 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from test_trainers import examples, never, task
+from torch import nn
 
+from cloud.compiler.compile import compile_module
 from edge_agent.graph_process import GraphProcess
+from edge_agent.out_of_memory import OutOfMemory, oom_kills
 from edge_agent.trainer_onnx import OnnxTrainer
 from fedtier.artefact.evaluate import score
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.manifest import EVALUATE_FILE, TRAIN_FILE
+from fedtier.artefact.manifest import EVALUATE_FILE, GRADIENT_FILE, TRAIN_FILE
 from fedtier.errors import ConfigError, TrainingError
 
 
@@ -81,10 +85,14 @@ def test_a_process_that_is_not_asked_ends_by_itself_and_another_answers(
     artefact, eventually, caplog
 ):
     process = GraphProcess(artefact.files, keep_s=0.2)
+    before_ms = process.usage()[1]  # of other tests' processes
     first = trained(artefact, process)
+    running_ms = process.usage()[1] - before_ms
     pid = process.pid
     status = Path(f"/proc/{pid}/stat")
     eventually(lambda: status.read_text().rpartition(") ")[2][0] == "Z", "it has ended")
+    for _ in range(2):  # counted once, whether its end was noticed before or not
+        assert running_ms <= process.usage()[1] - before_ms < 1.5 * running_ms
     assert digest(trained(artefact, process)) == digest(first)
     assert process.pid != pid
     assert caplog.messages == []  # nothing to tell an operator of
@@ -152,3 +160,87 @@ def test_arrays_of_every_shape_cross_unchanged(graphs, artefact):
     (here,) = artefact.evaluate_session().run(["logits"], {"w": np.ascontiguousarray(w), "x": x})
     assert remote.tobytes() == here.tobytes()
     assert remote.shape == here.shape
+
+
+# Killed for memory: what the kernel counts is told apart from any other kill
+
+
+def counting(directory: Path, count: int) -> Path:
+    """A place like /proc in which the kernel has ended so many processes."""
+    (directory / "vmstat").write_text(f"nr_free_pages 9\noom_kill {count}\n", encoding="ascii")
+    return directory
+
+
+def killing_at(graphs, place, steps):
+    """Kills the graph process before these steps, and counts it as the kernel would."""
+    asked = itertools.count()
+
+    def cancelled():
+        step = next(asked)
+        if step in steps:
+            counting(place, 1 + step)
+            os.kill(graphs.pid, signal.SIGKILL)
+        return False
+
+    return cancelled
+
+
+@pytest.fixture(scope="module")
+def in_parts():
+    """A small net that was compiled with parts of 8 rows for its batches of 32."""
+    torch.manual_seed(1)
+    net = nn.Sequential(nn.Conv1d(6, 4, 5, stride=4), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 31, 7))
+    return compile_module(
+        net, name="parts", input_shape=(6, 128), labels=list("abcdefg"), batch=32, microbatch=8,
+        out=None,
+    )  # fmt: skip
+
+
+def trainer_of(artefact, graphs):
+    return OnnxTrainer(
+        artefact, session=graphs.graph(TRAIN_FILE), gradient=graphs.graph(GRADIENT_FILE)
+    )
+
+
+def test_a_step_that_is_killed_for_memory_is_done_by_parts_to_the_same_mathematics(
+    in_parts, tmp_path, caplog
+):
+    graphs = GraphProcess(in_parts.files, keep_s=60, proc=counting(tmp_path, 0))
+    cancelled = killing_at(graphs, tmp_path, {1})
+    given = task(in_parts)
+    whole = OnnxTrainer(in_parts).train(given, examples(), cancelled=never)
+    parts = trainer_of(in_parts, graphs).train(given, examples(), cancelled=cancelled)
+    graphs.end()
+    assert caplog.messages == ["graph process killed", "training by parts of a batch"]
+    assert caplog.records[1].rows == 8
+    moved = np.linalg.norm(whole.model - given.model)
+    # The same sum in another order, in float32: some 1e-7 of the gradient at each of four steps.
+    assert 0 < np.linalg.norm(parts.model - whole.model) <= 1e-5 * moved
+    assert parts.loss_sum == pytest.approx(whole.loss_sum, rel=1e-5)
+
+
+def test_parts_that_are_killed_too_are_an_error_that_says_so_and_no_bug(in_parts, tmp_path):
+    graphs = GraphProcess(in_parts.files, keep_s=60, proc=counting(tmp_path, 0))
+    trainer = trainer_of(in_parts, graphs)
+    cancelled = killing_at(graphs, tmp_path, {1, 2})
+    with pytest.raises(OutOfMemory, match="the kernel killed the graph process"):
+        trainer.train(task(in_parts), examples(), cancelled=cancelled)
+    graphs.end()
+
+
+def test_without_a_gradient_graph_it_is_tried_once_more_to_the_same_bits(
+    artefact, tmp_path, caplog
+):
+    graphs = GraphProcess(artefact.files, keep_s=60, proc=counting(tmp_path, 0))
+    there = trained(artefact, graphs, cancelled=killing_at(graphs, tmp_path, {1}))
+    graphs.end()
+    here = OnnxTrainer(artefact).train(task(artefact), examples(), cancelled=never)
+    assert digest(there) == digest(here)
+    assert caplog.messages == ["graph process killed", "training once more"]
+
+
+@pytest.mark.parametrize(("text", "count"), [("oom_kill 3\n", 3), ("nr_free_pages 1\n", None)])
+def test_the_kernels_count_is_read_where_it_is_told(tmp_path, text, count):
+    (tmp_path / "vmstat").write_text(text, encoding="ascii")
+    assert oom_kills(tmp_path) == count
+    assert oom_kills(tmp_path / "nowhere") is None
