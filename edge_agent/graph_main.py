@@ -6,6 +6,7 @@ as little as it can of this project, and of everything else: its memory is what 
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -14,7 +15,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from edge_agent.graph_frames import Frame, receive, send
-from fedtier.artefact.open_graph import OpenGraph, Slot
+from edge_agent.graph_room import Room, ToldArray, make_room
+from fedtier.artefact.open_graph import Array, OpenGraph, Slot
 from fedtier.artefact.session import make_session
 from fedtier.errors import ConfigError
 
@@ -31,22 +33,31 @@ def main(descriptor: int, keep_s: float) -> None:
     with socket.socket(fileno=descriptor) as link, suppress(ConnectionError):
         link.settimeout(keep_s)
         graph: OpenGraph | None = None
+        given: dict[str, Array] = {}
+        room: Room | None = None
         while (frame := _next(link)) is not None:
             document, arrays = frame
             if "open" in document:
-                graph = None  # its memory first
+                graph = room = None  # their memory first
                 try:
                     graph = make_session(arrays["graph"].tobytes(), threads=document["threads"])
                 except ConfigError as error:
                     send(link, {"refused": str(error)}, {})
                     continue
-                slots = {"inputs": graph.get_inputs(), "outputs": graph.get_outputs()}
-                send(link, {name: _told(its) for name, its in slots.items()}, {})
+                inputs, outputs = _told(graph.get_inputs()), _told(graph.get_outputs())
+                descriptor, room = make_room([*inputs, *outputs])
+                send(link, {"inputs": inputs, "outputs": outputs}, {})
+                socket.send_fds(link, [b"room"], [descriptor])
+                os.close(descriptor)
+                given = {name: room.arrays[name] for name, _, _ in inputs}
                 continue
             assert graph is not None, "a graph is opened before it is run"
-            results = graph.run(document["run"], arrays)
-            answer = dict(zip(document["run"], results, strict=True))
-            send(link, {"cpu_ms": round(1e3 * time.process_time())}, answer)
+            assert room is not None, "and has room"
+            for name, result in zip(
+                document["run"], graph.run(document["run"], given), strict=True
+            ):
+                room.arrays[name][...] = result
+            send(link, {"cpu_ms": round(1e3 * time.process_time())}, {})
 
 
 def _next(link: socket.socket) -> Frame | None:
@@ -55,8 +66,8 @@ def _next(link: socket.socket) -> Frame | None:
     return None
 
 
-def _told(slots: Sequence[Slot]) -> list[tuple[str, list[int]]]:
-    return [(slot.name, list(slot.shape)) for slot in slots]
+def _told(slots: Sequence[Slot]) -> list[ToldArray]:
+    return [(slot.name, list(slot.shape), slot.type) for slot in slots]
 
 
 if __name__ == "__main__":

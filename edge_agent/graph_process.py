@@ -8,6 +8,7 @@ when nothing was asked of it for a while, and is started again when something is
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import signal
 import socket
@@ -21,7 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.graph_frames import Frame, receive, send
+from edge_agent.graph_frames import receive, send
+from edge_agent.graph_room import Room
 from edge_agent.out_of_memory import OutOfMemory, oom_kills
 from fedtier.artefact.open_graph import Array
 from fedtier.errors import ConfigError, TrainingError
@@ -34,7 +36,8 @@ _KILLED_MAX = 3  # times in a row, for one question
 _OOM_SCORE = "1000"  # of -1000 to 1000: out of memory, the kernel ends it before all others
 _END_S = 5.0  # a process whose socket is closed ends after the step it is in
 
-_Question = tuple[Mapping[str, Any], Mapping[str, Array]]
+_Question = tuple[list[str], Mapping[str, Array]]  # which outputs, of which inputs
+Document = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class ToldSlot:
 
     name: str
     shape: tuple[int, ...]
+    type: str
 
 
 class GraphProcess:
@@ -84,8 +88,9 @@ class GraphProcess:
             OutOfMemory: If the kernel kills it for want of memory; it may be asked again.
             TrainingError: If it is killed every time for another reason.
         """
-        _, results = self._insist(name, ({"run": list(wanted)}, feed))
-        return [results[output] for output in wanted]
+        self._insist(name, (list(wanted), feed))
+        assert self._running is not None, "it has just answered"
+        return self._running.results(wanted)
 
     def slots(self, name: str, side: str) -> list[ToldSlot]:
         """The ``inputs`` or ``outputs`` of a graph.
@@ -94,8 +99,8 @@ class GraphProcess:
             ConfigError: If onnxruntime refuses the graph.
             TrainingError: If the process is killed every time.
         """
-        described, _ = self._insist(name, None)
-        return [ToldSlot(slot, tuple(shape)) for slot, shape in described[side]]
+        described = self._insist(name, None)
+        return [ToldSlot(slot, tuple(shape), kind) for slot, shape, kind in described[side]]
 
     @property
     def pid(self) -> int | None:
@@ -119,7 +124,7 @@ class GraphProcess:
             self._running.end()
             self._running = None
 
-    def _insist(self, name: str, question: _Question | None) -> Frame:
+    def _insist(self, name: str, question: _Question | None) -> Document:
         killed = 0
         while killed < _KILLED_MAX:
             if self._running is None:
@@ -127,7 +132,7 @@ class GraphProcess:
                 self._running = _Running(keep_s=self._keep_s)
             answer = self._running.open(name, self._graphs[name], threads=self._threads)
             if answer is not None and question is not None:
-                answer = self._running.ask(question)
+                answer = self._running.run(*question)
             if answer is not None:
                 return answer
             killed += self._killed()
@@ -186,7 +191,8 @@ class _Running:
             )  # fmt: skip
         with suppress(OSError):
             Path(f"/proc/{self.pid}/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
-        self._open: tuple[str, Frame] | None = None
+        self._open: tuple[str, Document] | None = None
+        self._room: Room | None = None
         self.cpu_ms = 0
         log.debug("graph process started", extra={"pid": self.pid})
 
@@ -201,29 +207,46 @@ class _Running:
     def peak_kib(self) -> int:
         return peak_rss_kib(Path(f"/proc/{self.pid}/status"))
 
-    def open(self, name: str, graph: bytes, *, threads: int) -> Frame | None:
+    def open(self, name: str, graph: bytes, *, threads: int) -> Document | None:
         """What the graph takes and gives; None where the process is gone."""
         if self._open is None or self._open[0] != name:
-            self._open = None
+            self._open = self._room = None
             question = {"open": name, "threads": threads}
-            answer = self.ask((question, {"graph": np.frombuffer(graph, np.uint8)}))
-            if answer is None:
+            told = self._ask(question, {"graph": np.frombuffer(graph, np.uint8)})
+            if told is None:
                 return None
-            if "refused" in answer[0]:
-                raise ConfigError(f"{name}: {answer[0]['refused']}")
-            self._open = (name, answer)
+            if "refused" in told:
+                raise ConfigError(f"{name}: {told['refused']}")
+            _, descriptors, _, _ = socket.recv_fds(self._link, 4, 1)
+            if not descriptors:
+                return None
+            self._room = Room(descriptors[0], [*told["inputs"], *told["outputs"]])
+            os.close(descriptors[0])
+            self._open = (name, told)
         return self._open[1]
 
-    def ask(self, question: _Question) -> Frame | None:
-        """Its answer; None where the process is gone."""
+    def run(self, wanted: list[str], feed: Mapping[str, Array]) -> Document | None:
+        """Run the open graph; ``results`` has what came. None where the process is gone."""
+        assert self._room is not None, "a graph is opened before it is run"
+        for name, array in feed.items():
+            self._room.arrays[name][...] = array
+        return self._ask({"run": wanted}, {})
+
+    def results(self, wanted: Sequence[str]) -> list[Array]:
+        """The outputs of the last run, copied: the next one overwrites them."""
+        assert self._room is not None, "a graph is run before its results are read"
+        return [self._room.arrays[name].copy() for name in wanted]
+
+    def _ask(self, question: Document, arrays: Mapping[str, Array]) -> Document | None:
         try:
-            send(self._link, *question)
+            send(self._link, question, arrays)
         except ConnectionError:
             return None
         answer = receive(self._link)
-        if answer is not None:
-            self.cpu_ms = answer[0].get("cpu_ms", self.cpu_ms)
-        return answer
+        if answer is None:
+            return None
+        self.cpu_ms = answer[0].get("cpu_ms", self.cpu_ms)
+        return answer[0]
 
     def end(self) -> int:
         """Let it end, and return its exit code; negative: the signal that killed it."""

@@ -19,6 +19,11 @@ class Slot(Protocol):
         ...
 
     @property
+    def type(self) -> str:
+        """Its type as onnxruntime calls it, such as ``tensor(float)``."""
+        ...
+
+    @property
     def shape(self) -> Any:  # noqa: ANN401 (onnxruntime's stubs know no more)
         """Its sizes, all fixed."""
         ...

@@ -19,7 +19,7 @@ def compiled(module, shape, classes, **options):
     return compile_module(
         module, name="parts", input_shape=shape, labels=[str(n) for n in range(classes)],
         **{"batch": 8, "microbatch": 2, "out": None} | options,
-    )  # fmt: skip
+    ).artefact  # fmt: skip
 
 
 def lenet(**options):

@@ -193,7 +193,7 @@ def in_parts():
     return compile_module(
         net, name="parts", input_shape=(6, 128), labels=list("abcdefg"), batch=32, microbatch=8,
         out=None,
-    )  # fmt: skip
+    ).artefact  # fmt: skip
 
 
 def trainer_of(artefact, graphs):
