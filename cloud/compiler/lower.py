@@ -12,18 +12,13 @@ from torch._decomp import core_aten_decompositions
 
 from cloud.compiler import ops
 from cloud.compiler.graph import GraphBuilder
+from cloud.compiler.ops.conversion import DTYPES
 from cloud.compiler.registry import LOWERINGS, Lowered, UnsupportedError
 from cloud.compiler.trace import Trace, module_of
-from cloud.compiler.value import Dtype, Value
+from cloud.compiler.value import Value
 from fedtier.errors import ConfigError
 
 assert ops.__all__, "importing ops fills the table"
-
-_DTYPES: dict[torch.dtype, Dtype] = {
-    torch.float32: "float32",
-    torch.int64: "int64",
-    torch.bool: "bool",
-}
 
 
 def decompositions() -> Mapping[Any, Callable[..., Any]]:
@@ -67,7 +62,7 @@ def _call(graph: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Lowered])
     if node.target is operator.getitem:
         picked: Value = arguments[0][arguments[1]]
         return picked
-    lowering = LOWERINGS.get(str(node.target))
+    lowering = LOWERINGS.get(_written_anew(str(node.target)))
     if lowering is None:
         raise ConfigError(
             f"{_place(node)}: operation {node.target} cannot be compiled. Use layers made of "
@@ -79,17 +74,27 @@ def _call(graph: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Lowered])
         raise ConfigError(f"{_place(node)}: operation {node.target}: {error}") from error
 
 
+def _written_anew(name: str) -> str:
+    """An operation that overwrites its first argument, as the one that makes a new tensor.
+
+    Later nodes refer to the result either way. Another view of the overwritten tensor keeps its
+    old content, which the gate finds.
+    """
+    operation, _, variant = name.rpartition(".")
+    return f"{operation.removesuffix('_')}.{variant}"
+
+
 def _filled(argument: Any, values: Mapping[fx.Node, Lowered]) -> Any:  # noqa: ANN401
     fill: Any = fx.node.map_arg
     return fill(argument, lambda node: values[node])
 
 
 def _constant(graph: GraphBuilder, tensor: torch.Tensor) -> Value:
-    if tensor.dtype not in _DTYPES:
+    if tensor.dtype not in DTYPES:
         raise ConfigError(
             f"a constant of the module has type {tensor.dtype}. Use float32, int64 or bool."
         )
-    return graph.constant(tensor.detach().numpy(), _DTYPES[tensor.dtype])
+    return graph.constant(tensor.detach().numpy(), DTYPES[tensor.dtype])
 
 
 def _place(node: fx.Node) -> str:

@@ -157,9 +157,9 @@ def compile_small(module, *, shape=(4,), labels="abcd", **options):
         (Sorting(), (4,), r"module inner\.1 \(Sorted\).*aten\.sort"),
         (nn.Sequential(nn.Linear(4, 4), nn.Dropout()), (4,), r"module 1 \(Dropout\).*"),
         (
-            nn.Sequential(nn.Conv1d(4, 4, 3, groups=2), nn.Flatten()),
-            (4, 3),
-            r"module 0 \(Conv1d\).*convolution.*groups = 2",
+            nn.Sequential(nn.ConvTranspose1d(4, 4, 1), nn.Flatten()),
+            (4, 1),
+            r"module 0 \(ConvTranspose1d\).*convolution.*transposed",
         ),
         (
             nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(2, stride=1), nn.Flatten()),

@@ -5,23 +5,31 @@ from __future__ import annotations
 from cloud.compiler.ops import (
     activation,
     arithmetic,
-    classes,
+    choice,
+    conversion,
     convolution,
     group_norm,
+    layer_norm,
+    making,
     matrix,
     pooling,
     reduction,
     shape,
+    softmax,
 )
 
 __all__ = [
     "activation",
     "arithmetic",
-    "classes",
+    "choice",
+    "conversion",
     "convolution",
     "group_norm",
+    "layer_norm",
+    "making",
     "matrix",
     "pooling",
     "reduction",
     "shape",
+    "softmax",
 ]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cloud.compiler.graph import GraphBuilder
-from cloud.compiler.registry import UnsupportedError, lowers
+from cloud.compiler.ops.conversion import cast
+from cloud.compiler.registry import lowers
 from cloud.compiler.value import Value
 
 
@@ -18,8 +19,8 @@ def total(
     dtype: object = None,
 ) -> Value:
     """Sum over the axes, over all of them if none is named."""
-    if x.dtype != "float32":
-        raise UnsupportedError(f"a sum of {x.dtype} is not compiled; use float32")
+    if x.dtype == "bool":
+        x = cast(graph, x, "int64")
     return graph.reduce("ReduceSum", x, axes or range(x.rank), keep=keep)
 
 
@@ -39,3 +40,9 @@ def mean(
 def maximum(graph: GraphBuilder, x: Value, axes: Sequence[int] = (), keep: bool = False) -> Value:
     """Largest element along the axes."""
     return graph.reduce("ReduceMax", x, axes or range(x.rank), keep=keep)
+
+
+@lowers("amin.default")
+def minimum(graph: GraphBuilder, x: Value, axes: Sequence[int] = (), keep: bool = False) -> Value:
+    """Smallest element along the axes."""
+    return graph.reduce("ReduceMin", x, axes or range(x.rank), keep=keep)

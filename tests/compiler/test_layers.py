@@ -1,0 +1,119 @@
+"""Every layer of docs/models.md in its variants: compiled, its gradient is float64 autograd's.
+
+Compiling runs the release gate, which raises if the gradient, one tensor of it or the logits are
+off; so to compile is the test.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from cloud.compiler.compile import compile_module
+
+VECTOR, SERIES, IMAGE = (12,), (4, 17), (4, 9, 8)
+
+
+def compile_around(layer, shape, *, lowering="conv"):
+    """Compile a net around a layer, with parameters before it so that its slopes are needed."""
+    torch.manual_seed(5)
+    for part in layer.modules():
+        if hasattr(part, "reset_parameters"):
+            part.reset_parameters()  # drawn as the table was made, else
+    with torch.no_grad():
+        size = layer.eval()(torch.zeros(2, *shape)).flatten(1).shape[1]
+    first = nn.Linear(shape[-1], shape[-1])
+    module = nn.Sequential(first, layer, nn.Flatten(), nn.Linear(size, 3))
+    compile_module(
+        module, name="net", input_shape=shape, labels=list("abc"), batch=5, out=None,
+        lowering=lowering,
+    )  # fmt: skip
+
+
+CONVOLUTIONS = {
+    "1d": (nn.Conv1d(4, 6, 3, stride=2, padding=1), SERIES),
+    "1d same": (nn.Conv1d(4, 6, 5, padding="same", bias=False), SERIES),
+    "1d padded apart": (nn.Sequential(nn.ConstantPad1d((2, 1), 0.5), nn.Conv1d(4, 6, 4)), SERIES),
+    "1d groups": (nn.Conv1d(4, 6, 3, stride=2, padding=2, dilation=2, groups=2), SERIES),
+    "1d depthwise": (nn.Conv1d(4, 4, 5, padding=2, groups=4), SERIES),
+    "2d": (nn.Conv2d(4, 6, (3, 2), stride=(2, 1), padding=(1, 0), dilation=(1, 2)), IMAGE),
+    "2d groups": (nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2), IMAGE),
+    "2d depthwise": (nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=4), IMAGE),
+    "2d depthwise twice": (nn.Conv2d(4, 8, 3, dilation=2, padding=2, groups=4, bias=False), IMAGE),
+}
+
+
+@pytest.mark.parametrize("lowering", ["conv", "taps", "gemm"])
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions(name, lowering):
+    compile_around(*CONVOLUTIONS[name], lowering=lowering)
+
+
+ACTIVATIONS = {
+    "relu": nn.ReLU(inplace=True),
+    "relu6": nn.ReLU6(),
+    "hardtanh": nn.Hardtanh(-0.5, 0.7),
+    "gelu": nn.GELU(),
+    "gelu tanh": nn.GELU("tanh"),
+    "silu": nn.SiLU(inplace=True),
+    "mish": nn.Mish(),
+    "hardswish": nn.Hardswish(),
+    "hardsigmoid": nn.Hardsigmoid(),
+    "sigmoid": nn.Sigmoid(),
+    "logsigmoid": nn.LogSigmoid(),
+    "tanh": nn.Tanh(),
+    "tanhshrink": nn.Tanhshrink(),
+    "softsign": nn.Softsign(),
+    "leaky relu": nn.LeakyReLU(0.2),
+    "leaky relu in place": nn.LeakyReLU(0.1, inplace=True),
+    "prelu": nn.PReLU(),
+    "elu": nn.ELU(0.7),
+    "elu in place": nn.ELU(inplace=True),
+    "selu": nn.SELU(),
+    "celu": nn.CELU(0.8),
+    "softplus": nn.Softplus(2.0),
+    "softmax": nn.Softmax(1),
+    "log softmax": nn.LogSoftmax(1),
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name):
+    compile_around(ACTIVATIONS[name], VECTOR)
+
+
+NORMS = {
+    "group": (nn.GroupNorm(2, 4), SERIES),
+    "group without gains": (nn.GroupNorm(4, 4, affine=False), IMAGE),
+    "layer": (nn.LayerNorm(12), VECTOR),
+    "layer of rows": (nn.LayerNorm(17, eps=1e-3), SERIES),
+    "layer of two axes": (nn.LayerNorm((9, 8), bias=False), IMAGE),
+    "layer without gains": (nn.LayerNorm(17, elementwise_affine=False), SERIES),
+    "rms": (nn.RMSNorm(17), SERIES),
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_normalisations(name):
+    compile_around(*NORMS[name])
+
+
+class Clamped(nn.Module):
+    def forward(self, x):
+        return x.clamp(-0.3, 0.4) + x.clamp(min=0.1) * x.clamp_max(0.2)
+
+
+class Arithmetic(nn.Module):
+    """What a forward may write between its layers."""
+
+    def forward(self, x):
+        share = x.abs().sqrt() / (1 + x.square().sum(-1, keepdim=True))
+        other = torch.where(x > 0.1, share, torch.maximum(x, -2 * x).pow(3))
+        other = other.masked_fill((x < -1) & ~(x < -2), 0.5) * torch.sin(x) - torch.cos(x)
+        return torch.cat([other.amax(1, keepdim=True), torch.flip(other, [1])], 1)
+
+
+@pytest.mark.parametrize("layer", [Clamped(), Arithmetic()], ids=["clamped", "arithmetic"])
+def test_what_a_forward_may_write(layer):
+    compile_around(layer, VECTOR)
