@@ -22,6 +22,10 @@ ERROR_MAX = 5e-6
 TENSOR_ERROR_MAX = 1e-3
 """Relative error allowed of one tensor, so that a wrong small one cannot hide."""
 
+VANISHING = 1e-9
+"""A tensor with less of the whole gradient has none in truth, such as a bias whose mean is taken
+off again: float64 finds roundings there, and so its error is taken as a share of the whole."""
+
 _PROBES = 5
 # w_next = w - mu g loses g's digits at a small mu: at 1 this measures the subtraction, not g.
 _MU = np.asarray(1024.0, np.float32)

@@ -161,11 +161,6 @@ def compile_small(module, *, shape=(4,), labels="abcd", **options):
             (4, 1),
             r"module 0 \(ConvTranspose1d\).*convolution.*transposed",
         ),
-        (
-            nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(2, stride=1), nn.Flatten()),
-            (1, 3, 3),
-            r"module 1 \(MaxPool2d\).*do not overlap",
-        ),
         (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (4,), "module 1.*Use GroupNorm"),
         (nn.Linear(5, 4), (4,), r"does not take inputs of shape \(3, 4\)"),
         (nn.Linear(4, 3), (4,), r"shape \(3, 3\), the labels ask for \(3, 4\)"),

@@ -99,6 +99,39 @@ def test_normalisations(name):
     compile_around(*NORMS[name])
 
 
+POOLINGS = {
+    "max apart": (nn.MaxPool2d(2), IMAGE),
+    "max overlapping": (nn.MaxPool2d(3, stride=2, padding=1), IMAGE),
+    "max at stride 1": (nn.MaxPool2d((2, 3), stride=1), IMAGE),
+    "max dilated": (nn.MaxPool2d(2, stride=2, dilation=2), IMAGE),
+    "max with part windows": (nn.MaxPool2d(2, ceil_mode=True), IMAGE),
+    "max leaving places over": (nn.MaxPool1d(2, stride=3), SERIES),
+    "max of a series": (nn.MaxPool1d(5, stride=2, padding=2), SERIES),
+    "average apart": (nn.AvgPool2d(2), IMAGE),
+    "average overlapping": (nn.AvgPool2d(3, stride=2, padding=1), IMAGE),
+    "average of what is there": (nn.AvgPool2d(3, 2, 1, count_include_pad=False), IMAGE),
+    "average with part windows": (nn.AvgPool2d(3, 2, 1, ceil_mode=True), IMAGE),
+    "average by a divisor": (nn.AvgPool2d(3, 1, divisor_override=4), IMAGE),
+    "average of a series": (nn.AvgPool1d(3, stride=2, padding=1), SERIES),
+    "adaptive average": (nn.AdaptiveAvgPool2d((4, 3)), IMAGE),
+    "adaptive average to one": (nn.AdaptiveAvgPool2d(1), IMAGE),
+    "adaptive average of a series": (nn.AdaptiveAvgPool1d(5), SERIES),
+    "adaptive max": (nn.AdaptiveMaxPool2d((4, 3)), IMAGE),
+    "adaptive max evenly": (nn.AdaptiveMaxPool2d((3, 4)), IMAGE),
+    "adaptive max to one": (nn.AdaptiveMaxPool1d(1), SERIES),
+}
+
+
+@pytest.mark.parametrize("name", POOLINGS)
+def test_poolings(name):
+    compile_around(*POOLINGS[name])
+
+
+class GlobalMaximum(nn.Module):
+    def forward(self, x):
+        return torch.cat([x.max(dim=-1).values, x.min(-1, keepdim=True)[0].squeeze(-1)], 1)
+
+
 class Clamped(nn.Module):
     def forward(self, x):
         return x.clamp(-0.3, 0.4) + x.clamp(min=0.1) * x.clamp_max(0.2)
@@ -114,6 +147,10 @@ class Arithmetic(nn.Module):
         return torch.cat([other.amax(1, keepdim=True), torch.flip(other, [1])], 1)
 
 
-@pytest.mark.parametrize("layer", [Clamped(), Arithmetic()], ids=["clamped", "arithmetic"])
-def test_what_a_forward_may_write(layer):
-    compile_around(layer, VECTOR)
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [(Clamped(), VECTOR), (Arithmetic(), VECTOR), (GlobalMaximum(), SERIES)],
+    ids=lambda given: type(given).__name__ if isinstance(given, nn.Module) else "",
+)
+def test_what_a_forward_may_write(layer, shape):
+    compile_around(layer, shape)

@@ -155,6 +155,13 @@ def replace_part(
     return graph.gather(joined, chosen, axis)
 
 
+@lowers("scatter.src")
+def scatter(graph: GraphBuilder, x: Value, axis: int, places: Value, source: Value) -> Value:
+    """``x`` with the source's elements put at places of an axis, which must differ."""
+    axis = normal_axis(axis, x.rank)
+    return graph.one("ScatterElements", [x, places, source], x.shape, x.dtype, axis=axis)
+
+
 @lowers("cat.default")
 def join(graph: GraphBuilder, parts: Sequence[Value], axis: int = 0) -> Value:
     """Tensors one after the other along an axis."""
