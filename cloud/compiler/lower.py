@@ -12,6 +12,7 @@ from torch._decomp import core_aten_decompositions
 
 from cloud.compiler import ops
 from cloud.compiler.graph import GraphBuilder
+from cloud.compiler.ops.batch_norm import split_batch_norm
 from cloud.compiler.ops.conversion import DTYPES
 from cloud.compiler.registry import LOWERINGS, Lowered, UnsupportedError
 from cloud.compiler.trace import Trace, module_of
@@ -24,6 +25,7 @@ assert ops.__all__, "importing ops fills the table"
 def decompositions() -> Mapping[Any, Callable[..., Any]]:
     """How torch itself splits operations, for those that have no lowering of their own."""
     table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
+    table[torch.ops.aten.native_batch_norm.default] = split_batch_norm
     return {op: split for op, split in table.items() if str(op) not in LOWERINGS}
 
 
@@ -47,7 +49,7 @@ def lower(graph: GraphBuilder, trace: Trace, arguments: Sequence[Value]) -> list
         if node.op == "placeholder":
             values[node] = next(remaining)
         elif node.op == "get_attr":
-            values[node] = _constant(graph, getattr(trace.module, str(node.target)))
+            values[node] = constant_of(graph, getattr(trace.module, str(node.target)))
         elif node.op == "output":
             results = _filled(node.args[0], values)
             return list(results) if isinstance(results, tuple | list) else [results]
@@ -89,7 +91,12 @@ def _filled(argument: Any, values: Mapping[fx.Node, Lowered]) -> Any:  # noqa: A
     return fill(argument, lambda node: values[node])
 
 
-def _constant(graph: GraphBuilder, tensor: torch.Tensor) -> Value:
+def constant_of(graph: GraphBuilder, tensor: torch.Tensor) -> Value:
+    """A tensor's numbers written into the graph.
+
+    Raises:
+        ConfigError: If graphs have no such type.
+    """
     if tensor.dtype not in DTYPES:
         raise ConfigError(
             f"a constant of the module has type {tensor.dtype}. Use float32, int64 or bool."

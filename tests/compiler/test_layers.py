@@ -84,6 +84,11 @@ def test_activations(name):
 
 
 NORMS = {
+    "batch of vectors": (nn.BatchNorm1d(12), VECTOR),
+    "batch of series": (nn.BatchNorm1d(4, momentum=0.3), SERIES),
+    "batch of images": (nn.BatchNorm2d(4, eps=1e-3), IMAGE),
+    "batch without gains": (nn.BatchNorm2d(4, affine=False), IMAGE),
+    "instance": (nn.InstanceNorm1d(4, affine=True), SERIES),
     "group": (nn.GroupNorm(2, 4), SERIES),
     "group without gains": (nn.GroupNorm(4, 4, affine=False), IMAGE),
     "layer": (nn.LayerNorm(12), VECTOR),

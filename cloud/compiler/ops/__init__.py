@@ -5,6 +5,7 @@ from __future__ import annotations
 from cloud.compiler.ops import (
     activation,
     arithmetic,
+    batch_norm,
     choice,
     conversion,
     convolution,
@@ -21,6 +22,7 @@ from cloud.compiler.ops import (
 __all__ = [
     "activation",
     "arithmetic",
+    "batch_norm",
     "choice",
     "conversion",
     "convolution",
