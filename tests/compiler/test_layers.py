@@ -12,15 +12,12 @@ from torch import nn
 
 from cloud.compiler.compile import compile_module
 
+torch.manual_seed(5)
 VECTOR, SERIES, IMAGE = (12,), (4, 17), (4, 9, 8)
 
 
 def compile_around(layer, shape, *, lowering="conv"):
     """Compile a net around a layer, with parameters before it so that its slopes are needed."""
-    torch.manual_seed(5)
-    for part in layer.modules():
-        if hasattr(part, "reset_parameters"):
-            part.reset_parameters()  # drawn as the table was made, else
     with torch.no_grad():
         size = layer.eval()(torch.zeros(2, *shape)).flatten(1).shape[1]
     first = nn.Linear(shape[-1], shape[-1])
@@ -159,3 +156,122 @@ class Arithmetic(nn.Module):
 )
 def test_what_a_forward_may_write(layer, shape):
     compile_around(layer, shape)
+
+
+class WithTokens(nn.Module):
+    """Numbers of words, places and a part that pads; then some layer over the rows."""
+
+    def __init__(self, *layers, padding=None):
+        super().__init__()
+        self.words = nn.Embedding(WORDS, WIDTH, padding_idx=padding)
+        self.places = nn.Parameter(torch.randn(1, LENGTH, WIDTH))
+        self.more_places = nn.Embedding(LENGTH, WIDTH)
+        self.layers = nn.ModuleList(layers)
+        self.last = nn.Linear(WIDTH, 3)
+
+    def forward(self, ids):
+        x = self.words(ids) + self.places + self.more_places(torch.arange(ids.shape[1]))
+        for layer in self.layers:
+            x = layer(x)
+        return self.last(x.mean(1))
+
+
+class Masked(nn.Module):
+    """Attention that does not look at what pads, nor ahead."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = nn.Embedding(WORDS, WIDTH, padding_idx=0)
+        self.attention = nn.MultiheadAttention(WIDTH, 2, batch_first=True)
+        self.last = nn.Linear(WIDTH, 3)
+        ahead = nn.Transformer.generate_square_subsequent_mask(LENGTH)
+        self.register_buffer("ahead", ahead, persistent=False)
+
+    def forward(self, ids):
+        x = self.words(ids)
+        # The first is always looked at: a row that hides everything is NaN in float64, too.
+        pads = (ids == 0) & (torch.arange(LENGTH) > 0)
+        hidden = torch.zeros_like(ids, dtype=x.dtype).masked_fill(pads, float("-inf"))
+        x, weights = self.attention(x, x, x, key_padding_mask=hidden, attn_mask=self.ahead)
+        return self.last(x[:, -1]) + weights[:, -1, :3]
+
+
+class Own(nn.Module):
+    """Attention as it is written by hand, with a mask made on the spot."""
+
+    def __init__(self, *, causal):
+        super().__init__()
+        self.pack = nn.Linear(WIDTH, 3 * WIDTH)
+        self.causal = causal
+
+    def forward(self, x):
+        batch, length, width = x.shape
+        q, k, v = self.pack(x).view(batch, length, 3, 2, width // 2).permute(2, 0, 3, 1, 4)
+        if self.causal:
+            out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            ahead = torch.triu(torch.ones(length, length), diagonal=1).bool()
+            scores = (q @ k.transpose(-2, -1)) * (width // 2) ** -0.5
+            out = scores.masked_fill(ahead, float("-inf")).softmax(-1) @ v
+        return out.transpose(1, 2).reshape(batch, length, width)
+
+
+class Recurrent(nn.Module):
+    """A recurrent layer's last row, or its last state."""
+
+    def __init__(self, layer, *, state=False):
+        super().__init__()
+        self.layer, self.state = layer, state
+
+    def forward(self, x):
+        rows, state = self.layer(x)
+        if not self.state:
+            return rows[..., :WIDTH]
+        return (state[0] if isinstance(state, tuple) else state)[-1:].transpose(0, 1)
+
+
+WORDS, LENGTH, WIDTH = 11, 6, 8
+
+
+def encoder_layer(**options):
+    return nn.TransformerEncoderLayer(
+        WIDTH, 2, dim_feedforward=12, dropout=0.0, batch_first=True, **options
+    )
+
+
+TOKENS = {
+    "embedding": WithTokens(),
+    "embedding that pads": WithTokens(padding=0),
+    "attention": WithTokens(Own(causal=False)),
+    "causal attention": WithTokens(Own(causal=True)),
+    "masked attention": Masked(),
+    "encoder layer": WithTokens(encoder_layer()),
+    "encoder": WithTokens(
+        nn.TransformerEncoder(
+            encoder_layer(norm_first=True, activation="gelu"),
+            2,
+            norm=nn.LayerNorm(WIDTH),
+            enable_nested_tensor=False,
+        )
+    ),
+    "lstm": WithTokens(Recurrent(nn.LSTM(WIDTH, WIDTH, batch_first=True))),
+    "lstm of two layers": WithTokens(
+        Recurrent(nn.LSTM(WIDTH, WIDTH, num_layers=2, batch_first=True), state=True)
+    ),
+    "lstm both ways": WithTokens(
+        Recurrent(nn.LSTM(WIDTH, WIDTH, batch_first=True, bidirectional=True), state=True)
+    ),
+    "gru": WithTokens(Recurrent(nn.GRU(WIDTH, WIDTH, batch_first=True), state=True)),
+    "gru of two layers both ways": WithTokens(
+        Recurrent(nn.GRU(WIDTH, 5, num_layers=2, batch_first=True, bidirectional=True))
+    ),
+    "rnn": WithTokens(Recurrent(nn.RNN(WIDTH, WIDTH, nonlinearity="relu", batch_first=True))),
+}
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_layers_over_tokens(name):
+    compile_module(
+        TOKENS[name], name="net", input_shape=(LENGTH,), labels=list("abc"), batch=4, out=None,
+        input_dtype="int64", vocabulary=WORDS,
+    )  # fmt: skip

@@ -24,7 +24,7 @@ def permute(graph: GraphBuilder, x: Value, order: Sequence[int]) -> Value:
     return graph.transpose(x, order)
 
 
-@lowers("transpose.int")
+@lowers("transpose.int", "transpose.default")
 def swap_axes(graph: GraphBuilder, x: Value, first: int, second: int) -> Value:
     """Two axes swapped."""
     order = list(range(x.rank))
