@@ -11,11 +11,11 @@ import numpy.typing as npt
 from fedtier.artefact.trainer import TrainTask
 from fedtier.data.augmentation import Augmentation, step_keys
 from fedtier.data.batches import batch_indices
-from fedtier.data.examples import Examples
+from fedtier.data.examples import Examples, Inputs
 from fedtier.errors import TrainingError
 from fedtier.model.layout import Vector
 
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Batch = tuple[Inputs, npt.NDArray[np.int64]]
 
 
 def augmented_batches(

@@ -44,8 +44,7 @@ class TorchTrainer:
                 return None
             x, y = next(batches)
             mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
-            loss, gradient = self._loss_and_gradient(w, torch.from_numpy(x), torch.from_numpy(y))
-            w = w - float(mu) * gradient
+            loss, w = self._step(w, torch.from_numpy(x), torch.from_numpy(y), mu=float(mu))
             check_finite(loss, w.numpy(), task=task, step=step)
             loss_sum += loss
         return Trained(
@@ -55,16 +54,31 @@ class TorchTrainer:
             steps=task.steps,
         )
 
-    def _loss_and_gradient(
-        self, w: torch.Tensor, x: torch.Tensor, y: torch.Tensor
+    def _step(
+        self, w: torch.Tensor, x: torch.Tensor, y: torch.Tensor, *, mu: float
     ) -> tuple[float, torch.Tensor]:
+        """The loss, and the model after the step; running statistics are as the batch left them."""
         leaf = w.clone().requires_grad_()
         layout = self._manifest.layout
-        parameters = {
-            tensor.name: leaf[start : start + tensor.size].reshape(tensor.shape)
+        places = {
+            tensor.name: slice(start, start + tensor.size)
             for tensor, start in zip(layout.tensors, layout.offsets, strict=True)
         }
-        logits = functional_call(self._module, parameters, (x,))
+        shapes = {tensor.name: tensor.shape for tensor in layout.tensors}
+        statistics = {
+            name: w[places[name]].reshape(shapes[name]).clone()
+            for name, _ in self._module.named_buffers()
+            if name in places
+        }
+        parameters = {
+            name: leaf[place].reshape(shapes[name])
+            for name, place in places.items()
+            if name not in statistics
+        }
+        logits = functional_call(self._module, {**parameters, **statistics}, (x,))
         loss = nn.functional.cross_entropy(logits, y, label_smoothing=self._manifest.smoothing)
         (gradient,) = torch.autograd.grad(loss, leaf)
-        return float(loss.detach()), gradient
+        after = w - mu * gradient
+        for name, tensor in statistics.items():
+            after[places[name]] = tensor.ravel()
+        return float(loss.detach()), after

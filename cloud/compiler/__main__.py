@@ -42,6 +42,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, help="directory to write")
     parser.add_argument("--name", help="what to call the artefact")
     parser.add_argument("--input-shape", type=_numbers, help="of one example, such as 6,128")
+    parser.add_argument("--input-dtype", help="float32, or int64 for numbers of words")
+    parser.add_argument("--vocabulary", type=int, help="how many int64 inputs there are, from 0")
     parser.add_argument("--labels", type=_words, help="names of the classes, with commas")
     parser.add_argument("--batch", type=int, help="rows of a training batch")
     parser.add_argument("--evaluate-batch", type=int, help="rows of an evaluation batch")

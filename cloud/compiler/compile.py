@@ -15,16 +15,20 @@ from cloud.compiler.gate import check_gradient
 from cloud.compiler.graphs import Source, build_evaluate, build_infer, build_train
 from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
+from cloud.compiler.tensors import tensors_of
+from cloud.compiler.trace import in_mode
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
     INFER_FILE,
     INITIAL_FILE,
+    INPUT_DTYPES,
     TRAIN_FILE,
     ArtefactManifest,
+    InputDtype,
 )
 from fedtier.errors import ConfigError
-from fedtier.model.layout import ParameterLayout, TensorSpec
+from fedtier.model.layout import ParameterLayout
 
 EVALUATE_BATCH_DEFAULT = 32
 _PRODUCERS = ("torch", "onnx")
@@ -43,6 +47,8 @@ def compile_module(
     lowering: str = "conv",
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
+    input_dtype: InputDtype = "float32",
+    vocabulary: int | None = None,
 ) -> Artefact:
     """Compile a classifier to graphs that train and predict without torch.
 
@@ -50,8 +56,8 @@ def compile_module(
     with float64 autograd before anything is written.
 
     Args:
-        module: Maps ``(batch, *input_shape)`` float32 to ``(batch, classes)``; its parameters as
-            they are become the artefact's initial ones. It is left unchanged.
+        module: Maps ``(batch, *input_shape)`` to ``(batch, classes)``; its parameters and running
+            statistics as they are become the artefact's initial ones. It is left unchanged.
         name: What to call the artefact.
         input_shape: Shape of one example.
         labels: Names of the classes.
@@ -61,22 +67,25 @@ def compile_module(
         smoothing: Label smoothing of the training loss, in ``[0, 1)``.
         lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
         preprocessing: Named transforms from recordings to examples, as JSON data.
-        augmentation: Named transforms of a batch, as JSON data.
+        augmentation: Named transforms of a batch, as JSON data; of float32 inputs alone.
+        input_dtype: ``float32``, or ``int64`` for numbers that name something, such as words.
+        vocabulary: With int64 inputs, how many there are: they run from 0 to ``vocabulary - 1``.
 
     Raises:
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
             gradient is off.
     """
     _check_arguments(lowering=lowering, smoothing=smoothing, batch=batch, evaluated=evaluate_batch)
-    _check_module(module)
+    _check_input(input_dtype, vocabulary, augmented=bool(augmentation))
     source = Source(
         module=module,
-        layout=layout_of(module),
+        tensors=tensors_of(module),
         input_shape=tuple(input_shape),
+        input_dtype=input_dtype,
         classes=len(labels),
         lowering=lowering,
     )
-    _check_output(source, batch=batch)
+    _check_output(source, batch=batch, largest=(vocabulary or 1) - 1)
     files = {
         TRAIN_FILE: build_train(source, batch=batch, smoothing=smoothing),
         EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
@@ -89,6 +98,8 @@ def compile_module(
         batch=batch,
         evaluate_batch=evaluate_batch,
         input_shape=source.input_shape,
+        input_dtype=input_dtype,
+        vocabulary=vocabulary,
         labels=tuple(labels),
         smoothing=smoothing,
         lowering=lowering,
@@ -106,18 +117,13 @@ def compile_module(
 
 
 def layout_of(module: nn.Module) -> ParameterLayout:
-    """Names and shapes of a module's parameters, in its own order; shared ones once."""
-    return ParameterLayout(
-        tensors=tuple(
-            TensorSpec(name=name, shape=tuple(parameter.shape))
-            for name, parameter in module.named_parameters()
-        )
-    )
+    """Names and shapes of a module's parameters in its own order, then of its statistics."""
+    return tensors_of(module).layout
 
 
 def _initial(source: Source) -> bytes:
-    parameters = dict(source.module.named_parameters())
-    arrays = {name: parameter.detach().numpy() for name, parameter in parameters.items()}
+    tensors = {**source.tensors.parameters, **source.tensors.statistics}
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     return source.layout.flatten(arrays).astype("<f4").tobytes()
 
 
@@ -137,27 +143,34 @@ def _check_arguments(*, lowering: str, smoothing: float, batch: int, evaluated: 
         raise ConfigError(f"batch = {batch}, evaluate_batch = {evaluated}: both must be >= 1.")
 
 
-def _check_module(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise ConfigError(
-                f"module {name} ({type(part).__name__}) keeps running statistics, which belong to "
-                "no parameter and cannot be averaged. Use GroupNorm."
-            )
-    for name, parameter in module.named_parameters():
-        if parameter.dtype != torch.float32:
-            raise ConfigError(f"parameter {name} is {parameter.dtype}. Use float32.")
-        if not parameter.requires_grad:
-            raise ConfigError(
-                f"parameter {name} is frozen (requires_grad=False). Make it a buffer, which is "
-                "compiled as a constant."
-            )
+def _check_input(dtype: InputDtype, vocabulary: int | None, *, augmented: bool) -> None:
+    if dtype not in INPUT_DTYPES:
+        raise ConfigError(
+            f"input_dtype {dtype!r} is unknown. Use one of {', '.join(INPUT_DTYPES)}."
+        )
+    if dtype == "float32" and vocabulary is not None:
+        raise ConfigError(
+            f"vocabulary = {vocabulary} goes with input_dtype = 'int64', not with float32. "
+            "Leave it out."
+        )
+    if dtype == "int64" and (vocabulary is None or vocabulary < 1):
+        raise ConfigError(
+            f"vocabulary = {vocabulary}: with int64 inputs say how many different ones there are, "
+            ">= 1, such as the rows of the embedding."
+        )
+    if dtype == "int64" and augmented:
+        raise ConfigError("augmentation changes float32 inputs, and these are int64. Leave it out.")
 
 
-def _check_output(source: Source, *, batch: int) -> None:
+def _check_output(source: Source, *, batch: int, largest: int) -> None:
     try:
-        with torch.no_grad():
-            logits = source.module(torch.zeros(batch, *source.input_shape))
+        with in_mode(source.module, training=False), torch.no_grad():
+            logits = source.module(source.zeros(batch) + largest)
+    except IndexError as error:
+        raise ConfigError(
+            f"the module does not take inputs of {largest}, the vocabulary's last ({error}). "
+            "Give the number of rows of its embedding as vocabulary."
+        ) from error
     except RuntimeError as error:
         raise ConfigError(
             f"the module does not take inputs of shape {(batch, *source.input_shape)}: {error}"

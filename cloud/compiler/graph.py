@@ -164,13 +164,16 @@ class GraphBuilder:
             "Gather", [x, indices], _with(x.shape, axis, len(places)), x.dtype, axis=axis
         )
 
-    def pad(self, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
-        """Put zeros around every axis; a negative number crops."""
+    def pad(
+        self, x: Value, before: Sequence[int], after: Sequence[int], content: float = 0.0
+    ) -> Value:
+        """Put zeros, or another number, around every axis; a negative number crops."""
         if not any(before) and not any(after):
             return x
         shape = tuple(b + s + a for b, s, a in zip(before, x.shape, after, strict=True))
         widths = self.constant([*before, *after], "int64")
-        return self.one("Pad", [x, widths], shape, x.dtype)
+        inputs = [x, widths] if content == 0 else [x, widths, self.constant(content, x.dtype)]
+        return self.one("Pad", inputs, shape, x.dtype)
 
     def split(self, x: Value, lengths: Sequence[int], axis: int) -> tuple[Value, ...]:
         """Cut along an axis into parts of the given lengths."""
@@ -210,6 +213,19 @@ class GraphBuilder:
         short = broadcast_shape(pair[0].shape, pair[1].shape)
         result = self.one(op, pair, short, dtype or kind)
         return self.expand(self.reshape(result, _aligned(narrow, shape)), shape)
+
+    def where(self, mask: Value, a: Value | float, b: Value | float) -> Value:
+        """``a`` where the mask is true, else ``b``, with broadcasting; one may be a number."""
+        kind = next(operand.dtype for operand in (a, b) if isinstance(operand, Value))
+        values = [
+            operand if isinstance(operand, Value) else self.constant(operand, kind)
+            for operand in (mask, a, b)
+        ]
+        values = [self._source(value, "Expand") for value in values]
+        wide = [operand.shape for operand in (mask, a, b) if isinstance(operand, Value)]
+        narrow = broadcast_shape(*(value.shape for value in values))
+        result = self.one("Where", values, narrow, kind)
+        return self.expand(result, broadcast_shape(*wide))
 
     def reduce(self, op: str, x: Value, axes: Sequence[int], *, keep: bool) -> Value:
         """A sum, mean or maximum over axes."""

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 
 from cloud.compiler.graph import GraphBuilder
-from cloud.compiler.lower import decompositions, lower
+from cloud.compiler.lower import constant_of, decompositions, lower
 from cloud.compiler.serialize import serialize
+from cloud.compiler.tensors import ModuleTensors
 from cloud.compiler.trace import trace_forward, trace_training
 from cloud.compiler.value import Value
+from fedtier.artefact.manifest import InputDtype
 from fedtier.model.layout import ParameterLayout
 
 
@@ -20,30 +22,46 @@ class Source:
     """A module and the sizes its graphs are made for."""
 
     module: nn.Module
-    layout: ParameterLayout
+    tensors: ModuleTensors
     input_shape: tuple[int, ...]  # of one example
+    input_dtype: InputDtype
     classes: int
     lowering: str
 
+    @property
+    def layout(self) -> ParameterLayout:
+        """The flat vector: parameters, then statistics."""
+        return self.tensors.layout
+
+    def zeros(self, batch: int) -> torch.Tensor:
+        """A batch as the module takes it."""
+        return torch.zeros(batch, *self.input_shape, dtype=getattr(torch, self.input_dtype))
+
 
 def build_train(source: Source, *, batch: int, smoothing: float) -> bytes:
-    """One step of gradient descent: ``w, x, y, mu -> loss, w_next = w - mu gradient``."""
+    """One step of gradient descent: ``w, x, y, mu -> loss, w_next = w - mu gradient``.
+
+    Statistics are no parameters: ``w_next`` has them as this batch leaves them.
+    """
     trace = trace_training(
         source.module,
-        torch.zeros(batch, *source.input_shape),
+        source.zeros(batch),
         torch.zeros(batch, dtype=torch.int64),
         smoothing=smoothing,
         decompositions=decompositions(),
     )
     graph = GraphBuilder(lowering=source.lowering)
     w = graph.input("w", (source.layout.dimension,), "float32")
-    x = graph.input("x", (batch, *source.input_shape), "float32")
+    x = graph.input("x", (batch, *source.input_shape), source.input_dtype)
     y = graph.input("y", (batch,), "int64")
     mu = graph.input("mu", (), "float32")
-    loss, *gradients = lower(graph, trace, [*_tensors(graph, w, source.layout), x, y])
-    flat = [graph.reshape(gradient, (gradient.size,)) for gradient in gradients]
-    step = graph.binary("Mul", graph.concat(flat, 0), mu)
-    w_next = graph.binary("Sub", w, step)
+    tensors = [*_tensors(graph, w, source.layout), *_constants(source, graph)]
+    loss, *results = lower(graph, trace, [*tensors, x, y])
+    flat = [graph.reshape(result, (result.size,)) for result in results]
+    trained = len(source.tensors.parameters)
+    step = graph.binary("Mul", graph.concat(flat[:trained], 0), mu)
+    parameters = graph.slice(w, 0, 0, step.size)
+    w_next = graph.concat([graph.binary("Sub", parameters, step), *flat[trained:]], 0)
     return serialize(graph, name="train", outputs={"loss": loss, "w_next": w_next})
 
 
@@ -65,16 +83,18 @@ def build_infer(source: Source) -> bytes:
 
 
 def _forward(source: Source, graph: GraphBuilder, parameters: list[Value], *, batch: int) -> Value:
-    x = graph.input("x", (batch, *source.input_shape), "float32")
-    trace = trace_forward(
-        source.module, torch.zeros(batch, *source.input_shape), decompositions=decompositions()
-    )
-    (logits,) = lower(graph, trace, [*parameters, x])
+    x = graph.input("x", (batch, *source.input_shape), source.input_dtype)
+    trace = trace_forward(source.module, source.zeros(batch), decompositions=decompositions())
+    (logits,) = lower(graph, trace, [*parameters, *_constants(source, graph), x])
     return logits
 
 
+def _constants(source: Source, graph: GraphBuilder) -> list[Value]:
+    return [constant_of(graph, tensor) for tensor in source.tensors.constants.values()]
+
+
 def _tensors(graph: GraphBuilder, w: Value, layout: ParameterLayout) -> list[Value]:
-    """The parameters as parts of the flat vector, reshaped."""
+    """Parameters and statistics as parts of the flat vector, reshaped."""
     parts = graph.split(w, [tensor.size for tensor in layout.tensors], 0)
     return [
         graph.reshape(part, tensor.shape)

@@ -12,28 +12,29 @@ from torch import fx, nn
 from torch.func import functional_call
 from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cloud.compiler.loss import cross_entropy_with_slope
+from cloud.compiler.tensors import is_counter, tensors_of
 from fedtier.errors import ConfigError
 
 _META = "custom"  # the field of a node's ``meta`` that torch copies and leaves to its users
 _MODULE = "fedtier_module"
 
-Parameters = Mapping[str, torch.Tensor]
+Named = Mapping[str, torch.Tensor]
 Decompositions = Mapping[Any, Callable[..., Any]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """A recorded graph and the order of its arguments.
+    """A recorded graph.
 
     Attributes:
-        module: Placeholders are the parameters in order, then the inputs.
-        parameter_names: Names of the parameters, in the order of the placeholders.
+        module: Placeholders are the module's parameters, its statistics and its constants, each in
+            the order of ``ModuleTensors``, then the inputs.
     """
 
     module: fx.GraphModule
-    parameter_names: tuple[str, ...]
 
 
 def module_of(node: fx.Node) -> str:
@@ -42,13 +43,16 @@ def module_of(node: fx.Node) -> str:
 
 
 def trace_forward(module: nn.Module, x: torch.Tensor, *, decompositions: Decompositions) -> Trace:
-    """Record ``parameters, x -> logits`` in evaluation mode."""
+    """Record ``tensors, x -> logits`` in evaluation mode."""
 
-    def forward(parameters: Parameters, x: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = functional_call(module, dict(parameters), (x,))
+    def forward(
+        parameters: Named, statistics: Named, constants: Named, x: torch.Tensor
+    ) -> torch.Tensor:
+        everything = {**parameters, **statistics, **constants}
+        logits: torch.Tensor = functional_call(module, everything, (x,))
         return logits
 
-    with _mode(module, training=False), torch.no_grad():
+    with in_mode(module, training=False), torch.no_grad():
         return _record(module, forward, (x,), decompositions)
 
 
@@ -60,17 +64,29 @@ def trace_training(
     smoothing: float,
     decompositions: Decompositions,
 ) -> Trace:
-    """Record ``parameters, x, labels -> loss, gradients`` in training mode.
+    """Record ``tensors, x, labels -> loss, gradients, statistics`` in training mode.
 
-    The gradients come in the order of the parameters.
+    The gradients come in the order of the parameters, then the statistics after the step in theirs.
     """
 
     def training(
-        parameters: Parameters, x: torch.Tensor, labels: torch.Tensor
+        parameters: Named,
+        statistics: Named,
+        constants: Named,
+        x: torch.Tensor,
+        labels: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
+        unwritten = {name: constant._version for name, constant in constants.items()}
         with torch.enable_grad():
-            logits: torch.Tensor = functional_call(module, leaves, (x,))
+            everything = {**leaves, **statistics, **constants}
+            logits: torch.Tensor = functional_call(module, everything, (x,))
+        for name, version in unwritten.items():
+            if constants[name]._version != version and not is_counter(name):
+                raise ConfigError(
+                    f"the module writes into its buffer {name}, which no step hands to the next. "
+                    "Of buffers only the running statistics of BatchNorm are carried."
+                )
         loss, slope = cross_entropy_with_slope(logits.detach(), labels, smoothing=smoothing)
         found = torch.autograd.grad(
             logits, list(leaves.values()), grad_outputs=slope, allow_unused=True
@@ -81,9 +97,9 @@ def trace_training(
                 f"parameters {unused} of {type(module).__name__} do not influence its output. "
                 "Remove them from the module."
             )
-        return (loss, *found)
+        return (loss, *found, *statistics.values())
 
-    with _mode(module, training=True):
+    with in_mode(module, training=True):
         return _record(module, training, (x, labels), decompositions)
 
 
@@ -93,34 +109,51 @@ def _record(
     inputs: tuple[torch.Tensor, ...],
     decompositions: Decompositions,
 ) -> Trace:
-    parameters = {name: p.detach() for name, p in module.named_parameters()}
-    # oneDNN replaces operations by its own, which have no meaning outside torch.
+    tensors = tensors_of(module)
+    recorder = make_fx(
+        function,
+        decomposition_table=dict(decompositions),
+        tracing_mode="fake",
+        _allow_non_fake_inputs=True,  # tensors that a module holds beside its buffers
+    )
     with (
-        _without_onednn(),
-        _names_of_modules(module),
+        _without_fusion(),
+        _names_of_modules(module) as running,
         fx_traceback.preserve_node_meta(),
     ):
-        graph = make_fx(function, decomposition_table=dict(decompositions), tracing_mode="fake")(
-            parameters, *inputs
-        )
+        try:
+            graph = recorder(tensors.parameters, tensors.statistics, tensors.constants, *inputs)
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(
+                f"module {running[-1] or 'itself'}: what it computes cannot be recorded ({error}). "
+                "Shapes must be fixed, and forward must not read a number out of a tensor."
+            ) from error
     graph.graph.eliminate_dead_code()
-    return Trace(module=graph, parameter_names=tuple(parameters))
+    return Trace(module=graph)
 
 
 @contextmanager
-def _without_onednn() -> Iterator[None]:
+def _without_fusion() -> Iterator[None]:
+    """Attention and recurrent layers as the plain operations they are made of.
+
+    oneDNN's and the fused kernels' own operations have no meaning outside torch.
+    """
     # Not torch.backends.mkldnn.flags, which warns about graphics cards that are not there.
     switch: Any = torch.backends.mkldnn
-    before = switch.enabled
+    before = switch.enabled, torch.backends.mha.get_fastpath_enabled()
     switch.enabled = False
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
-        switch.enabled = before
+        switch.enabled = before[0]
+        torch.backends.mha.set_fastpath_enabled(before[1])
 
 
 @contextmanager
-def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
+    """A module in training or evaluation mode, and afterwards as it was."""
     before = {part: part.training for part in module.modules()}
     module.train(training)
     try:
@@ -131,8 +164,8 @@ def _mode(module: nn.Module, *, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def _names_of_modules(root: nn.Module) -> Iterator[None]:
-    """Write into every recorded node which submodule was running."""
+def _names_of_modules(root: nn.Module) -> Iterator[list[str]]:
+    """Write into every recorded node which submodule was running; yields those that are."""
     running = [""]
 
     def entering(name: str) -> Callable[..., None]:
@@ -151,7 +184,7 @@ def _names_of_modules(root: nn.Module) -> Iterator[None]:
         hooks.append(part.register_forward_pre_hook(entering(name)))
         hooks.append(part.register_forward_hook(leaving))
     try:
-        yield
+        yield running
     finally:
         for hook in hooks:
             hook.remove()

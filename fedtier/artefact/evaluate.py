@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-from fedtier.data.examples import Examples
+from fedtier.data.examples import Examples, Inputs
 from fedtier.errors import TrainingError
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
@@ -43,7 +43,7 @@ class Score:
 
 
 def predict(
-    session: onnxruntime.InferenceSession, model: Vector, x: npt.NDArray[np.float32]
+    session: onnxruntime.InferenceSession, model: Vector, x: Inputs
 ) -> npt.NDArray[np.float32]:
     """Logits of every input, shape ``(n, classes)``.
 
@@ -64,7 +64,7 @@ def predict(
         if len(part) == batch:
             full = np.ascontiguousarray(part)
         else:
-            full = np.zeros((batch, *x.shape[1:]), np.float32)
+            full = np.zeros((batch, *x.shape[1:]), x.dtype)
             full[: len(part)] = part
         (logits,) = session.run(["logits"], {"w": model, "x": full})
         rows.append(logits[: len(part)])

@@ -19,7 +19,7 @@ def check_examples(examples: Examples, manifest: ArtefactManifest, *, where: str
         where: What to name in errors: the file and table of the data, and which part of them.
 
     Raises:
-        ConfigError: If there is no example, or a shape or a label differs.
+        ConfigError: If there is no example, or a shape, a type or a range differs.
     """
     if not len(examples):
         raise ConfigError(
@@ -31,6 +31,18 @@ def check_examples(examples: Examples, manifest: ArtefactManifest, *, where: str
             f"{where}: examples have shape {examples.x.shape[1:]}, the artefact {manifest.name} "
             f"takes {manifest.input_shape}. Prepare the data with the artefact's preprocessing."
         )
+    if examples.x.dtype != manifest.input_dtype:
+        raise ConfigError(
+            f"{where}: examples are {examples.x.dtype}, the artefact {manifest.name} takes "
+            f"{manifest.input_dtype}. Compile it with the preprocessing that gives these."
+        )
+    if manifest.vocabulary is not None:
+        low, high = int(examples.x.min()), int(examples.x.max())
+        if low < 0 or high >= manifest.vocabulary:
+            raise ConfigError(
+                f"{where}: inputs run from {low} to {high}, the artefact {manifest.name} knows "
+                f"0 to {manifest.vocabulary - 1}. Number them so, or compile with a larger one."
+            )
     low, high = int(examples.y.min()), int(examples.y.max())
     if low < 0 or high >= manifest.classes:
         raise ConfigError(

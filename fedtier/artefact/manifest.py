@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 from fedtier.errors import ConfigError, WireError
 from fedtier.model.layout import ParameterLayout
@@ -20,6 +20,9 @@ MODEL_DATA_FILE = "model.f32"  # infer.onnx's parameters, written beside it when
 INITIAL_FILE = "initial.f32"
 FILES = (EVALUATE_FILE, INFER_FILE, INITIAL_FILE, TRAIN_FILE)
 
+InputDtype = Literal["float32", "int64"]
+INPUT_DTYPES: tuple[InputDtype, ...] = get_args(InputDtype)
+
 Transform = Mapping[str, Any]
 """One named transform with its parameters, as JSON data; ``fedtier.data`` gives it a meaning."""
 
@@ -32,7 +35,9 @@ class ArtefactManifest:
     layout: ParameterLayout
     batch: int  # rows of a training batch, fixed in the graph
     evaluate_batch: int
-    input_shape: tuple[int, ...]  # of one example, without the batch axis; float32
+    input_shape: tuple[int, ...]  # of one example, without the batch axis
+    input_dtype: InputDtype = "float32"
+    vocabulary: int | None = None  # int64 inputs are 0 to vocabulary - 1; None of float32 ones
     labels: tuple[str, ...]  # class i is called labels[i]
     smoothing: float  # of the training loss's labels, in [0, 1)
     lowering: str  # how the graph computes convolutions and their weight gradient
@@ -75,7 +80,7 @@ class ArtefactManifest:
             "dimension": self.dimension,
             "batch": self.batch,
             "evaluate_batch": self.evaluate_batch,
-            "input": {"shape": list(self.input_shape), "dtype": "float32"},
+            "input": self._input(),
             "labels": list(self.labels),
             "loss": {"kind": "cross_entropy", "smoothing": self.smoothing},
             "lowering": self.lowering,
@@ -85,6 +90,10 @@ class ArtefactManifest:
             "producer": dict(self.producer),
             "files": dict(self.files),
         }
+
+    def _input(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"shape": list(self.input_shape), "dtype": self.input_dtype}
+        return data if self.vocabulary is None else {**data, "vocabulary": self.vocabulary}
 
     @classmethod
     def parse(cls, text: bytes, *, where: str) -> ArtefactManifest:
@@ -128,12 +137,19 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
         raise ValueError(f"loss kind {loss['kind']!r} is not 'cross_entropy'")
     if set(data["files"]) != set(FILES):
         raise ValueError(f"files are {sorted(data['files'])}, not {list(FILES)}")
+    inputs = data["input"]
+    if inputs["dtype"] not in INPUT_DTYPES:
+        raise ValueError(f"input dtype {inputs['dtype']!r} is none of {list(INPUT_DTYPES)}")
+    if (inputs["dtype"] == "int64") != ("vocabulary" in inputs):
+        raise ValueError("a vocabulary comes with int64 inputs, and with these alone")
     return ArtefactManifest(
         name=str(data["name"]),
         layout=ParameterLayout.from_json(data["layout"]),
         batch=int(data["batch"]),
         evaluate_batch=int(data["evaluate_batch"]),
-        input_shape=tuple(int(size) for size in data["input"]["shape"]),
+        input_shape=tuple(int(size) for size in inputs["shape"]),
+        input_dtype=inputs["dtype"],
+        vocabulary=int(inputs["vocabulary"]) if "vocabulary" in inputs else None,
         labels=tuple(str(label) for label in data["labels"]),
         smoothing=float(loss["smoothing"]),
         lowering=str(data["lowering"]),

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Inputs = npt.NDArray[np.float32]
+Inputs = npt.NDArray[np.float32 | np.int64]
 Labels = npt.NDArray[np.int64]
 
 
@@ -20,7 +20,8 @@ class Examples:
     """Inputs with their labels, in a fixed order.
 
     Attributes:
-        x: Inputs, float32, C-contiguous, shape ``(n, ...)``; of a window ``(n, channels, length)``.
+        x: Inputs, float32, or int64 where they name something; C-contiguous, shape ``(n, ...)``;
+            of a window ``(n, channels, length)``.
         y: Class numbers, int64, shape ``(n,)``.
     """
 
@@ -28,7 +29,7 @@ class Examples:
     y: Labels
 
     def __post_init__(self) -> None:
-        assert self.x.dtype == np.float32, self.x.dtype
+        assert self.x.dtype in (np.float32, np.int64), self.x.dtype
         assert self.y.dtype == np.int64, self.y.dtype
         assert self.x.flags.c_contiguous
         assert self.y.shape == self.x.shape[:1], (self.y.shape, self.x.shape)

@@ -21,6 +21,7 @@ from fedtier.data.examples import Examples, Inputs, Labels
 from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.data.row_transforms import (
+    Ids,
     Mirror,
     RowTransform,
     Scale,
@@ -32,6 +33,7 @@ from fedtier.errors import ConfigError
 from fedtier.words import did_you_mean
 
 _ROW_TRANSFORMS: dict[str, Callable[[Fields], RowTransform]] = {
+    "ids": Ids.from_fields,
     "mirror": Mirror.from_fields,
     "scale": Scale.from_fields,
     "standardise": Standardise.from_fields,
@@ -120,22 +122,29 @@ class Pipeline:
         return [*(transform.to_json() for transform in self.rows), *window]
 
     def _of_one(self, recording: Recording, *, where: str) -> tuple[Inputs, Labels]:
+        dtype = np.int64 if any(isinstance(row, Ids) for row in self.rows) else np.float32
         for transform in self.rows:
             recording = transform.apply(recording, where=where)
         if self.window is not None:
             require_channels(recording, None, what="window", where=where)
-            return self.window.cut(recording)
-        if recording.samples.dtype.kind != "f":
+            return self.window.cut(recording, dtype=dtype)
+        if dtype == np.float32 and recording.samples.dtype.kind != "f":
             raise ConfigError(
                 f"{where}: recording {recording.key!r} is {recording.samples.dtype} after "
-                'preprocessing. Add {"name": "scale", "divide_by": 255} or the like.'
+                'preprocessing. Add {"name": "scale", "divide_by": 255} or the like, '
+                'or "ids" where the numbers name something.'
             )
-        return np.ascontiguousarray(recording.samples, dtype=np.float32), recording.labels
+        return np.ascontiguousarray(recording.samples, dtype=dtype), recording.labels
 
 
 def _check_order(rows: Sequence[RowTransform], *, where: str) -> None:
     fitted = [index for index, row in enumerate(rows) if isinstance(row, Standardise)]
     mirrors = [index for index, row in enumerate(rows) if isinstance(row, Mirror)]
+    if len(rows) > 1 and any(isinstance(row, Ids) for row in rows):
+        raise ConfigError(
+            f"{where}: preprocessing has 'ids' beside transforms of measured values. Keep one or "
+            "the other: numbers that name something are not computed with."
+        )
     if len(fitted) > 1:
         raise ConfigError(
             f"{where}: preprocessing has 'standardise' {len(fitted)} times. Keep one."

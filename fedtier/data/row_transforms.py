@@ -1,4 +1,4 @@
-"""The named transforms of recordings and rows: mirror, scale, standardise, window."""
+"""The named transforms of recordings and rows: ids, mirror, scale, standardise, window."""
 
 from __future__ import annotations
 
@@ -83,6 +83,37 @@ class Mirror:
             "equals": self.equals,
             "signs": list(self.signs),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ids:
+    """Whole numbers that name something, such as words: kept as int64, checked for their range."""
+
+    below: int
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Ids:
+        """Read ``below``."""
+        return cls(below=fields.integer("below", low=1, high=2**31))
+
+    def fit(self, training: Sequence[Recording], *, where: str) -> Ids:
+        """Nothing to fit."""
+        return self
+
+    def apply(self, recording: Recording, *, where: str) -> Recording:
+        """The same numbers as int64 rows of any shape."""
+        wrong = (recording.samples < 0) | (recording.samples >= self.below)
+        wrong |= recording.samples != np.floor(recording.samples)
+        if wrong.any():
+            raise ConfigError(
+                f"{where}: recording {recording.key!r} holds {recording.samples[wrong][0]}, 'ids' "
+                f"takes whole numbers from 0 to {self.below - 1}. Number what it names so."
+            )
+        return replace(recording, samples=recording.samples.astype(np.int64))
+
+    def to_json(self) -> dict[str, object]:
+        """The transform as JSON."""
+        return {"name": "ids", "below": self.below}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,18 +214,20 @@ class Window:
         length = fields.integer("length", low=1, high=WINDOW_ROWS_MAX)
         return cls(length=length, stride=fields.integer("stride", low=1, high=length))
 
-    def cut(self, recording: Recording) -> tuple[Inputs, Labels]:
-        """The windows, float32 ``(n, channels, length)``, and their labels ``(n,)``."""
+    def cut(
+        self, recording: Recording, *, dtype: type[np.float32 | np.int64] = np.float32
+    ) -> tuple[Inputs, Labels]:
+        """The windows ``(n, channels, length)`` of that type, and their labels ``(n,)``."""
         count = max(0, (len(recording) - self.length) // self.stride + 1)
         channels = recording.samples.shape[1]
         if count == 0:
-            empty = np.empty((0, channels, self.length), dtype=np.float32)
+            empty = np.empty((0, channels, self.length), dtype=dtype)
             return empty, np.empty(0, dtype=np.int64)
         views = np.lib.stride_tricks.sliding_window_view(recording.samples, self.length, axis=0)
         starts = np.arange(count) * self.stride
         changes = np.concatenate([[0], np.cumsum(np.diff(recording.labels) != 0)])
         starts = starts[changes[starts] == changes[starts + self.length - 1]]
-        return np.ascontiguousarray(views[starts], dtype=np.float32), recording.labels[starts]
+        return np.ascontiguousarray(views[starts], dtype=dtype), recording.labels[starts]
 
     def to_json(self) -> dict[str, object]:
         """The transform as JSON."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
+from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError
 
@@ -41,6 +43,37 @@ def test_what_fits_is_let_through(manifest):
 def test_what_does_not_fit_is_refused_with_its_place(manifest, given, message):
     with pytest.raises(ConfigError, match=r"agent\.toml \[data\]: the hold-out: " + ".*" + message):
         check_examples(given, manifest, where="agent.toml [data]: the hold-out")
+
+
+def tokens(*, low=0, high=9, dtype=np.int64):
+    x = np.array([[low, 4, 5], [1, 2, high]], dtype)
+    return Examples(x=x, y=np.array([0, 1], np.int64))
+
+
+@pytest.fixture(scope="module")
+def of_tokens(manifest):
+    return replace(manifest, input_shape=(3,), input_dtype="int64", vocabulary=10)
+
+
+def test_a_manifest_of_tokens_is_read_as_it_was_written(of_tokens):
+    assert ArtefactManifest.parse(of_tokens.to_bytes(), where="here") == of_tokens
+    without = of_tokens.to_bytes().replace(b'"vocabulary": 10', b'"words": 10')
+    with pytest.raises(ConfigError, match=r"here: a key is missing or malformed.*vocabulary"):
+        ArtefactManifest.parse(without, where="here")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (tokens(low=-1), "inputs run from -1 to 9, the artefact imu-net knows 0 to 9"),
+        (tokens(high=10), "inputs run from 0 to 10"),
+        (tokens(dtype=np.float32), "examples are float32, the artefact imu-net takes int64"),
+    ],
+)
+def test_tokens_outside_the_vocabulary_are_refused(of_tokens, given, message):
+    check_examples(tokens(), of_tokens, where="here")
+    with pytest.raises(ConfigError, match=message):
+        check_examples(given, of_tokens, where="here")
 
 
 @pytest.mark.parametrize("spec", [{}, {"labels": None}])

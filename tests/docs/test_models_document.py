@@ -128,7 +128,7 @@ def test_the_options_and_their_defaults_are_those_of_the_command():
             assert default == f"`{SEED_DEFAULT}`"
         elif name != "--out":
             wanted = parameters[name[2:].replace("-", "_")].default
-            words = {inspect.Parameter.empty: "required", (): "none"}
+            words = {inspect.Parameter.empty: "required", (): "none", None: "none"}
             assert default == words.get(wanted, f"`{wanted}`"), name
 
 
