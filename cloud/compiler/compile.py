@@ -23,6 +23,7 @@ from fedtier.artefact.manifest import (
     TRAIN_FILE,
     ArtefactManifest,
 )
+from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError
 from fedtier.model.layout import ParameterLayout, TensorSpec
 
@@ -40,14 +41,19 @@ def compile_module(
     out: Path | None,
     evaluate_batch: int = EVALUATE_BATCH_DEFAULT,
     smoothing: float = 0.0,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    prox: float = 0.0,
+    correction: bool = False,
     lowering: str = "conv",
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
 ) -> Artefact:
     """Compile a classifier to graphs that train and predict without torch.
 
-    The same module, arguments and versions give the same bytes. The compiled gradient is compared
-    with float64 autograd before anything is written.
+    The same module, arguments and versions give the same bytes. The compiled step is compared with
+    torch's in float64 before anything is written.
 
     Args:
         module: Maps ``(batch, *input_shape)`` float32 to ``(batch, classes)``; its parameters as
@@ -59,15 +65,27 @@ def compile_module(
         out: Directory to write, made if need be; ``None`` writes nothing.
         evaluate_batch: Rows of an evaluation batch, ``>= 1``.
         smoothing: Label smoothing of the training loss, in ``[0, 1)``.
+        momentum: Share of the last step's direction kept in this one's, in ``[0, 1)``.
+        nesterov: Whether to look ahead along the momentum.
+        weight_decay: Pull towards zero, in ``[0, 1)``.
+        prox: Pull towards the model an iteration starts from, in ``[0, 1000)``; of FedProx.
+        correction: Whether the step takes a vector that is added to the gradient.
         lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
         preprocessing: Named transforms from recordings to examples, as JSON data.
         augmentation: Named transforms of a batch, as JSON data.
 
     Raises:
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
-            gradient is off.
+            step is off.
     """
     _check_arguments(lowering=lowering, smoothing=smoothing, batch=batch, evaluated=evaluate_batch)
+    optimiser = Optimiser(
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        prox=prox,
+        correction=correction,
+    )
     _check_module(module)
     source = Source(
         module=module,
@@ -78,7 +96,7 @@ def compile_module(
     )
     _check_output(source, batch=batch)
     files = {
-        TRAIN_FILE: build_train(source, batch=batch, smoothing=smoothing),
+        TRAIN_FILE: build_train(source, batch=batch, smoothing=smoothing, optimiser=optimiser),
         EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
         INFER_FILE: build_infer(source),
         INITIAL_FILE: _initial(source),
@@ -91,6 +109,7 @@ def compile_module(
         input_shape=source.input_shape,
         labels=tuple(labels),
         smoothing=smoothing,
+        optimiser=optimiser,
         lowering=lowering,
         preprocessing=tuple(preprocessing),
         augmentation=tuple(augmentation),

@@ -1,23 +1,25 @@
-"""Refuse an artefact whose gradient is not the one float64 autograd finds."""
+"""Refuse an artefact whose step is not the one that torch takes in float64."""
 
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from onnxruntime import InferenceSession
 from torch import nn
 from torch.func import functional_call
 
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.manifest import ArtefactManifest
+from fedtier.artefact.torch_step import TorchStep
 from fedtier.errors import ConfigError
-from fedtier.model.layout import Vector
 
 ERROR_MAX = 5e-6
-"""Relative error allowed of the whole gradient, and of a batch of logits."""
+"""Relative error allowed of the whole gradient, of a step, and of a batch of logits."""
 
 TENSOR_ERROR_MAX = 1e-3
 """Relative error allowed of one tensor, so that a wrong small one cannot hide."""
@@ -26,6 +28,8 @@ _PROBES = 5
 # w_next = w - mu g loses g's digits at a small mu: at 1 this measures the subtraction, not g.
 _MU = np.asarray(1024.0, np.float32)
 
+Arrays = Mapping[str, npt.NDArray[Any]]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateResult:
@@ -33,91 +37,121 @@ class GateResult:
 
     gradient: float
     tensors: float  # the largest among the tensors
+    step: float  # with the optimiser's vectors drawn: of the step, or of the velocity if larger
     logits: float
 
 
+_BOUNDS = {
+    "gradient": ERROR_MAX, "tensors": TENSOR_ERROR_MAX, "step": ERROR_MAX, "logits": ERROR_MAX,
+}  # fmt: skip
+
+
 def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
-    """Compare the compiled step with float64 autograd from the same parameters.
+    """Compare the compiled step with torch's in float64 from the same parameters.
 
     Five probes with random parameters near the initial ones, random inputs and labels; their
     median counts, since a single probe may lie at the kink of a ReLU or a tie of a maximum, where
-    float32 and float64 rightly take different sides.
+    float32 and float64 rightly take different sides. Where the optimiser takes vectors, each probe
+    takes two steps: with these at rest, which shows the gradient, and drawn.
 
     Raises:
         ConfigError: If a median exceeds its bound.
     """
-    double = copy.deepcopy(module).double()
-    train, evaluate = artefact.train_session(), artefact.evaluate_session()
-    probes = [_probe(double, artefact, train, evaluate, seed) for seed in range(_PROBES)]
-    result = GateResult(
-        gradient=float(np.median([probe.gradient for probe in probes])),
-        tensors=float(np.median([probe.tensors for probe in probes])),
-        logits=float(np.median([probe.logits for probe in probes])),
-    )
-    bounds = (ERROR_MAX, TENSOR_ERROR_MAX, ERROR_MAX)
-    found = (result.gradient, result.tensors, result.logits)
+    gate = _Gate(module, artefact)
+    probes = [asdict(gate.probe(seed)) for seed in range(_PROBES)]
+    found = {name: float(np.median([probe[name] for probe in probes])) for name in _BOUNDS}
+    result = GateResult(**found)
     # Written so that NaN fails too.
-    if not all(error <= bound for error, bound in zip(found, bounds, strict=True)):
+    if not all(found[name] <= bound for name, bound in _BOUNDS.items()):
         raise ConfigError(
             f"{artefact.manifest.name}: against float64 the compiled gradient is off by "
             f"{result.gradient:.1e} (at most {ERROR_MAX:.0e}), its worst tensor by "
-            f"{result.tensors:.1e} (at most {TENSOR_ERROR_MAX:.0e}), the logits by "
+            f"{result.tensors:.1e} (at most {TENSOR_ERROR_MAX:.0e}), a step by "
+            f"{result.step:.1e} (at most {ERROR_MAX:.0e}), the logits by "
             f"{result.logits:.1e} (at most {ERROR_MAX:.0e}). Nothing was written. "
             "Try another lowering; if it persists, this is a bug of the compiler."
         )
     return result
 
 
-def _probe(
-    double: nn.Module,
-    artefact: Artefact,
-    train: InferenceSession,
-    evaluate: InferenceSession,
-    seed: int,
-) -> GateResult:
-    manifest = artefact.manifest
-    rng = np.random.default_rng(seed)
-    w = artefact.initial()
-    # Off the initial point: a gain of exactly 1 or a bias of 0 would hide a missing factor or term.
-    w += (0.05 * rng.standard_normal(len(w))).astype(np.float32)
-    x = rng.standard_normal((manifest.batch, *manifest.input_shape)).astype(np.float32)
-    y = rng.integers(0, manifest.classes, manifest.batch)
-    feed = {"w": w, "x": x, "y": y, "mu": _MU}
-    (w_next,) = train.run(["w_next"], feed)
-    found = (w.astype(np.float64) - w_next) / float(_MU)
-    logits, gradient = _exact(double, artefact, w, x, y)
-    rows = np.resize(x, (manifest.evaluate_batch, *manifest.input_shape))
-    (evaluated,) = evaluate.run(["logits"], {"w": w, "x": rows})
-    known = min(len(logits), len(evaluated))
-    tensors = [
-        _relative(found[start : start + spec.size], gradient[start : start + spec.size])
-        for spec, start in zip(manifest.layout.tensors, manifest.layout.offsets, strict=True)
-    ]
-    return GateResult(
-        gradient=_relative(found, gradient),
-        tensors=max(tensors),
-        logits=_relative(evaluated[:known], logits[:known]),
-    )
+class _Gate:
+    """The compiled graphs and, beside them, the module in float64."""
+
+    def __init__(self, module: nn.Module, artefact: Artefact) -> None:
+        self._artefact = artefact
+        self._double = copy.deepcopy(module).double()
+        self._exact = TorchStep(self._double, artefact.manifest)
+        self._train = artefact.train_session()
+        self._evaluate = artefact.evaluate_session()
+
+    def probe(self, seed: int) -> GateResult:
+        manifest = self._artefact.manifest
+        rng = np.random.default_rng(seed)
+        w = self._artefact.initial()
+        # Off the initial point: a gain of 1 or a bias of 0 would hide a missing factor or term.
+        w += (0.05 * rng.standard_normal(len(w))).astype(np.float32)
+        x = rng.standard_normal((manifest.batch, *manifest.input_shape)).astype(np.float32)
+        y = rng.integers(0, manifest.classes, manifest.batch)
+        feed = {"w": w, "x": x, "y": y, "mu": _MU, **_at_rest(manifest, w)}
+        found, gradient = self._directions(feed)
+        step = _relative(found, gradient)
+        if manifest.optimiser.inputs:
+            size = float(np.sqrt(np.mean(gradient**2)))  # so that no term hides another
+            step = self._step_error({**feed, **_drawn(manifest, w, rng, size=size)})
+        tensors = [
+            _relative(found[start : start + spec.size], gradient[start : start + spec.size])
+            for spec, start in zip(manifest.layout.tensors, manifest.layout.offsets, strict=True)
+        ]
+        return GateResult(
+            gradient=_relative(found, gradient),
+            tensors=max(tensors),
+            step=step,
+            logits=self._logits_error(w, x),
+        )
+
+    def _directions(self, feed: Arrays) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """The way from ``w`` to ``w_next`` by the graph and by torch, over the step size."""
+        (w_next,) = self._train.run(["w_next"], feed)
+        w = feed["w"].astype(np.float64)
+        return (w - w_next) / float(_MU), (w - self._exact(feed)["w_next"]) / float(_MU)
+
+    def _step_error(self, feed: Arrays) -> float:
+        error = _relative(*self._directions(feed))
+        if "velocity" in feed:
+            (velocity,) = self._train.run(["velocity_next"], feed)
+            error = max(error, _relative(velocity, self._exact(feed)["velocity_next"]))
+        return error
+
+    def _logits_error(self, w: npt.NDArray[np.float32], x: npt.NDArray[np.float32]) -> float:
+        manifest = self._artefact.manifest
+        rows = np.resize(x, (manifest.evaluate_batch, *manifest.input_shape))
+        (evaluated,) = self._evaluate.run(["logits"], {"w": w, "x": rows})
+        parameters = {
+            name: torch.from_numpy(array.astype(np.float64))
+            for name, array in self._artefact.layout.unflatten(w).items()
+        }
+        self._double.eval()
+        with torch.no_grad():
+            logits = functional_call(self._double, parameters, (torch.from_numpy(rows).double(),))
+        self._double.train()
+        return _relative(evaluated, logits.numpy())
 
 
-def _exact(
-    double: nn.Module,
-    artefact: Artefact,
-    w: Vector,
-    x: npt.NDArray[np.float32],
-    y: npt.NDArray[np.int64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    parameters = {
-        name: torch.from_numpy(array.astype(np.float64)).requires_grad_()
-        for name, array in artefact.layout.unflatten(w).items()
-    }
-    logits = functional_call(double, parameters, (torch.from_numpy(x).double(),))
-    loss = nn.functional.cross_entropy(
-        logits, torch.from_numpy(y), label_smoothing=artefact.manifest.smoothing
-    )
-    gradients = torch.autograd.grad(loss, list(parameters.values()))
-    flat = [gradient.numpy().ravel() for gradient in gradients]
-    return logits.detach().numpy(), np.concatenate(flat)
+def _at_rest(manifest: ArtefactManifest, w: npt.NDArray[np.float32]) -> dict[str, Any]:
+    vectors = {"velocity": np.zeros_like(w), "anchor": w, "correction": np.zeros_like(w)}
+    return {name: vectors[name] for name in manifest.optimiser.inputs}
+
+
+def _drawn(
+    manifest: ArtefactManifest, w: npt.NDArray[np.float32], rng: np.random.Generator, *, size: float
+) -> dict[str, Any]:
+    drawn = {}
+    for name in manifest.optimiser.inputs:
+        vector = size * rng.standard_normal(len(w))
+        if name == "anchor":
+            vector = w - vector / manifest.optimiser.prox
+        drawn[name] = vector.astype(np.float32)
+    return drawn
 
 
 def _relative(found: npt.NDArray[np.floating], exact: npt.NDArray[np.float64]) -> float:

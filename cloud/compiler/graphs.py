@@ -9,9 +9,11 @@ from torch import nn
 
 from cloud.compiler.graph import GraphBuilder
 from cloud.compiler.lower import decompositions, lower
+from cloud.compiler.optimise import optimise
 from cloud.compiler.serialize import serialize
 from cloud.compiler.trace import trace_forward, trace_training
 from cloud.compiler.value import Value
+from fedtier.artefact.optimiser import Optimiser
 from fedtier.model.layout import ParameterLayout
 
 
@@ -26,8 +28,11 @@ class Source:
     lowering: str
 
 
-def build_train(source: Source, *, batch: int, smoothing: float) -> bytes:
-    """One step of gradient descent: ``w, x, y, mu -> loss, w_next = w - mu gradient``."""
+def build_train(source: Source, *, batch: int, smoothing: float, optimiser: Optimiser) -> bytes:
+    """One step of gradient descent: ``w, x, y, mu -> loss, w_next``.
+
+    The optimiser's vectors follow as inputs; with momentum ``velocity_next`` is an output, too.
+    """
     trace = trace_training(
         source.module,
         torch.zeros(batch, *source.input_shape),
@@ -42,9 +47,8 @@ def build_train(source: Source, *, batch: int, smoothing: float) -> bytes:
     mu = graph.input("mu", (), "float32")
     loss, *gradients = lower(graph, trace, [*_tensors(graph, w, source.layout), x, y])
     flat = [graph.reshape(gradient, (gradient.size,)) for gradient in gradients]
-    step = graph.binary("Mul", graph.concat(flat, 0), mu)
-    w_next = graph.binary("Sub", w, step)
-    return serialize(graph, name="train", outputs={"loss": loss, "w_next": w_next})
+    moved = optimise(graph, optimiser, w=w, gradient=graph.concat(flat, 0), mu=mu)
+    return serialize(graph, name="train", outputs={"loss": loss, **moved})
 
 
 def build_evaluate(source: Source, *, batch: int) -> bytes:

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError, WireError
 from fedtier.model.layout import ParameterLayout
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 TRAIN_FILE = "train.onnx"
 EVALUATE_FILE = "evaluate.onnx"
@@ -35,6 +36,7 @@ class ArtefactManifest:
     input_shape: tuple[int, ...]  # of one example, without the batch axis; float32
     labels: tuple[str, ...]  # class i is called labels[i]
     smoothing: float  # of the training loss's labels, in [0, 1)
+    optimiser: Optimiser
     lowering: str  # how the graph computes convolutions and their weight gradient
     preprocessing: tuple[Transform, ...]
     augmentation: tuple[Transform, ...]
@@ -78,6 +80,7 @@ class ArtefactManifest:
             "input": {"shape": list(self.input_shape), "dtype": "float32"},
             "labels": list(self.labels),
             "loss": {"kind": "cross_entropy", "smoothing": self.smoothing},
+            "optimiser": self.optimiser.to_json(),
             "lowering": self.lowering,
             "preprocessing": [dict(step) for step in self.preprocessing],
             "augmentation": [dict(step) for step in self.augmentation],
@@ -109,7 +112,7 @@ class ArtefactManifest:
             )
         try:
             manifest = _from_data(data)
-        except (KeyError, TypeError, ValueError, AttributeError, WireError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError, WireError) as error:
             raise ConfigError(
                 f"{where}: a key is missing or malformed ({type(error).__name__}: {error}). "
                 "Compile the artefact anew."
@@ -136,6 +139,7 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
         input_shape=tuple(int(size) for size in data["input"]["shape"]),
         labels=tuple(str(label) for label in data["labels"]),
         smoothing=float(loss["smoothing"]),
+        optimiser=Optimiser.from_json(data["optimiser"]),
         lowering=str(data["lowering"]),
         preprocessing=tuple(data["preprocessing"]),
         augmentation=tuple(data["augmentation"]),

@@ -24,6 +24,8 @@ class TrainTask:
     first_step: int  # local steps of the round done before this iteration, >= 0
     round_steps: int  # local steps of a whole round, >= first_step + steps
     schedule: Schedule
+    velocity: Vector | None = None  # of the optimiser's momentum, shape (d,); None is zero
+    correction: Vector | None = None  # added to every gradient, shape (d,); None is zero
 
     def __post_init__(self) -> None:
         assert self.steps >= 1, self.steps
@@ -39,6 +41,7 @@ class Trained:
     loss_sum: float  # sum over the steps of the training loss, nats; each step's is a batch mean
     examples_seen: int  # steps times batch; an example seen twice counts twice
     steps: int
+    velocity: Vector | None = None  # after the last step; None where there is no momentum
 
 
 class Trainer(Protocol):
@@ -58,6 +61,7 @@ class Trainer(Protocol):
             The result, or ``None`` when cancelled.
 
         Raises:
+            ConfigError: If the artefact's optimiser does not take what the task gives.
             TrainingError: If the loss or the model is not finite.
         """
         ...

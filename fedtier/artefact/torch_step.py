@@ -1,0 +1,87 @@
+"""A training step by torch's own autograd, losses and optimiser: the oracle of a compiled one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.func import functional_call
+
+from fedtier.artefact.manifest import ArtefactManifest
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+class TorchStep:
+    """Takes what a training graph takes and gives what it gives, by other means."""
+
+    def __init__(self, module: nn.Module, manifest: ArtefactManifest) -> None:
+        """Use a module, in its own precision: float32 or, for comparisons, float64.
+
+        Args:
+            module: Of the manifest's layout. Its mode is set; its parameters are not touched.
+            manifest: What the graph was compiled with.
+        """
+        self._module = module.train()
+        self._manifest = manifest
+        self._dtype = next(module.parameters()).dtype
+
+    def __call__(self, feed: Arrays) -> dict[str, npt.NDArray[Any]]:
+        """One step.
+
+        Args:
+            feed: Input name -> array, as the training graph of the manifest takes them.
+
+        Returns:
+            ``loss``, shape ``()``; ``w_next`` and, with momentum, ``velocity_next``, shape
+            ``(d,)``; all in the module's precision.
+        """
+        given = {name: self._tensor(array) for name, array in feed.items()}
+        w = given["w"].clone().requires_grad_()
+        loss = self._loss(w, given)
+        (gradient,) = torch.autograd.grad(loss, w)
+        return {"loss": loss.detach().numpy(), **self._moved(w.detach(), gradient, given)}
+
+    def _tensor(self, array: npt.NDArray[Any]) -> torch.Tensor:
+        tensor = torch.from_numpy(np.array(array))
+        return tensor.to(self._dtype) if tensor.is_floating_point() else tensor
+
+    def _loss(self, w: torch.Tensor, given: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        layout = self._manifest.layout
+        parameters = {
+            tensor.name: w[start : start + tensor.size].reshape(tensor.shape)
+            for tensor, start in zip(layout.tensors, layout.offsets, strict=True)
+        }
+        logits = functional_call(self._module, parameters, (given["x"],))
+        return nn.functional.cross_entropy(
+            logits, given["y"], label_smoothing=self._manifest.smoothing
+        )
+
+    def _moved(
+        self, w: torch.Tensor, gradient: torch.Tensor, given: Mapping[str, torch.Tensor]
+    ) -> dict[str, npt.NDArray[Any]]:
+        optimiser = self._manifest.optimiser
+        if optimiser.prox:
+            gradient = gradient + optimiser.prox * (w - given["anchor"])
+        if optimiser.correction:
+            gradient = gradient + given["correction"]
+        leaf = w.clone().requires_grad_()
+        leaf.grad = gradient
+        sgd = torch.optim.SGD(
+            [leaf],
+            lr=float(given["mu"]),
+            momentum=optimiser.momentum,
+            nesterov=optimiser.nesterov,
+            weight_decay=optimiser.weight_decay,
+        )
+        if optimiser.momentum:
+            sgd.state[leaf]["momentum_buffer"] = given["velocity"].clone()
+        sgd.step()
+        moved = {"w_next": leaf.detach().numpy()}
+        if optimiser.momentum:
+            moved["velocity_next"] = sgd.state[leaf]["momentum_buffer"].numpy()
+        return moved
