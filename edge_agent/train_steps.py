@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from fedtier.artefact.inputs import check_examples
 from fedtier.artefact.manifest import ArtefactManifest
+from fedtier.artefact.masks import draw_masks
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation, step_keys
 from fedtier.data.batches import batch_indices
@@ -57,7 +58,11 @@ def run_steps(
             return None
         x, y = next(batches)
         mu = task.schedule.mu_at(task.first_step + number, task.round_steps)
-        found = step({"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32), **state})
+        masks = draw_masks(
+            manifest.masks, seed=task.seed, path=task.path, node=task.node, step=number
+        )
+        feed = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
+        found = step({**feed, **masks, **state})
         w, loss = found["w_next"], float(found["loss"])
         if "velocity" in state:
             state["velocity"] = found["velocity_next"]

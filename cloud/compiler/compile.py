@@ -15,6 +15,7 @@ from cloud.compiler.gate import check_gradient
 from cloud.compiler.graphs import Source, build_evaluate, build_infer, build_train
 from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
+from cloud.compiler.trace import find_masks
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
@@ -95,8 +96,11 @@ def compile_module(
         lowering=lowering,
     )
     _check_output(source, batch=batch)
+    masks = find_masks(module, torch.zeros(batch, *source.input_shape))
     files = {
-        TRAIN_FILE: build_train(source, batch=batch, smoothing=smoothing, optimiser=optimiser),
+        TRAIN_FILE: build_train(
+            source, batch=batch, masks=masks, smoothing=smoothing, optimiser=optimiser
+        ),
         EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
         INFER_FILE: build_infer(source),
         INITIAL_FILE: _initial(source),
@@ -110,6 +114,7 @@ def compile_module(
         labels=tuple(labels),
         smoothing=smoothing,
         optimiser=optimiser,
+        masks=masks,
         lowering=lowering,
         preprocessing=tuple(preprocessing),
         augmentation=tuple(augmentation),

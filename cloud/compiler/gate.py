@@ -15,8 +15,10 @@ from torch.func import functional_call
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import ArtefactManifest
+from fedtier.artefact.masks import draw_masks
 from fedtier.artefact.torch_step import TorchStep
 from fedtier.errors import ConfigError
+from fedtier.ids import IterationPath, NodeId
 
 ERROR_MAX = 5e-6
 """Relative error allowed of the whole gradient, of a step, and of a batch of logits."""
@@ -92,7 +94,10 @@ class _Gate:
         w += (0.05 * rng.standard_normal(len(w))).astype(np.float32)
         x = rng.standard_normal((manifest.batch, *manifest.input_shape)).astype(np.float32)
         y = rng.integers(0, manifest.classes, manifest.batch)
-        feed = {"w": w, "x": x, "y": y, "mu": _MU, **_at_rest(manifest, w)}
+        masks = draw_masks(
+            manifest.masks, seed=seed, path=IterationPath((0,)), node=NodeId("gate"), step=0
+        )
+        feed = {"w": w, "x": x, "y": y, "mu": _MU, **masks, **_at_rest(manifest, w)}
         found, gradient = self._directions(feed)
         step = _relative(found, gradient)
         if manifest.optimiser.inputs:

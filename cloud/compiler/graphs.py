@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +14,7 @@ from cloud.compiler.optimise import optimise
 from cloud.compiler.serialize import serialize
 from cloud.compiler.trace import trace_forward, trace_training
 from cloud.compiler.value import Value
+from fedtier.artefact.masks import Mask
 from fedtier.artefact.optimiser import Optimiser
 from fedtier.model.layout import ParameterLayout
 
@@ -28,15 +30,19 @@ class Source:
     lowering: str
 
 
-def build_train(source: Source, *, batch: int, smoothing: float, optimiser: Optimiser) -> bytes:
+def build_train(
+    source: Source, *, batch: int, masks: Sequence[Mask], smoothing: float, optimiser: Optimiser
+) -> bytes:
     """One step of gradient descent: ``w, x, y, mu -> loss, w_next``.
 
-    The optimiser's vectors follow as inputs; with momentum ``velocity_next`` is an output, too.
+    Masks and the optimiser's vectors follow as inputs; with momentum ``velocity_next`` is an
+    output, too.
     """
     trace = trace_training(
         source.module,
         torch.zeros(batch, *source.input_shape),
         torch.zeros(batch, dtype=torch.int64),
+        masks=masks,
         smoothing=smoothing,
         decompositions=decompositions(),
     )
@@ -45,7 +51,8 @@ def build_train(source: Source, *, batch: int, smoothing: float, optimiser: Opti
     x = graph.input("x", (batch, *source.input_shape), "float32")
     y = graph.input("y", (batch,), "int64")
     mu = graph.input("mu", (), "float32")
-    loss, *gradients = lower(graph, trace, [*_tensors(graph, w, source.layout), x, y])
+    given = [graph.input(mask.name, mask.shape, "float32") for mask in masks]
+    loss, *gradients = lower(graph, trace, [*_tensors(graph, w, source.layout), x, y, *given])
     flat = [graph.reshape(gradient, (gradient.size,)) for gradient in gradients]
     moved = optimise(graph, optimiser, w=w, gradient=graph.concat(flat, 0), mu=mu)
     return serialize(graph, name="train", outputs={"loss": loss, **moved})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from cloud.compiler.loss import cross_entropy_with_slope
+from fedtier.artefact.masks import Mask
+from fedtier.artefact.torch_dropout import MaskedDropout
 from fedtier.errors import ConfigError
 
 _META = "custom"  # the field of a node's ``meta`` that torch copies and leaves to its users
@@ -52,24 +54,44 @@ def trace_forward(module: nn.Module, x: torch.Tensor, *, decompositions: Decompo
         return _record(module, forward, (x,), decompositions)
 
 
+def find_masks(module: nn.Module, x: torch.Tensor) -> tuple[Mask, ...]:
+    """The places where dropout acts on a batch in training, in the order of the forward pass.
+
+    Raises:
+        ConfigError: If a dropout is one that is not compiled.
+    """
+    masks: list[Mask] = []
+
+    def nothing_dropped(shape: tuple[int, ...], keep: float) -> torch.Tensor:
+        masks.append(Mask(name=f"mask{len(masks)}", shape=shape, keep=keep))
+        return torch.ones(shape)
+
+    kept = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    with _mode(module, training=True), torch.no_grad(), MaskedDropout(nothing_dropped):
+        functional_call(module, kept, (x,))
+    return tuple(masks)
+
+
 def trace_training(
     module: nn.Module,
     x: torch.Tensor,
     labels: torch.Tensor,
     *,
+    masks: Sequence[Mask],
     smoothing: float,
     decompositions: Decompositions,
 ) -> Trace:
-    """Record ``parameters, x, labels -> loss, gradients`` in training mode.
+    """Record ``parameters, x, labels, masks -> loss, gradients`` in training mode.
 
     The gradients come in the order of the parameters.
     """
 
     def training(
-        parameters: Parameters, x: torch.Tensor, labels: torch.Tensor
+        parameters: Parameters, x: torch.Tensor, labels: torch.Tensor, *given: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
-        with torch.enable_grad():
+        remaining = iter(given)
+        with torch.enable_grad(), MaskedDropout(lambda shape, keep: next(remaining)):
             logits: torch.Tensor = functional_call(module, leaves, (x,))
         loss, slope = cross_entropy_with_slope(logits.detach(), labels, smoothing=smoothing)
         found = torch.autograd.grad(
@@ -83,8 +105,9 @@ def trace_training(
             )
         return (loss, *found)
 
+    ones = tuple(torch.ones(mask.shape) for mask in masks)
     with _mode(module, training=True):
-        return _record(module, training, (x, labels), decompositions)
+        return _record(module, training, (x, labels, *ones), decompositions)
 
 
 def _record(

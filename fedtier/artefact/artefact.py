@@ -90,7 +90,8 @@ class Artefact:
     def train_session(self, *, threads: int = 1) -> onnxruntime.InferenceSession:
         """Open the training step, bit-exact with one thread: ``w, x, y, mu -> loss, w_next``.
 
-        The optimiser's vectors are inputs, too; with momentum ``velocity_next`` is an output.
+        The manifest's masks and its optimiser's vectors are inputs, too; with momentum
+        ``velocity_next`` is an output.
         """
         from fedtier.artefact.session import make_session  # onnxruntime, which verifying needs not
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedtier.artefact.masks import Mask
 from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError, WireError
 from fedtier.model.layout import ParameterLayout
@@ -37,6 +38,7 @@ class ArtefactManifest:
     labels: tuple[str, ...]  # class i is called labels[i]
     smoothing: float  # of the training loss's labels, in [0, 1)
     optimiser: Optimiser
+    masks: tuple[Mask, ...]  # what the training graph takes for dropout, in the forward's order
     lowering: str  # how the graph computes convolutions and their weight gradient
     preprocessing: tuple[Transform, ...]
     augmentation: tuple[Transform, ...]
@@ -81,6 +83,7 @@ class ArtefactManifest:
             "labels": list(self.labels),
             "loss": {"kind": "cross_entropy", "smoothing": self.smoothing},
             "optimiser": self.optimiser.to_json(),
+            "masks": [mask.to_json() for mask in self.masks],
             "lowering": self.lowering,
             "preprocessing": [dict(step) for step in self.preprocessing],
             "augmentation": [dict(step) for step in self.augmentation],
@@ -140,6 +143,7 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
         labels=tuple(str(label) for label in data["labels"]),
         smoothing=float(loss["smoothing"]),
         optimiser=Optimiser.from_json(data["optimiser"]),
+        masks=tuple(Mask.from_json(mask) for mask in data["masks"]),
         lowering=str(data["lowering"]),
         preprocessing=tuple(data["preprocessing"]),
         augmentation=tuple(data["augmentation"]),

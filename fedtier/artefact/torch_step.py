@@ -12,6 +12,7 @@ from torch import nn
 from torch.func import functional_call
 
 from fedtier.artefact.manifest import ArtefactManifest
+from fedtier.artefact.torch_dropout import MaskedDropout
 
 Arrays = Mapping[str, npt.NDArray[Any]]
 
@@ -56,7 +57,9 @@ class TorchStep:
             tensor.name: w[start : start + tensor.size].reshape(tensor.shape)
             for tensor, start in zip(layout.tensors, layout.offsets, strict=True)
         }
-        logits = functional_call(self._module, parameters, (given["x"],))
+        masks = iter([given[mask.name] for mask in self._manifest.masks])
+        with MaskedDropout(lambda shape, keep: next(masks)):
+            logits = functional_call(self._module, parameters, (given["x"],))
         return nn.functional.cross_entropy(
             logits, given["y"], label_smoothing=self._manifest.smoothing
         )
