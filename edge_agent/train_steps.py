@@ -15,7 +15,7 @@ from fedtier.artefact.masks import draw_masks
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation, step_keys
 from fedtier.data.batches import batch_indices
-from fedtier.data.examples import Examples
+from fedtier.data.examples import Examples, Inputs, Targets
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.model.layout import Vector
 
@@ -23,7 +23,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Step = Callable[[Arrays], Arrays]
 """From the inputs of a training graph, by name, to its outputs, by name."""
 
-Batch = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]
+Batch = tuple[Inputs, Targets]
 
 
 def run_steps(

@@ -168,18 +168,22 @@ class Worker:
         return _Answer(event="trained", blob=blob, shown=shown)
 
     def _evaluated(self, head: Head, model: Vector) -> _Answer:
-        result = score(self._evaluate, model, self._device.data.holdout)
+        kind = self._device.artefact.manifest.loss.kind
+        result = score(self._evaluate, model, self._device.data.holdout, kind=kind)
         scores = Scores.of_device(
             self._device.node,
             examples=result.examples,
             correct=result.correct,
             loss_units=result.loss_units,
+            judged=result.judged,
         )
         figures = self._figures(head) + Figures(scores=scores)
         blob = figures_update(self._device.node, head, reason="", figures=figures)
         shown: dict[str, object] = {"examples": result.examples}
+        if result.accuracy is not None:
+            shown["accuracy"] = round(result.accuracy, 4)
         if result.examples:
-            shown |= {"accuracy": round(result.accuracy, 4), "loss": round(result.loss, 4)}
+            shown["loss"] = round(result.loss, 4)
         return _Answer(event="evaluated", blob=blob, shown=shown)
 
     def _failed(self, work: Work, reason: str) -> WorkFailed:

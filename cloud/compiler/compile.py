@@ -17,6 +17,7 @@ from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
 from cloud.compiler.trace import find_masks
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.loss import Loss, LossKind
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
     INFER_FILE,
@@ -41,6 +42,7 @@ def compile_module(
     batch: int,
     out: Path | None,
     evaluate_batch: int = EVALUATE_BATCH_DEFAULT,
+    loss: LossKind = "cross_entropy",
     smoothing: float = 0.0,
     momentum: float = 0.0,
     nesterov: bool = False,
@@ -51,21 +53,23 @@ def compile_module(
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
 ) -> Artefact:
-    """Compile a classifier to graphs that train and predict without torch.
+    """Compile a module to graphs that train and predict without torch.
 
     The same module, arguments and versions give the same bytes. The compiled step is compared with
     torch's in float64 before anything is written.
 
     Args:
-        module: Maps ``(batch, *input_shape)`` float32 to ``(batch, classes)``; its parameters as
-            they are become the artefact's initial ones. It is left unchanged.
+        module: Maps ``(batch, *input_shape)`` float32 to ``(batch, classes)``, or with another loss
+            than ``cross_entropy`` to ``(batch, outputs, ...)``; its parameters as they are become
+            the artefact's initial ones. It is left unchanged.
         name: What to call the artefact.
         input_shape: Shape of one example.
-        labels: Names of the classes.
+        labels: Names of the classes, or of the outputs: what lies along the output's second axis.
         batch: Rows of a training batch, fixed in the graph; ``>= 1``.
         out: Directory to write, made if need be; ``None`` writes nothing.
         evaluate_batch: Rows of an evaluation batch, ``>= 1``.
-        smoothing: Label smoothing of the training loss, in ``[0, 1)``.
+        loss: ``cross_entropy``, ``mse`` or ``bce``; see ``fedtier.artefact.loss.Loss``.
+        smoothing: Label smoothing of the training loss, in ``[0, 1)``; ``cross_entropy`` alone.
         momentum: Share of the last step's direction kept in this one's, in ``[0, 1)``.
         nesterov: Whether to look ahead along the momentum.
         weight_decay: Pull towards zero, in ``[0, 1)``.
@@ -79,7 +83,8 @@ def compile_module(
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
             step is off.
     """
-    _check_arguments(lowering=lowering, smoothing=smoothing, batch=batch, evaluated=evaluate_batch)
+    _check_arguments(lowering=lowering, batch=batch, evaluated=evaluate_batch)
+    trained = Loss(kind=loss, smoothing=smoothing)
     optimiser = Optimiser(
         momentum=momentum,
         nesterov=nesterov,
@@ -92,15 +97,13 @@ def compile_module(
         module=module,
         layout=layout_of(module),
         input_shape=tuple(input_shape),
-        classes=len(labels),
+        output_shape=_output_shape(module, (batch, *input_shape), labels=labels, loss=trained),
+        loss=trained,
         lowering=lowering,
     )
-    _check_output(source, batch=batch)
     masks = find_masks(module, torch.zeros(batch, *source.input_shape))
     files = {
-        TRAIN_FILE: build_train(
-            source, batch=batch, masks=masks, smoothing=smoothing, optimiser=optimiser
-        ),
+        TRAIN_FILE: build_train(source, batch=batch, masks=masks, optimiser=optimiser),
         EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
         INFER_FILE: build_infer(source),
         INITIAL_FILE: _initial(source),
@@ -112,7 +115,8 @@ def compile_module(
         evaluate_batch=evaluate_batch,
         input_shape=source.input_shape,
         labels=tuple(labels),
-        smoothing=smoothing,
+        loss=trained,
+        target_shape=source.target_shape,
         optimiser=optimiser,
         masks=masks,
         lowering=lowering,
@@ -150,13 +154,11 @@ def _version(package: str) -> str:
     return importlib.metadata.version(package).split("+")[0]
 
 
-def _check_arguments(*, lowering: str, smoothing: float, batch: int, evaluated: int) -> None:
+def _check_arguments(*, lowering: str, batch: int, evaluated: int) -> None:
     if lowering not in LOWERING_NAMES:
         raise ConfigError(
             f"lowering {lowering!r} is unknown. Use one of {', '.join(LOWERING_NAMES)}."
         )
-    if not 0.0 <= smoothing < 1.0:
-        raise ConfigError(f"smoothing = {smoothing!r} is outside [0, 1). Try 0.1.")
     if batch < 1 or evaluated < 1:
         raise ConfigError(f"batch = {batch}, evaluate_batch = {evaluated}: both must be >= 1.")
 
@@ -178,16 +180,21 @@ def _check_module(module: nn.Module) -> None:
             )
 
 
-def _check_output(source: Source, *, batch: int) -> None:
+def _output_shape(
+    module: nn.Module, shape: tuple[int, ...], *, labels: Sequence[str], loss: Loss
+) -> tuple[int, ...]:
+    """The shape of one example's output; refuses one that labels and loss do not fit."""
     try:
         with torch.no_grad():
-            logits = source.module(torch.zeros(batch, *source.input_shape))
+            found = tuple(module(torch.zeros(shape)).shape)
     except RuntimeError as error:
+        raise ConfigError(f"the module does not take inputs of shape {shape}: {error}") from error
+    wanted = (shape[0], len(labels))
+    fits = found == wanted if loss.of_classes else found[:2] == wanted
+    if not fits:
+        what = "classes" if loss.of_classes else "outputs along its second axis"
         raise ConfigError(
-            f"the module does not take inputs of shape {(batch, *source.input_shape)}: {error}"
-        ) from error
-    if tuple(logits.shape) != (batch, source.classes):
-        raise ConfigError(
-            f"the module's output has shape {tuple(logits.shape)}, the labels ask for "
-            f"{(batch, source.classes)}. Give as many labels as the module has classes."
+            f"the module's output has shape {found}, the labels ask for {wanted}. "
+            f"Give as many labels as the module has {what}."
         )
+    return found[1:]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
@@ -93,7 +93,7 @@ class _Gate:
         # Off the initial point: a gain of 1 or a bias of 0 would hide a missing factor or term.
         w += (0.05 * rng.standard_normal(len(w))).astype(np.float32)
         x = rng.standard_normal((manifest.batch, *manifest.input_shape)).astype(np.float32)
-        y = rng.integers(0, manifest.classes, manifest.batch)
+        y = _targets(manifest, rng)
         masks = draw_masks(
             manifest.masks, seed=seed, path=IterationPath((0,)), node=NodeId("gate"), step=0
         )
@@ -140,6 +140,19 @@ class _Gate:
             logits = functional_call(self._double, parameters, (torch.from_numpy(rows).double(),))
         self._double.train()
         return _relative(evaluated, logits.numpy())
+
+
+def _targets(manifest: ArtefactManifest, rng: np.random.Generator) -> npt.NDArray[Any]:
+    shape = (manifest.batch, *manifest.target_shape)
+    match manifest.loss.kind:
+        case "cross_entropy":
+            return rng.integers(0, manifest.classes, shape)
+        case "mse":
+            return rng.standard_normal(shape).astype(np.float32)
+        case "bce":
+            return rng.random(shape).astype(np.float32)
+        case _:
+            assert_never(manifest.loss.kind)
 
 
 def _at_rest(manifest: ArtefactManifest, w: npt.NDArray[np.float32]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from cloud.compiler.optimise import optimise
 from cloud.compiler.serialize import serialize
 from cloud.compiler.trace import trace_forward, trace_training
 from cloud.compiler.value import Value
+from fedtier.artefact.loss import Loss
 from fedtier.artefact.masks import Mask
 from fedtier.artefact.optimiser import Optimiser
 from fedtier.model.layout import ParameterLayout
@@ -26,30 +27,37 @@ class Source:
     module: nn.Module
     layout: ParameterLayout
     input_shape: tuple[int, ...]  # of one example
-    classes: int
+    output_shape: tuple[int, ...]  # of one example
+    loss: Loss
     lowering: str
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return () if self.loss.of_classes else self.output_shape
 
 
 def build_train(
-    source: Source, *, batch: int, masks: Sequence[Mask], smoothing: float, optimiser: Optimiser
+    source: Source, *, batch: int, masks: Sequence[Mask], optimiser: Optimiser
 ) -> bytes:
     """One step of gradient descent: ``w, x, y, mu -> loss, w_next``.
 
     Masks and the optimiser's vectors follow as inputs; with momentum ``velocity_next`` is an
     output, too.
     """
+    targets = (batch, *source.target_shape)
     trace = trace_training(
         source.module,
         torch.zeros(batch, *source.input_shape),
-        torch.zeros(batch, dtype=torch.int64),
+        torch.zeros(targets, dtype=getattr(torch, source.loss.target_dtype)),
         masks=masks,
-        smoothing=smoothing,
+        loss=source.loss,
         decompositions=decompositions(),
     )
     graph = GraphBuilder(lowering=source.lowering)
     w = graph.input("w", (source.layout.dimension,), "float32")
     x = graph.input("x", (batch, *source.input_shape), "float32")
-    y = graph.input("y", (batch,), "int64")
+    y = graph.input("y", targets, source.loss.target_dtype)
     mu = graph.input("mu", (), "float32")
     given = [graph.input(mask.name, mask.shape, "float32") for mask in masks]
     loss, *gradients = lower(graph, trace, [*_tensors(graph, w, source.layout), x, y, *given])

@@ -13,7 +13,8 @@ from torch.func import functional_call
 from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from cloud.compiler.loss import cross_entropy_with_slope
+from cloud.compiler.loss import loss_with_slope
+from fedtier.artefact.loss import Loss
 from fedtier.artefact.masks import Mask
 from fedtier.artefact.torch_dropout import MaskedDropout
 from fedtier.errors import ConfigError
@@ -75,27 +76,27 @@ def find_masks(module: nn.Module, x: torch.Tensor) -> tuple[Mask, ...]:
 def trace_training(
     module: nn.Module,
     x: torch.Tensor,
-    labels: torch.Tensor,
+    targets: torch.Tensor,
     *,
     masks: Sequence[Mask],
-    smoothing: float,
+    loss: Loss,
     decompositions: Decompositions,
 ) -> Trace:
-    """Record ``parameters, x, labels, masks -> loss, gradients`` in training mode.
+    """Record ``parameters, x, targets, masks -> loss, gradients`` in training mode.
 
     The gradients come in the order of the parameters.
     """
 
     def training(
-        parameters: Parameters, x: torch.Tensor, labels: torch.Tensor, *given: torch.Tensor
+        parameters: Parameters, x: torch.Tensor, targets: torch.Tensor, *given: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         remaining = iter(given)
         with torch.enable_grad(), MaskedDropout(lambda shape, keep: next(remaining)):
-            logits: torch.Tensor = functional_call(module, leaves, (x,))
-        loss, slope = cross_entropy_with_slope(logits.detach(), labels, smoothing=smoothing)
+            outputs: torch.Tensor = functional_call(module, leaves, (x,))
+        value, slope = loss_with_slope(loss, outputs.detach(), targets)
         found = torch.autograd.grad(
-            logits, list(leaves.values()), grad_outputs=slope, allow_unused=True
+            outputs, list(leaves.values()), grad_outputs=slope, allow_unused=True
         )
         unused = [name for name, g in zip(leaves, found, strict=True) if g is None]
         if unused:
@@ -103,11 +104,11 @@ def trace_training(
                 f"parameters {unused} of {type(module).__name__} do not influence its output. "
                 "Remove them from the module."
             )
-        return (loss, *found)
+        return (value, *found)
 
     ones = tuple(torch.ones(mask.shape) for mask in masks)
     with _mode(module, training=True):
-        return _record(module, training, (x, labels, *ones), decompositions)
+        return _record(module, training, (x, targets, *ones), decompositions)
 
 
 def _record(

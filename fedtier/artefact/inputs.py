@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from fedtier.artefact.manifest import ArtefactManifest
-from fedtier.data.examples import Examples
+from fedtier.data.examples import Examples, Targets
 from fedtier.errors import ConfigError
 
 
@@ -14,12 +14,12 @@ def check_examples(examples: Examples, manifest: ArtefactManifest, *, where: str
     """Refuse data that the artefact was not compiled for.
 
     Args:
-        examples: Preprocessed inputs with their labels.
+        examples: Preprocessed inputs with their targets.
         manifest: The artefact's.
         where: What to name in errors: the file and table of the data, and which part of them.
 
     Raises:
-        ConfigError: If there is no example, or a shape or a label differs.
+        ConfigError: If there is no example, or a shape, a label or a target cannot be.
     """
     if not len(examples):
         raise ConfigError(
@@ -31,11 +31,28 @@ def check_examples(examples: Examples, manifest: ArtefactManifest, *, where: str
             f"{where}: examples have shape {examples.x.shape[1:]}, the artefact {manifest.name} "
             f"takes {manifest.input_shape}. Prepare the data with the artefact's preprocessing."
         )
-    low, high = int(examples.y.min()), int(examples.y.max())
-    if low < 0 or high >= manifest.classes:
+    _check_targets(examples.y, manifest, where=where)
+
+
+def _check_targets(y: Targets, manifest: ArtefactManifest, *, where: str) -> None:
+    loss = manifest.loss
+    if y.dtype != loss.target_dtype or y.shape[1:] != manifest.target_shape:
+        found = "classes" if y.dtype.kind == "i" else f"numbers of shape {y.shape[1:]}"
+        wanted = "classes" if loss.of_classes else f"numbers of shape {manifest.target_shape}"
+        raise ConfigError(
+            f"{where}: targets are {found}, the artefact {manifest.name} is trained by "
+            f"{loss.kind} on {wanted}. Give y so, or compile with another loss."
+        )
+    low, high = y.min(), y.max()
+    if loss.of_classes and (low < 0 or high >= manifest.classes):
         raise ConfigError(
             f"{where}: labels run from {low} to {high}, the artefact {manifest.name} has classes 0 "
             f"to {manifest.classes - 1}. Map the labels, or compile with more classes."
+        )
+    if loss.kind == "bce" and (low < 0 or high > 1):
+        raise ConfigError(
+            f"{where}: targets run from {low:g} to {high:g}, the artefact {manifest.name} is "
+            "trained by bce on numbers from 0 to 1. Scale them, or compile with the loss mse."
         )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fedtier.artefact.loss import Loss
 from fedtier.artefact.masks import Mask
 from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError, WireError
@@ -35,8 +36,9 @@ class ArtefactManifest:
     batch: int  # rows of a training batch, fixed in the graph
     evaluate_batch: int
     input_shape: tuple[int, ...]  # of one example, without the batch axis; float32
-    labels: tuple[str, ...]  # class i is called labels[i]
-    smoothing: float  # of the training loss's labels, in [0, 1)
+    labels: tuple[str, ...]  # class i is called labels[i]; of other losses, output i
+    loss: Loss
+    target_shape: tuple[int, ...]  # of one example; () of a class, else that of its output
     optimiser: Optimiser
     masks: tuple[Mask, ...]  # what the training graph takes for dropout, in the forward's order
     lowering: str  # how the graph computes convolutions and their weight gradient
@@ -55,6 +57,11 @@ class ArtefactManifest:
     def classes(self) -> int:
         """Number of labels."""
         return len(self.labels)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of one example: a logit for each class, or numbers of the target's shape."""
+        return (self.classes,) if self.loss.of_classes else self.target_shape
 
     def class_name(self, number: int) -> str:
         """The label of a class; its number where the model has no such class."""
@@ -81,7 +88,8 @@ class ArtefactManifest:
             "evaluate_batch": self.evaluate_batch,
             "input": {"shape": list(self.input_shape), "dtype": "float32"},
             "labels": list(self.labels),
-            "loss": {"kind": "cross_entropy", "smoothing": self.smoothing},
+            "loss": self.loss.to_json(),
+            "target": {"shape": list(self.target_shape), "dtype": self.loss.target_dtype},
             "optimiser": self.optimiser.to_json(),
             "masks": [mask.to_json() for mask in self.masks],
             "lowering": self.lowering,
@@ -129,9 +137,6 @@ class ArtefactManifest:
 
 
 def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
-    loss = data["loss"]
-    if loss["kind"] != "cross_entropy":
-        raise ValueError(f"loss kind {loss['kind']!r} is not 'cross_entropy'")
     if set(data["files"]) != set(FILES):
         raise ValueError(f"files are {sorted(data['files'])}, not {list(FILES)}")
     return ArtefactManifest(
@@ -141,7 +146,8 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
         evaluate_batch=int(data["evaluate_batch"]),
         input_shape=tuple(int(size) for size in data["input"]["shape"]),
         labels=tuple(str(label) for label in data["labels"]),
-        smoothing=float(loss["smoothing"]),
+        loss=Loss.from_json(data["loss"]),
+        target_shape=tuple(int(size) for size in data["target"]["shape"]),
         optimiser=Optimiser.from_json(data["optimiser"]),
         masks=tuple(Mask.from_json(mask) for mask in data["masks"]),
         lowering=str(data["lowering"]),

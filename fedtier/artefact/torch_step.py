@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, assert_never
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 from torch.func import functional_call
+from torch.nn import functional
 
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.torch_dropout import MaskedDropout
@@ -59,10 +60,17 @@ class TorchStep:
         }
         masks = iter([given[mask.name] for mask in self._manifest.masks])
         with MaskedDropout(lambda shape, keep: next(masks)):
-            logits = functional_call(self._module, parameters, (given["x"],))
-        return nn.functional.cross_entropy(
-            logits, given["y"], label_smoothing=self._manifest.smoothing
-        )
+            outputs = functional_call(self._module, parameters, (given["x"],))
+        loss = self._manifest.loss
+        match loss.kind:
+            case "cross_entropy":
+                return functional.cross_entropy(outputs, given["y"], label_smoothing=loss.smoothing)
+            case "mse":
+                return functional.mse_loss(outputs, given["y"])
+            case "bce":
+                return functional.binary_cross_entropy_with_logits(outputs, given["y"])
+            case _:
+                assert_never(loss.kind)
 
     def _moved(
         self, w: torch.Tensor, gradient: torch.Tensor, given: Mapping[str, torch.Tensor]

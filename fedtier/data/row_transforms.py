@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedtier.data.examples import Inputs, Labels
+from fedtier.data.examples import Inputs, Targets
 from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
@@ -171,7 +171,8 @@ class Standardise:
 class Window:
     """Cut rows into windows of ``length``, one every ``stride`` rows; always the last transform.
 
-    A window whose rows have different labels is dropped.
+    A window whose rows are of different classes is dropped; of numbers, a window's target is that
+    of its last row.
     """
 
     length: int
@@ -183,18 +184,20 @@ class Window:
         length = fields.integer("length", low=1, high=WINDOW_ROWS_MAX)
         return cls(length=length, stride=fields.integer("stride", low=1, high=length))
 
-    def cut(self, recording: Recording) -> tuple[Inputs, Labels]:
-        """The windows, float32 ``(n, channels, length)``, and their labels ``(n,)``."""
+    def cut(self, recording: Recording) -> tuple[Inputs, Targets]:
+        """The windows, float32 ``(n, channels, length)``, and their targets ``(n, ...)``."""
         count = max(0, (len(recording) - self.length) // self.stride + 1)
         channels = recording.samples.shape[1]
         if count == 0:
             empty = np.empty((0, channels, self.length), dtype=np.float32)
-            return empty, np.empty(0, dtype=np.int64)
+            return empty, recording.labels[:0]
         views = np.lib.stride_tricks.sliding_window_view(recording.samples, self.length, axis=0)
         starts = np.arange(count) * self.stride
-        changes = np.concatenate([[0], np.cumsum(np.diff(recording.labels) != 0)])
-        starts = starts[changes[starts] == changes[starts + self.length - 1]]
-        return np.ascontiguousarray(views[starts], dtype=np.float32), recording.labels[starts]
+        if recording.labels.dtype.kind == "i":
+            changes = np.concatenate([[0], np.cumsum(np.diff(recording.labels) != 0)])
+            starts = starts[changes[starts] == changes[starts + self.length - 1]]
+        ends = starts + self.length - 1
+        return np.ascontiguousarray(views[starts], dtype=np.float32), recording.labels[ends]
 
     def to_json(self) -> dict[str, object]:
         """The transform as JSON."""

@@ -137,8 +137,9 @@ def accuracy_of(task: Task) -> float | None:
         return None
     held_out = load_held_out(federation.evaluation, preprocessing, where=federation.where)
     session = artefact.evaluate_session()
-    scores = [score(session, model, group) for _, group in held_out.groups]
-    return sum(s.correct for s in scores) / sum(s.examples for s in scores)
+    kind = artefact.manifest.loss.kind
+    scores = [score(session, model, group, kind=kind) for _, group in held_out.groups]
+    return sum(s.correct for s in scores) / sum(s.judged for s in scores)
 
 
 def train_in_step(

@@ -72,7 +72,7 @@ def changed(copied, change):
         (lambda data: data.update(format=1), "artefact format 1 is not 2"),
         (lambda data: data.pop("layout"), "KeyError: 'layout'"),
         (lambda data: data["layout"][0].update(shape="x"), "layout"),
-        (lambda data: data["loss"].update(kind="hinge"), "'hinge' is not 'cross_entropy'"),
+        (lambda data: data["loss"].update(kind="hinge"), "loss 'hinge' is unknown"),
         (lambda data: data["files"].pop("train.onnx"), "files are"),
     ],
 )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
+from fedtier.artefact.loss import Loss
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError
 
@@ -41,6 +43,24 @@ def test_what_fits_is_let_through(manifest):
 def test_what_does_not_fit_is_refused_with_its_place(manifest, given, message):
     with pytest.raises(ConfigError, match=r"agent\.toml \[data\]: the hold-out: " + ".*" + message):
         check_examples(given, manifest, where="agent.toml [data]: the hold-out")
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "message"),
+    [
+        ("mse", np.zeros(2, np.int64), r"targets are classes.*by mse on numbers of shape \(2,\)"),
+        ("mse", np.zeros((2, 3), np.float32), r"targets are numbers of shape \(3,\)"),
+        ("cross_entropy", np.zeros((2, 2), np.float32), "by cross_entropy on classes"),
+        ("bce", np.full((2, 2), 1.5, np.float32), "run from 1.5 to 1.5.*numbers from 0 to 1"),
+        ("bce", np.full((2, 2), -0.5, np.float32), "compile with the loss mse"),
+    ],
+)
+def test_targets_that_the_loss_does_not_take_are_refused(manifest, kind, y, message):
+    shape = () if kind == "cross_entropy" else (2,)
+    other = replace(manifest, loss=Loss(kind=kind), target_shape=shape)
+    given = Examples(x=np.zeros((2, 6, 128), np.float32), y=y)
+    with pytest.raises(ConfigError, match=message):
+        check_examples(given, other, where="agent.toml [data]")
 
 
 @pytest.mark.parametrize("spec", [{}, {"labels": None}])
