@@ -126,6 +126,7 @@ class Tree:
             first_step=first_step, round_steps=math.prod(plan.tau),
             schedule=Schedule(
                 kind=plan.schedule.kind, mu=plan.schedule.mu, floor=plan.schedule.floor,
+                factor=plan.schedule.factor, milestones=plan.schedule.milestones,
                 p0=path.round / plan.rounds, p1=(path.round + 1) / plan.rounds,
             ),
         )  # fmt: skip

@@ -205,6 +205,8 @@ def plan_text(plan: Plan) -> str:
         f"mu = {plan.mu!r}",
         f"floor = {plan.floor!r}",
     ]
+    if plan.schedule == "step":
+        lines += [f"factor = {plan.factor!r}", f"milestones = {list(plan.milestones)}"]
     for codec in plan.codecs:
         lines += ["", "[[link]]", f'codec = "{codec.name}"']
         lines += [f"{key} = {value}" for key, value in codec.parameters]

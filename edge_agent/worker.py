@@ -139,6 +139,8 @@ class Worker:
                 kind=head.plan.schedule,
                 mu=head.plan.mu,
                 floor=head.plan.floor,
+                factor=head.plan.factor,
+                milestones=head.plan.milestones,
                 p0=head.p0,
                 p1=head.p1,
             ),

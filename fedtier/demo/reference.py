@@ -153,6 +153,8 @@ def train_in_step(
         kind=task.federation.plan.schedule.kind,
         mu=task.mu,
         floor=task.federation.plan.schedule.floor,
+        factor=task.federation.plan.schedule.factor,
+        milestones=task.federation.plan.schedule.milestones,
     )
     model = artefact.initial()
     pieces = [task.steps] if len(examples) == 1 else [1] * task.steps
