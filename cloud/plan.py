@@ -43,6 +43,7 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
         give_up_s=wanted.give_up_s,
         beacon_s=wanted.beacon_s,
         range_bits=wanted.range_bits,
+        carry=wanted.carry,
     )
     try:
         Plan.from_fields(Fields(plan.to_json(), what="plan"))

@@ -199,6 +199,7 @@ def plan_text(plan: Plan) -> str:
         f"seed = {plan.seed}",
         f"quorum = {json.dumps(list(plan.quorum) or 'all')}",
         f"deadline_s = {json.dumps([d if d is not None else 'none' for d in plan.deadline_s])}",
+        *([] if plan.carry == "none" else [f'carry = "{plan.carry}"']),
         "",
         "[plan.schedule]",
         f'kind = "{plan.schedule}"',

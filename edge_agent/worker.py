@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -28,7 +29,7 @@ from fedtier.runtime.driver import Driver
 from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.runtime.usage import LinkMeter, process_figures
 from fedtier.storage.durable import write_durably
-from fedtier.storage.outbox import Outbox
+from fedtier.storage.outbox import Carried, Outbox, Start
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import decode_model
 
@@ -55,6 +56,7 @@ class _Answer:
     event: str
     blob: bytes
     shown: Mapping[str, object]
+    carried: Carried | None = None
 
 
 class Worker:
@@ -109,23 +111,37 @@ class Worker:
             if work.head.task == "evaluate":
                 answer = self._evaluated(work.head, model)
             else:
+                velocity = self._carried(work.head)
                 trained = self._train(
-                    work.head, model, lambda: cancel.is_set() or self._driver.cancelled.is_set()
+                    work.head,
+                    model,
+                    velocity,
+                    lambda: cancel.is_set() or self._driver.cancelled.is_set(),
                 )
                 if trained is None:
                     return None
-                answer = self._trained(work.head, model, trained)
+                answer = self._trained(work.head, model, trained, rested=velocity is None)
         except TrainingError as error:
             return self._failed(work, str(error))
         if cancel.is_set():
             return None
-        self._outbox.put(work.job, answer.blob)
+        self._outbox.put(work.job, answer.blob, carried=answer.carried)
         cost = {"seconds": round(time.monotonic() - began_s, 2), "bytes": len(answer.blob)}
         path = {"path": str(work.job.path)}
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)
 
-    def _train(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> Trained | None:
+    def _carried(self, head: Head) -> Vector | None:
+        """The velocity to start with; None to start from rest."""
+        if head.plan.carry == "none":
+            return None
+        start = Start(run=head.run, round=head.path.round, step=head.first_step)
+        velocity = self._outbox.carried(start)
+        return None if velocity is None else np.frombuffer(velocity, "<f4").astype(np.float32)
+
+    def _train(
+        self, head: Head, model: Vector, velocity: Vector | None, cancelled: Callable[[], bool]
+    ) -> Trained | None:
         tau = head.plan.tau
         task = TrainTask(
             model=model,
@@ -144,10 +160,11 @@ class Worker:
                 p0=head.p0,
                 p1=head.p1,
             ),
+            velocity=velocity,
         )
         return self._device.trainer.train(task, self._device.data.train, cancelled=cancelled)
 
-    def _trained(self, head: Head, model: Vector, trained: Trained) -> _Answer:
+    def _trained(self, head: Head, model: Vector, trained: Trained, *, rested: bool) -> _Answer:
         figures = self._figures(head)
         figures = Figures(
             links=figures.links,
@@ -163,11 +180,14 @@ class Worker:
             weight=self._device.weight,
             figures=figures,
         )
-        shown = {
+        shown: dict[str, object] = {
             "steps": trained.steps,
             "training_loss": round(trained.loss_sum / trained.steps, 4),
         }
-        return _Answer(event="trained", blob=blob, shown=shown)
+        carried = _to_carry(head, trained)
+        if carried is not None:
+            shown["momentum"] = "zero" if rested else "carried"
+        return _Answer(event="trained", blob=blob, shown=shown, carried=carried)
 
     def _evaluated(self, head: Head, model: Vector) -> _Answer:
         kind = self._device.artefact.manifest.loss.kind
@@ -194,3 +214,14 @@ class Worker:
     def _figures(self, head: Head) -> Figures:
         link = self._meter.figures(head.run, micros=self._micros())
         return Figures(links={head.tier: link}, tiers={0: process_figures()})
+
+
+def _to_carry(head: Head, trained: Trained) -> Carried | None:
+    """What the optimiser keeps for the device's next iteration, and where that begins."""
+    if head.plan.carry == "none" or trained.velocity is None:
+        return None
+    round_, step = head.path.round, head.first_step + trained.steps
+    if step == math.prod(head.plan.tau):
+        round_, step = round_ + 1, 0
+    start = Start(run=head.run, round=round_, step=step)
+    return Carried(start=start, velocity=trained.velocity.astype("<f4").tobytes())

@@ -169,6 +169,11 @@ class PlanTable:
         minimum=0,
         maximum=RANGE_BITS_MAX,
     )
+    carry: Literal["none", "iteration"] = key(
+        "none: a device's momentum is zero when an iteration starts; iteration: it goes on from "
+        "the device's iteration before. Only for an artefact with momentum.",
+        default="none",
+    )
     schedule: ScheduleTable = key(
         "The learning rate of every local step.", default=lambda: ScheduleTable()
     )

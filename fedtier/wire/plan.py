@@ -27,7 +27,10 @@ from fedtier.wire.fields import Fields
 
 ScheduleKind = Literal["constant", "cosine", "step"]
 
+Carry = Literal["none", "iteration"]
+
 SCHEDULE_KINDS: tuple[str, ...] = get_args(ScheduleKind)
+CARRIES: tuple[str, ...] = get_args(Carry)
 
 _CODEC_PARAMETERS_MAX = 8
 _QUORUM = re.compile(r"all|[0-9]{1,9}|0\.[0-9]{1,17}|1\.0{1,17}")
@@ -60,6 +63,7 @@ class Plan:
     give_up_s: float = GIVE_UP_S  # past its deadline an iteration waits so long for its quorum
     beacon_s: float = BEACON_S  # a parent's sign of life
     range_bits: int = RANGE_BITS_DEFAULT  # R: coordinates of updates lie in (-2**R, 2**R)
+    carry: Carry = "none"  # how long a device's optimiser keeps its momentum
 
     @property
     def tiers(self) -> int:
@@ -75,6 +79,7 @@ class Plan:
             "schedule": self.schedule, "mu": self.mu, "floor": self.floor,
             "quorum": list(self.quorum), "deadline_s": list(self.deadline_s),
             "give_up_s": self.give_up_s, "beacon_s": self.beacon_s, "range_bits": self.range_bits,
+            **({} if self.carry == "none" else {"carry": self.carry}),
             **(stepped if self.schedule == "step" else {}),
         }  # fmt: skip
 
@@ -114,6 +119,7 @@ class Plan:
             give_up_s=fields.number("give_up_s", 0, 1e9),
             beacon_s=fields.number("beacon_s", 1, 1e6),
             range_bits=fields.integer("range_bits", 0, RANGE_BITS_MAX),
+            carry=fields.choice("carry", CARRIES) if fields.has("carry") else "none",  # type: ignore[arg-type]
         )  # fmt: skip
 
 

@@ -46,6 +46,7 @@ side = 0
         "tau = [4]\nquorum = 1.0\ndeadline_s = 2592000\nrange_bits = 30",
         'tau = [4]\nschedule = { kind = "constant", mu = 1e-9, floor = 1, factor = 0.5 }',
         'tau = [4]\nschedule = { kind = "step", milestones = [0.5] }',
+        'tau = [4]\ncarry = "iteration"',
         'tau = [4]\nschedule = { kind = "step", factor = 1, milestones = [1e-9, 0.5, 0.999999] }',
     ],
 )
