@@ -67,9 +67,16 @@ def check_labels(spec: Mapping[str, object], manifest: ArtefactManifest, *, wher
         where: What to name in errors: the file and table.
 
     Raises:
-        ConfigError: If ``labels`` is a list, and not the artefact's in the artefact's order.
+        ConfigError: If ``labels`` is a list, and not the artefact's in the artefact's order; or the
+            artefact is not trained on classes.
     """
     labels = spec.get("labels")
+    if labels is not None and not manifest.loss.of_classes:
+        raise ConfigError(
+            f"{where}: labels name classes, and the artefact {manifest.name} is trained by "
+            f"{manifest.loss.kind} on numbers. Give data whose targets are numbers, or compile "
+            "with the loss cross_entropy."
+        )
     if isinstance(labels, list | tuple) and list(labels) != list(manifest.labels):
         raise ConfigError(
             f"{where}: labels = {_listed(labels)}, the artefact {manifest.name} has the classes "

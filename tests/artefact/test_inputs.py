@@ -77,3 +77,10 @@ def test_labels_in_another_order_or_number_are_refused_with_both_lists(manifest)
         message = str(caught.value)
         assert message.startswith(f"agent.toml [data]: labels = {json.dumps(list(labels))}")
         assert f"imu-net has the classes {json.dumps(list(manifest.labels))}" in message
+
+
+def test_names_of_classes_for_a_model_of_numbers_are_refused(manifest):
+    other = replace(manifest, loss=Loss(kind="mse"), target_shape=(7,))
+    check_labels({}, other, where="agent.toml [data]")
+    with pytest.raises(ConfigError, match=r"labels name classes, and .* is trained by mse"):
+        check_labels({"labels": list(manifest.labels)}, other, where="agent.toml [data]")
