@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
-from edge_agent.train_steps import augmented_batches, check_finite
+from edge_agent.train_steps import Arrays, run_steps
 from fedtier.artefact.artefact import Artefact
-from fedtier.artefact.inputs import check_examples
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
@@ -24,6 +21,7 @@ class OnnxTrainer:
     def __init__(self, artefact: Artefact, *, threads: int = 1) -> None:
         self._manifest = artefact.manifest
         self._session = artefact.train_session(threads=threads)
+        self._outputs = [output.name for output in self._session.get_outputs()]
         self._augmentation = Augmentation.from_json(
             artefact.manifest.augmentation, where=artefact.manifest.name
         )
@@ -34,28 +32,19 @@ class OnnxTrainer:
         """Run the task's steps; ``None`` when cancelled.
 
         Raises:
-            ConfigError: If the examples do not suit the artefact.
+            ConfigError: If the examples or the task do not suit the artefact.
             TrainingError: If the loss or the model is not finite.
         """
-        check_examples(examples, self._manifest, where=f"task {task.path}")
-        batches = augmented_batches(
-            task, examples, batch=self._manifest.batch, augmentation=self._augmentation
+        return run_steps(
+            task,
+            examples,
+            manifest=self._manifest,
+            augmentation=self._augmentation,
+            step=self._step,
+            cancelled=cancelled,
         )
-        w, loss_sum = task.model, 0.0
-        for step in range(task.steps):
-            if cancelled():
-                return None
-            x, y = next(batches)
-            mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
-            # The session copies w in and out, microseconds in a step of milliseconds. A buffer
-            # bound as input and output at once would be overwritten before backward has read it.
-            feed = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
-            loss, w = self._session.run(["loss", "w_next"], feed)
-            check_finite(float(loss), w, task=task, step=step)
-            loss_sum += float(loss)
-        return Trained(
-            model=w,
-            loss_sum=loss_sum,
-            examples_seen=task.steps * self._manifest.batch,
-            steps=task.steps,
-        )
+
+    def _step(self, feed: Arrays) -> Arrays:
+        # The session copies w in and out, microseconds in a step of milliseconds. A buffer bound
+        # as input and output at once would be overwritten before backward has read it.
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))

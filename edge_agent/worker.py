@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -30,7 +31,7 @@ from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.runtime.usage import LinkMeter, process_figures
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
-from fedtier.storage.outbox import Outbox
+from fedtier.storage.outbox import Carried, Outbox, Start
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import clip_reason, decode_model
 
@@ -55,6 +56,7 @@ class _Answer:
     event: str
     blob: bytes
     shown: Mapping[str, object]
+    carried: Carried | None = None
 
 
 class Worker:
@@ -135,27 +137,42 @@ class Worker:
             if work.head.task == "evaluate":
                 answer = self._evaluated(kit, work.head, model)
             else:
+                velocity = self._carried(work.head)
                 trained = self._train(
                     kit,
                     work.head,
                     model,
+                    velocity,
                     lambda: cancel.is_set() or self._driver.cancelled.is_set(),
                 )
                 if trained is None:
                     return None
-                answer = self._trained(work.head, model, trained)
+                answer = self._trained(work.head, model, trained, rested=velocity is None)
         except TrainingError as error:
             return self._failed(work, str(error))
         if cancel.is_set():
             return None
-        self._outbox.put(work.job, answer.blob)
+        self._outbox.put(work.job, answer.blob, carried=answer.carried)
         cost = {"seconds": round(time.monotonic() - began_s, 2), "bytes": len(answer.blob)}
         path = {"path": str(work.job.path)}
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)
 
+    def _carried(self, head: Head) -> Vector | None:
+        """The velocity to start with; None to start from rest."""
+        if head.plan.carry == "none":
+            return None
+        start = Start(run=head.run, round=head.path.round, step=head.first_step)
+        velocity = self._outbox.carried(start)
+        return None if velocity is None else np.frombuffer(velocity, "<f4").astype(np.float32)
+
     def _train(
-        self, kit: Kit, head: Head, model: Vector, cancelled: Callable[[], bool]
+        self,
+        kit: Kit,
+        head: Head,
+        model: Vector,
+        velocity: Vector | None,
+        cancelled: Callable[[], bool],
     ) -> Trained | None:
         tau = head.plan.tau
         task = TrainTask(
@@ -170,13 +187,16 @@ class Worker:
                 kind=head.plan.schedule,
                 mu=head.plan.mu,
                 floor=head.plan.floor,
+                factor=head.plan.factor,
+                milestones=head.plan.milestones,
                 p0=head.p0,
                 p1=head.p1,
             ),
+            velocity=velocity,
         )
         return kit.trainer.train(task, kit.data.train, cancelled=cancelled)
 
-    def _trained(self, head: Head, model: Vector, trained: Trained) -> _Answer:
+    def _trained(self, head: Head, model: Vector, trained: Trained, *, rested: bool) -> _Answer:
         figures = self._figures(head)
         figures = Figures(
             links=figures.links,
@@ -192,11 +212,14 @@ class Worker:
             weight=self._admitted(head),
             figures=figures,
         )
-        shown = {
+        shown: dict[str, object] = {
             "steps": trained.steps,
             "training_loss": round(trained.loss_sum / trained.steps, 4),
         }
-        return _Answer(event="trained", blob=blob, shown=shown)
+        carried = _to_carry(head, trained)
+        if carried is not None:
+            shown["momentum"] = "zero" if rested else "carried"
+        return _Answer(event="trained", blob=blob, shown=shown, carried=carried)
 
     def _admitted(self, head: Head) -> int:
         """The weight the parent counts with, whatever the device would weigh by now."""
@@ -205,18 +228,22 @@ class Worker:
         return member.weight
 
     def _evaluated(self, kit: Kit, head: Head, model: Vector) -> _Answer:
-        result = score(kit.evaluate, model, kit.data.holdout)
+        kind = kit.artefact.manifest.loss.kind
+        result = score(kit.evaluate, model, kit.data.holdout, kind=kind)
         scores = Scores.of_device(
             self._device.node,
             examples=result.examples,
             correct=result.correct,
             loss_units=result.loss_units,
+            judged=result.judged,
         )
         figures = self._figures(head) + Figures(scores=scores)
         blob = figures_update(self._device.node, head, reason="", figures=figures)
         shown: dict[str, object] = {"examples": result.examples}
+        if result.accuracy is not None:
+            shown["accuracy"] = round(result.accuracy, 4)
         if result.examples:
-            shown |= {"accuracy": round(result.accuracy, 4), "loss": round(result.loss, 4)}
+            shown["loss"] = round(result.loss, 4)
         return _Answer(event="evaluated", blob=blob, shown=shown)
 
     def _failed(self, work: Work, reason: str) -> WorkFailed:
@@ -225,3 +252,14 @@ class Worker:
     def _figures(self, head: Head) -> Figures:
         link = self._meter.figures(head.run, micros=self._micros())
         return Figures(links={head.tier: link}, tiers={0: process_figures()})
+
+
+def _to_carry(head: Head, trained: Trained) -> Carried | None:
+    """What the optimiser keeps for the device's next iteration, and where that begins."""
+    if head.plan.carry == "none" or trained.velocity is None:
+        return None
+    round_, step = head.path.round, head.first_step + trained.steps
+    if step == math.prod(head.plan.tau):
+        round_, step = round_ + 1, 0
+    start = Start(run=head.run, round=round_, step=step)
+    return Carried(start=start, velocity=trained.velocity.astype("<f4").tobytes())

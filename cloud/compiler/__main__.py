@@ -12,6 +12,8 @@ from typing import Any
 from fedtier.commands.extras import needs_extra
 from fedtier.errors import EXIT_DONE, FedtierError
 
+_SWITCH: dict[str, Any] = {"action": "store_const", "const": True}  # absent is None, not False
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse the options, compile, print the digest; returns the exit code."""
@@ -44,10 +46,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--input-shape", type=_numbers, help="of one example, such as 6,128")
     parser.add_argument("--input-dtype", help="float32, or int64 for numbers of words")
     parser.add_argument("--vocabulary", type=int, help="how many int64 inputs there are, from 0")
-    parser.add_argument("--labels", type=_words, help="names of the classes, with commas")
+    parser.add_argument("--labels", type=_words, help="names of classes or outputs, with commas")
     parser.add_argument("--batch", type=int, help="rows of a training batch")
     parser.add_argument("--evaluate-batch", type=int, help="rows of an evaluation batch")
+    parser.add_argument("--loss", help="cross_entropy, mse or bce")
     parser.add_argument("--smoothing", type=float, help="of the training loss's labels, 0 to 1")
+    parser.add_argument("--momentum", type=float, help="of the optimiser, 0 to below 1")
+    parser.add_argument("--nesterov", **_SWITCH, help="look ahead along the momentum")
+    parser.add_argument("--weight-decay", type=float, help="pull towards zero, 0 to below 1")
+    parser.add_argument("--prox", type=float, help="pull towards an iteration's starting model")
+    parser.add_argument("--correction", **_SWITCH, help="take a vector added to the gradient")
     parser.add_argument("--lowering", help="conv, taps or gemm")
     parser.add_argument("--seed", type=int, help="of the initial parameters")
     parser.add_argument("--preprocessing", type=_transforms, help="file with a JSON list")

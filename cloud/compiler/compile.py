@@ -16,8 +16,9 @@ from cloud.compiler.graphs import Source, build_evaluate, build_infer, build_tra
 from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
 from cloud.compiler.tensors import tensors_of
-from cloud.compiler.trace import in_mode
+from cloud.compiler.trace import find_masks, in_mode
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.loss import Loss, LossKind
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
     INFER_FILE,
@@ -27,6 +28,7 @@ from fedtier.artefact.manifest import (
     ArtefactManifest,
     InputDtype,
 )
+from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError
 from fedtier.model.layout import ParameterLayout
 
@@ -43,28 +45,41 @@ def compile_module(
     batch: int,
     out: Path | None,
     evaluate_batch: int = EVALUATE_BATCH_DEFAULT,
+    loss: LossKind = "cross_entropy",
     smoothing: float = 0.0,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    prox: float = 0.0,
+    correction: bool = False,
     lowering: str = "conv",
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
     input_dtype: InputDtype = "float32",
     vocabulary: int | None = None,
 ) -> Artefact:
-    """Compile a classifier to graphs that train and predict without torch.
+    """Compile a module to graphs that train and predict without torch.
 
-    The same module, arguments and versions give the same bytes. The compiled gradient is compared
-    with float64 autograd before anything is written.
+    The same module, arguments and versions give the same bytes. The compiled step is compared with
+    torch's in float64 before anything is written.
 
     Args:
-        module: Maps ``(batch, *input_shape)`` to ``(batch, classes)``; its parameters and running
-            statistics as they are become the artefact's initial ones. It is left unchanged.
+        module: Maps ``(batch, *input_shape)`` to ``(batch, classes)``, or with another loss than
+            ``cross_entropy`` to ``(batch, outputs, ...)``; its parameters and running statistics as
+            they are become the artefact's initial ones. It is left unchanged.
         name: What to call the artefact.
         input_shape: Shape of one example.
-        labels: Names of the classes.
+        labels: Names of the classes, or of the outputs: what lies along the output's second axis.
         batch: Rows of a training batch, fixed in the graph; ``>= 1``.
         out: Directory to write, made if need be; ``None`` writes nothing.
         evaluate_batch: Rows of an evaluation batch, ``>= 1``.
-        smoothing: Label smoothing of the training loss, in ``[0, 1)``.
+        loss: ``cross_entropy``, ``mse`` or ``bce``; see ``fedtier.artefact.loss.Loss``.
+        smoothing: Label smoothing of the training loss, in ``[0, 1)``; ``cross_entropy`` alone.
+        momentum: Share of the last step's direction kept in this one's, in ``[0, 1)``.
+        nesterov: Whether to look ahead along the momentum.
+        weight_decay: Pull towards zero, in ``[0, 1)``.
+        prox: Pull towards the model an iteration starts from, in ``[0, 1000)``; of FedProx.
+        correction: Whether the step takes a vector that is added to the gradient.
         lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
         preprocessing: Named transforms from recordings to examples, as JSON data.
         augmentation: Named transforms of a batch, as JSON data; of float32 inputs alone.
@@ -73,21 +88,32 @@ def compile_module(
 
     Raises:
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
-            gradient is off.
+            step is off.
     """
-    _check_arguments(lowering=lowering, smoothing=smoothing, batch=batch, evaluated=evaluate_batch)
+    _check_arguments(lowering=lowering, batch=batch, evaluated=evaluate_batch)
     _check_input(input_dtype, vocabulary, augmented=bool(augmentation))
+    trained = Loss(kind=loss, smoothing=smoothing)
+    optimiser = Optimiser(
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        prox=prox,
+        correction=correction,
+    )
+    tensors = tensors_of(module)
+    x = torch.full((batch, *input_shape), (vocabulary or 1) - 1, dtype=getattr(torch, input_dtype))
     source = Source(
         module=module,
-        tensors=tensors_of(module),
+        tensors=tensors,
         input_shape=tuple(input_shape),
         input_dtype=input_dtype,
-        classes=len(labels),
+        output_shape=_output_shape(module, x, labels=labels, loss=trained),
+        loss=trained,
         lowering=lowering,
     )
-    _check_output(source, batch=batch, largest=(vocabulary or 1) - 1)
+    masks = find_masks(module, x)
     files = {
-        TRAIN_FILE: build_train(source, batch=batch, smoothing=smoothing),
+        TRAIN_FILE: build_train(source, batch=batch, masks=masks, optimiser=optimiser),
         EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
         INFER_FILE: build_infer(source),
         INITIAL_FILE: _initial(source),
@@ -95,13 +121,17 @@ def compile_module(
     manifest = ArtefactManifest(
         name=name,
         layout=source.layout,
+        parameters=source.tensors.trained,
         batch=batch,
         evaluate_batch=evaluate_batch,
         input_shape=source.input_shape,
         input_dtype=input_dtype,
         vocabulary=vocabulary,
         labels=tuple(labels),
-        smoothing=smoothing,
+        loss=trained,
+        target_shape=source.target_shape,
+        optimiser=optimiser,
+        masks=masks,
         lowering=lowering,
         preprocessing=tuple(preprocessing),
         augmentation=tuple(augmentation),
@@ -132,13 +162,11 @@ def _version(package: str) -> str:
     return importlib.metadata.version(package).split("+")[0]
 
 
-def _check_arguments(*, lowering: str, smoothing: float, batch: int, evaluated: int) -> None:
+def _check_arguments(*, lowering: str, batch: int, evaluated: int) -> None:
     if lowering not in LOWERING_NAMES:
         raise ConfigError(
             f"lowering {lowering!r} is unknown. Use one of {', '.join(LOWERING_NAMES)}."
         )
-    if not 0.0 <= smoothing < 1.0:
-        raise ConfigError(f"smoothing = {smoothing!r} is outside [0, 1). Try 0.1.")
     if batch < 1 or evaluated < 1:
         raise ConfigError(f"batch = {batch}, evaluate_batch = {evaluated}: both must be >= 1.")
 
@@ -162,21 +190,27 @@ def _check_input(dtype: InputDtype, vocabulary: int | None, *, augmented: bool) 
         raise ConfigError("augmentation changes float32 inputs, and these are int64. Leave it out.")
 
 
-def _check_output(source: Source, *, batch: int, largest: int) -> None:
+def _output_shape(
+    module: nn.Module, x: torch.Tensor, *, labels: Sequence[str], loss: Loss
+) -> tuple[int, ...]:
+    """The shape of one example's output; refuses one that labels and loss do not fit."""
+    shape = tuple(x.shape)
     try:
-        with in_mode(source.module, training=False), torch.no_grad():
-            logits = source.module(source.zeros(batch) + largest)
+        with in_mode(module, training=False), torch.no_grad():
+            found = tuple(module(x).shape)
     except IndexError as error:
         raise ConfigError(
-            f"the module does not take inputs of {largest}, the vocabulary's last ({error}). "
+            f"the module does not take inputs of {x.max()}, the vocabulary's last ({error}). "
             "Give the number of rows of its embedding as vocabulary."
         ) from error
     except RuntimeError as error:
+        raise ConfigError(f"the module does not take inputs of shape {shape}: {error}") from error
+    wanted = (shape[0], len(labels))
+    fits = found == wanted if loss.of_classes else found[:2] == wanted
+    if not fits:
+        what = "classes" if loss.of_classes else "outputs along its second axis"
         raise ConfigError(
-            f"the module does not take inputs of shape {(batch, *source.input_shape)}: {error}"
-        ) from error
-    if tuple(logits.shape) != (batch, source.classes):
-        raise ConfigError(
-            f"the module's output has shape {tuple(logits.shape)}, the labels ask for "
-            f"{(batch, source.classes)}. Give as many labels as the module has classes."
+            f"the module's output has shape {found}, the labels ask for {wanted}. "
+            f"Give as many labels as the module has {what}."
         )
+    return found[1:]

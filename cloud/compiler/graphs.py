@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,15 @@ from torch import nn
 
 from cloud.compiler.graph import GraphBuilder
 from cloud.compiler.lower import constant_of, decompositions, lower
+from cloud.compiler.optimise import optimise
 from cloud.compiler.serialize import serialize
 from cloud.compiler.tensors import ModuleTensors
 from cloud.compiler.trace import trace_forward, trace_training
 from cloud.compiler.value import Value
+from fedtier.artefact.loss import Loss
 from fedtier.artefact.manifest import InputDtype
+from fedtier.artefact.masks import Mask
+from fedtier.artefact.optimiser import Optimiser
 from fedtier.model.layout import ParameterLayout
 
 
@@ -25,7 +30,8 @@ class Source:
     tensors: ModuleTensors
     input_shape: tuple[int, ...]  # of one example
     input_dtype: InputDtype
-    classes: int
+    output_shape: tuple[int, ...]  # of one example
+    loss: Loss
     lowering: str
 
     @property
@@ -33,36 +39,51 @@ class Source:
         """The flat vector: parameters, then statistics."""
         return self.tensors.layout
 
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """Of one example."""
+        return () if self.loss.of_classes else self.output_shape
+
     def zeros(self, batch: int) -> torch.Tensor:
         """A batch as the module takes it."""
         return torch.zeros(batch, *self.input_shape, dtype=getattr(torch, self.input_dtype))
 
 
-def build_train(source: Source, *, batch: int, smoothing: float) -> bytes:
-    """One step of gradient descent: ``w, x, y, mu -> loss, w_next = w - mu gradient``.
+def build_train(
+    source: Source, *, batch: int, masks: Sequence[Mask], optimiser: Optimiser
+) -> bytes:
+    """One step of gradient descent: ``w, x, y, mu -> loss, w_next``.
 
-    Statistics are no parameters: ``w_next`` has them as this batch leaves them.
+    Masks and the optimiser's vectors follow as inputs; with momentum ``velocity_next`` is an
+    output, too. Statistics are no parameters: ``w_next`` has them as this batch leaves them.
     """
+    targets = (batch, *source.target_shape)
     trace = trace_training(
         source.module,
         source.zeros(batch),
-        torch.zeros(batch, dtype=torch.int64),
-        smoothing=smoothing,
+        torch.zeros(targets, dtype=getattr(torch, source.loss.target_dtype)),
+        masks=masks,
+        loss=source.loss,
         decompositions=decompositions(),
     )
     graph = GraphBuilder(lowering=source.lowering)
     w = graph.input("w", (source.layout.dimension,), "float32")
     x = graph.input("x", (batch, *source.input_shape), source.input_dtype)
-    y = graph.input("y", (batch,), "int64")
+    y = graph.input("y", targets, source.loss.target_dtype)
     mu = graph.input("mu", (), "float32")
+    given = [graph.input(mask.name, mask.shape, "float32") for mask in masks]
     tensors = [*_tensors(graph, w, source.layout), *_constants(source, graph)]
-    loss, *results = lower(graph, trace, [*tensors, x, y])
+    loss, *results = lower(graph, trace, [*tensors, x, y, *given])
     flat = [graph.reshape(result, (result.size,)) for result in results]
-    trained = len(source.tensors.parameters)
-    step = graph.binary("Mul", graph.concat(flat[:trained], 0), mu)
-    parameters = graph.slice(w, 0, 0, step.size)
-    w_next = graph.concat([graph.binary("Sub", parameters, step), *flat[trained:]], 0)
-    return serialize(graph, name="train", outputs={"loss": loss, "w_next": w_next})
+    slopes, statistics = (
+        flat[: len(source.tensors.parameters)],
+        flat[len(source.tensors.parameters) :],
+    )
+    gradient = graph.concat(slopes, 0)
+    parameters = graph.slice(w, 0, 0, gradient.size)
+    moved = optimise(graph, optimiser, w=parameters, gradient=gradient, mu=mu)
+    w_next = graph.concat([moved.pop("w_next"), *statistics], 0)
+    return serialize(graph, name="train", outputs={"loss": loss, "w_next": w_next, **moved})
 
 
 def build_evaluate(source: Source, *, batch: int) -> bytes:

@@ -32,6 +32,11 @@ class ModuleTensors:
     constants: Tensors
 
     @property
+    def trained(self) -> int:
+        """Numbers in the parameters: as many as the flat vector begins with."""
+        return sum(tensor.numel() for tensor in self.parameters.values())
+
+    @property
     def layout(self) -> ParameterLayout:
         """Names and shapes in the order of the flat vector."""
         return ParameterLayout(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +14,11 @@ from torch.fx import traceback as fx_traceback
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from cloud.compiler.loss import cross_entropy_with_slope
+from cloud.compiler.loss import loss_with_slope
 from cloud.compiler.tensors import is_counter, tensors_of
+from fedtier.artefact.loss import Loss
+from fedtier.artefact.masks import Mask
+from fedtier.artefact.torch_dropout import MaskedDropout
 from fedtier.errors import ConfigError
 
 _META = "custom"  # the field of a node's ``meta`` that torch copies and leaves to its users
@@ -56,15 +59,34 @@ def trace_forward(module: nn.Module, x: torch.Tensor, *, decompositions: Decompo
         return _record(module, forward, (x,), decompositions)
 
 
+def find_masks(module: nn.Module, x: torch.Tensor) -> tuple[Mask, ...]:
+    """The places where dropout acts on a batch in training, in the order of the forward pass.
+
+    Raises:
+        ConfigError: If a dropout is one that is not compiled.
+    """
+    masks: list[Mask] = []
+
+    def nothing_dropped(shape: tuple[int, ...], keep: float) -> torch.Tensor:
+        masks.append(Mask(name=f"mask{len(masks)}", shape=shape, keep=keep))
+        return torch.ones(shape)
+
+    kept = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
+    with in_mode(module, training=True), torch.no_grad(), MaskedDropout(nothing_dropped):
+        functional_call(module, kept, (x,))
+    return tuple(masks)
+
+
 def trace_training(
     module: nn.Module,
     x: torch.Tensor,
-    labels: torch.Tensor,
+    targets: torch.Tensor,
     *,
-    smoothing: float,
+    masks: Sequence[Mask],
+    loss: Loss,
     decompositions: Decompositions,
 ) -> Trace:
-    """Record ``tensors, x, labels -> loss, gradients, statistics`` in training mode.
+    """Record ``tensors, x, targets, masks -> loss, gradients, statistics`` in training mode.
 
     The gradients come in the order of the parameters, then the statistics after the step in theirs.
     """
@@ -74,22 +96,24 @@ def trace_training(
         statistics: Named,
         constants: Named,
         x: torch.Tensor,
-        labels: torch.Tensor,
+        targets: torch.Tensor,
+        *given: torch.Tensor,
     ) -> tuple[torch.Tensor, ...]:
         leaves = {name: p.detach().requires_grad_() for name, p in parameters.items()}
         unwritten = {name: constant._version for name, constant in constants.items()}
-        with torch.enable_grad():
+        remaining = iter(given)
+        with torch.enable_grad(), MaskedDropout(lambda shape, keep: next(remaining)):
             everything = {**leaves, **statistics, **constants}
-            logits: torch.Tensor = functional_call(module, everything, (x,))
+            outputs: torch.Tensor = functional_call(module, everything, (x,))
         for name, version in unwritten.items():
             if constants[name]._version != version and not is_counter(name):
                 raise ConfigError(
                     f"the module writes into its buffer {name}, which no step hands to the next. "
                     "Of buffers only the running statistics of BatchNorm are carried."
                 )
-        loss, slope = cross_entropy_with_slope(logits.detach(), labels, smoothing=smoothing)
+        value, slope = loss_with_slope(loss, outputs.detach(), targets)
         found = torch.autograd.grad(
-            logits, list(leaves.values()), grad_outputs=slope, allow_unused=True
+            outputs, list(leaves.values()), grad_outputs=slope, allow_unused=True
         )
         unused = [name for name, g in zip(leaves, found, strict=True) if g is None]
         if unused:
@@ -97,10 +121,11 @@ def trace_training(
                 f"parameters {unused} of {type(module).__name__} do not influence its output. "
                 "Remove them from the module."
             )
-        return (loss, *found, *statistics.values())
+        return (value, *found, *statistics.values())
 
+    ones = tuple(torch.ones(mask.shape) for mask in masks)
     with in_mode(module, training=True):
-        return _record(module, training, (x, labels), decompositions)
+        return _record(module, training, (x, targets, *ones), decompositions)
 
 
 def _record(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedtier.data.examples import Examples, Inputs, Labels
+from fedtier.data.examples import Examples, Inputs, Targets
 from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.data.row_transforms import (
@@ -121,7 +121,7 @@ class Pipeline:
         window = [] if self.window is None else [self.window.to_json()]
         return [*(transform.to_json() for transform in self.rows), *window]
 
-    def _of_one(self, recording: Recording, *, where: str) -> tuple[Inputs, Labels]:
+    def _of_one(self, recording: Recording, *, where: str) -> tuple[Inputs, Targets]:
         dtype = np.int64 if any(isinstance(row, Ids) for row in self.rows) else np.float32
         for transform in self.rows:
             recording = transform.apply(recording, where=where)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedtier.data.examples import Inputs, Labels
+from fedtier.data.examples import Inputs, Targets
 from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
@@ -202,7 +202,8 @@ class Standardise:
 class Window:
     """Cut rows into windows of ``length``, one every ``stride`` rows; always the last transform.
 
-    A window whose rows have different labels is dropped.
+    A window whose rows are of different classes is dropped; of numbers, a window's target is that
+    of its last row.
     """
 
     length: int
@@ -216,18 +217,20 @@ class Window:
 
     def cut(
         self, recording: Recording, *, dtype: type[np.float32 | np.int64] = np.float32
-    ) -> tuple[Inputs, Labels]:
-        """The windows ``(n, channels, length)`` of that type, and their labels ``(n,)``."""
+    ) -> tuple[Inputs, Targets]:
+        """The windows ``(n, channels, length)`` of that type, and their targets ``(n, ...)``."""
         count = max(0, (len(recording) - self.length) // self.stride + 1)
         channels = recording.samples.shape[1]
         if count == 0:
             empty = np.empty((0, channels, self.length), dtype=dtype)
-            return empty, np.empty(0, dtype=np.int64)
+            return empty, recording.labels[:0]
         views = np.lib.stride_tricks.sliding_window_view(recording.samples, self.length, axis=0)
         starts = np.arange(count) * self.stride
-        changes = np.concatenate([[0], np.cumsum(np.diff(recording.labels) != 0)])
-        starts = starts[changes[starts] == changes[starts + self.length - 1]]
-        return np.ascontiguousarray(views[starts], dtype=dtype), recording.labels[starts]
+        if recording.labels.dtype.kind == "i":
+            changes = np.concatenate([[0], np.cumsum(np.diff(recording.labels) != 0)])
+            starts = starts[changes[starts] == changes[starts + self.length - 1]]
+        ends = starts + self.length - 1
+        return np.ascontiguousarray(views[starts], dtype=dtype), recording.labels[ends]
 
     def to_json(self) -> dict[str, object]:
         """The transform as JSON."""

@@ -40,6 +40,9 @@ COMPILED = {
     "Tanh": (nn.Tanh(), VECTOR),
     "Softmax": (nn.Softmax(1), VECTOR),
     "LogSoftmax": (nn.LogSoftmax(1), VECTOR),
+    "Dropout": (nn.Dropout(), VECTOR),
+    "Dropout1d": (nn.Dropout1d(), SERIES),
+    "Dropout2d": (nn.Dropout2d(), IMAGE),
 }
 
 
@@ -69,7 +72,7 @@ REFUSED = {
     "PReLU": (nn.PReLU(), VECTOR),
     "Hardswish": (nn.Hardswish(), VECTOR),
     "Softplus": (nn.Softplus(), VECTOR),
-    "Dropout": (nn.Dropout(), VECTOR),
+    "AlphaDropout": (nn.AlphaDropout(), VECTOR),
     "ConvTranspose1d": (nn.ConvTranspose1d(3, 4, 3), SERIES),
     "Conv3d": (nn.Conv3d(1, 2, 2), (1, 3, 4, 4)),
     "LSTM": (Sequence(nn.LSTM(3, 4, batch_first=True)), SERIES),

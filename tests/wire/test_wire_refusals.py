@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
-from wire_examples import ACK, BEACON, EXAMPLES, HEAD, PRESENCE, UPDATE_BLOB, WANT
+from wire_examples import ACK, BEACON, EXAMPLES, HEAD, PLAN, PRESENCE, UPDATE_BLOB, WANT
 
 from fedtier.errors import WireError
 from fedtier.wire.blob import encode_blob
@@ -14,7 +15,7 @@ from fedtier.wire.fields import Fields, from_json
 from fedtier.wire.head import decode_head_or_beacon
 from fedtier.wire.manifest import UpdateManifest, decode_model, peek_update
 from fedtier.wire.messages import Ack, Presence, Want
-from fedtier.wire.plan import members_needed
+from fedtier.wire.plan import Plan, members_needed
 
 
 def decode_manifest(payload):
@@ -140,8 +141,10 @@ RANGES = [
     ("head", ("plan", "rounds"), [0, 2**31]),
     ("head", ("plan", "tau"), [[], [1, 1], [1] * 9, [0, 1, 1], [2**31 - 1] * 3]),
     ("head", ("plan", "schedule"), ["linear"]),
+    ("head", ("plan", "schedule"), ["step"]),  # with neither factor nor milestones
     ("head", ("plan", "mu"), [-0.1, 0, 1e6, 1e7, 10**400]),
     ("head", ("plan", "floor"), [-0.1, 1.1]),
+    ("head", ("plan", "carry"), ["round", "", None, 1]),
     ("head", ("plan", "codecs", 0), [["qsgd"], ["qsgd", 7], ["x" * 41, {}], ["q", {"": 1}]]),
     ("head", ("plan", "codecs", 0, 1), [{str(i): 1 for i in range(9)}, {"x" * 41: 1}]),
     ("head", ("plan", "codecs", 0, 1, "levels"), [2**31, -(2**31)]),
@@ -271,3 +274,22 @@ def test_every_example_is_refused_as_every_other_kind():
                     continue
                 with pytest.raises(WireError):
                     decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("factor", [0, -0.5, 1.1, "0.5"]),
+        (
+            "milestones",
+            [0.5, [0.0], [1], [0.5, 0.5], [0.5, 0.25], ["0.5"], [n / 10 for n in range(1, 10)]],
+        ),
+    ],
+)
+def test_a_step_schedule_that_cannot_be_is_refused(key, values):
+    plan = replace(PLAN, schedule="step", factor=0.5, milestones=(0.25, 0.5))
+    document = plan.to_json()
+    assert Plan.from_fields(Fields(document, what="plan")) == plan
+    for value in values:
+        with pytest.raises(WireError, match=key):
+            Plan.from_fields(Fields({**document, key: value}, what="plan"))
