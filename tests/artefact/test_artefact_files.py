@@ -115,7 +115,7 @@ def test_the_inference_graph_predicts_from_a_directory_as_the_evaluation_graph_d
     w = artefact.initial() + np.float32(0.01) * rng.standard_normal(24_807).astype(np.float32)
     for name, content in artefact.inference_files(w, graph_name="model.onnx").items():
         (tmp_path / name).write_bytes(content)
-    x = rng.standard_normal((128, 6, 128)).astype(np.float32)
+    x = rng.standard_normal((artefact.manifest.evaluate_batch, 6, 128)).astype(np.float32)
     (expected,) = artefact.evaluate_session().run(["logits"], {"w": w, "x": x})
     session = make_session(tmp_path / "model.onnx")
     found = [session.run(["logits"], {"x": x[row : row + 1]})[0] for row in range(5)]
