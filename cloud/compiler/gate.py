@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +57,7 @@ def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
     Raises:
         ConfigError: If a median exceeds its bound.
     """
-    double = copy.deepcopy(module).double()
+    double = _in_float64(module)
     train, evaluate = artefact.train_session(), artefact.evaluate_session()
     probes = [_probe(double, artefact, train, evaluate, seed) for seed in range(_PROBES)]
     result = GateResult(
@@ -80,6 +81,32 @@ def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
     return result
 
 
+def _in_float64(module: nn.Module) -> nn.Module:
+    """A copy whose parameters, buffers and other tensors are float64."""
+    double = copy.deepcopy(module).double()
+    for part in double.modules():
+        for name, held in vars(part).items():
+            if isinstance(held, torch.Tensor) and held.is_floating_point():
+                setattr(part, name, held.double())
+    return double
+
+
+@contextmanager
+def _making_float64() -> Iterator[None]:
+    """What a forward makes without saying a type is float64, such as an initial state of zeros."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    except RuntimeError as error:
+        raise ConfigError(
+            f"the module does not run in float64, in which its gradient is checked ({error}). "
+            "Where forward makes a tensor, name no type, or that of the input: x.new_zeros(...)."
+        ) from error
+    finally:
+        torch.set_default_dtype(before)
+
+
 def _probe(
     double: nn.Module,
     artefact: Artefact,
@@ -97,7 +124,8 @@ def _probe(
             np.abs(tensor, out=tensor)
     x, y = _batch(manifest, rng)
     (w_next,) = train.run(["w_next"], {"w": w, "x": x, "y": y, "mu": _MU})
-    exact = _exact(double, artefact, w, x, y)
+    with _making_float64():
+        exact = _exact(double, artefact, w, x, y)
     trained = len(exact.gradient)
     found = (w[:trained].astype(np.float64) - w_next[:trained]) / float(_MU)
     rows = np.resize(x, (manifest.evaluate_batch, *manifest.input_shape))

@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cloud.compiler.loss import cross_entropy_with_slope
 from cloud.compiler.tensors import is_counter, tensors_of
+from cloud.compiler.writes import without_writes
 from fedtier.errors import ConfigError
 
 _META = "custom"  # the field of a node's ``meta`` that torch copies and leaves to its users
@@ -124,10 +125,12 @@ def _record(
         try:
             graph = recorder(tensors.parameters, tensors.statistics, tensors.constants, *inputs)
         except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
             raise ConfigError(
-                f"module {running[-1] or 'itself'}: what it computes cannot be recorded ({error}). "
-                "Shapes must be fixed, and forward must not read a number out of a tensor."
+                f"module {running[-1] or type(module).__name__}: what it computes cannot be "
+                f"recorded ({reason}). Shapes must be fixed, and forward must not read a number out of a tensor."
             ) from error
+    graph = without_writes(graph)
     graph.graph.eliminate_dead_code()
     return Trace(module=graph)
 
