@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, assert_never
@@ -13,6 +12,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from cloud.compiler.float64 import in_float64, making_float64
 from cloud.compiler.tensors import is_variance
 from cloud.compiler.trace import in_mode
 from fedtier.artefact.artefact import Artefact
@@ -92,7 +92,7 @@ class _Gate:
 
     def __init__(self, module: nn.Module, artefact: Artefact) -> None:
         self._artefact = artefact
-        self._double = copy.deepcopy(module).double()
+        self._double = in_float64(module)
         self._exact = TorchStep(self._double, artefact.manifest)
         self._train = artefact.train_session()
         self._evaluate = artefact.evaluate_session()
@@ -137,7 +137,8 @@ class _Gate:
     def _compared(self, feed: Arrays) -> tuple[Exact, Exact, float]:
         """The parameters' way over the step size by graph and by torch; the statistics' error."""
         (w_next,) = self._train.run(["w_next"], feed)
-        exact = self._exact(feed)["w_next"]
+        with making_float64():
+            exact = self._exact(feed)["w_next"]
         trained = self._artefact.manifest.parameters
         w = feed["w"][:trained].astype(np.float64)
         found, wanted = ((w - after[:trained]) / float(_MU) for after in (w_next, exact))
@@ -148,7 +149,9 @@ class _Gate:
         error = _relative(found, exact)
         if "velocity" in feed:
             (velocity,) = self._train.run(["velocity_next"], feed)
-            error = max(error, _relative(velocity, self._exact(feed)["velocity_next"]))
+            with making_float64():
+                exact = self._exact(feed)["velocity_next"]
+            error = max(error, _relative(velocity, exact))
         return error
 
     def _logits_error(self, w: Vector, x: Inputs) -> float:
@@ -161,7 +164,7 @@ class _Gate:
         }
         inputs = torch.from_numpy(rows)
         inputs = inputs.double() if inputs.is_floating_point() else inputs
-        with in_mode(self._double, training=False), torch.no_grad():
+        with making_float64(), in_mode(self._double, training=False), torch.no_grad():
             logits = functional_call(self._double, tensors, (inputs,))
         return _relative(evaluated, logits.numpy())
 

@@ -79,8 +79,7 @@ def _call(graph: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Lowered])
 def _written_anew(name: str) -> str:
     """An operation that overwrites its first argument, as the one that makes a new tensor.
 
-    Later nodes refer to the result either way. Another view of the overwritten tensor keeps its
-    old content, which the gate finds.
+    Later nodes refer to the result either way.
     """
     operation, _, variant = name.rpartition(".")
     return f"{operation.removesuffix('_')}.{variant}"

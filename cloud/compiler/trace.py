@@ -16,6 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from cloud.compiler.loss import loss_with_slope
 from cloud.compiler.tensors import is_counter, tensors_of
+from cloud.compiler.writes import without_writes
 from fedtier.artefact.loss import Loss
 from fedtier.artefact.masks import Mask
 from fedtier.artefact.torch_dropout import MaskedDropout
@@ -63,7 +64,7 @@ def find_masks(module: nn.Module, x: torch.Tensor) -> tuple[Mask, ...]:
     """The places where dropout acts on a batch in training, in the order of the forward pass.
 
     Raises:
-        ConfigError: If a dropout is one that is not compiled.
+        ConfigError: If a dropout is one that is not compiled, or the module does not run.
     """
     masks: list[Mask] = []
 
@@ -71,8 +72,15 @@ def find_masks(module: nn.Module, x: torch.Tensor) -> tuple[Mask, ...]:
         masks.append(Mask(name=f"mask{len(masks)}", shape=shape, keep=keep))
         return torch.ones(shape)
 
-    kept = {name: tensor.detach().clone() for name, tensor in module.state_dict().items()}
-    with in_mode(module, training=True), torch.no_grad(), MaskedDropout(nothing_dropped):
+    tensors = tensors_of(module)
+    everything = {**tensors.parameters, **tensors.statistics, **tensors.constants}
+    kept = {name: tensor.clone() for name, tensor in everything.items()}
+    with (
+        in_mode(module, training=True),
+        torch.no_grad(),
+        MaskedDropout(nothing_dropped),
+        _named_refusals(module),
+    ):
         functional_call(module, kept, (x,))
     return tuple(masks)
 
@@ -141,18 +149,9 @@ def _record(
         tracing_mode="fake",
         _allow_non_fake_inputs=True,  # tensors that a module holds beside its buffers
     )
-    with (
-        _without_fusion(),
-        _names_of_modules(module) as running,
-        fx_traceback.preserve_node_meta(),
-    ):
-        try:
-            graph = recorder(tensors.parameters, tensors.statistics, tensors.constants, *inputs)
-        except (RuntimeError, ValueError) as error:
-            raise ConfigError(
-                f"module {running[-1] or 'itself'}: what it computes cannot be recorded ({error}). "
-                "Shapes must be fixed, and forward must not read a number out of a tensor."
-            ) from error
+    with _without_fusion(), _named_refusals(module), fx_traceback.preserve_node_meta():
+        graph = recorder(tensors.parameters, tensors.statistics, tensors.constants, *inputs)
+    graph = without_writes(graph)
     graph.graph.eliminate_dead_code()
     return Trace(module=graph)
 
@@ -186,6 +185,21 @@ def in_mode(module: nn.Module, *, training: bool) -> Iterator[None]:
     finally:
         for part, was in before.items():
             part.training = was
+
+
+@contextmanager
+def _named_refusals(module: nn.Module) -> Iterator[None]:
+    """Refuse what a forward cannot do while it is recorded, naming the submodule."""
+    with _names_of_modules(module) as running:
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).partition("\n")[0]
+            raise ConfigError(
+                f"module {running[-1] or type(module).__name__}: what it computes cannot be "
+                f"recorded ({reason}). Shapes must be fixed, and forward must not read a number out "
+                "of a tensor."
+            ) from error
 
 
 @contextmanager

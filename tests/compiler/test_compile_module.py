@@ -145,6 +145,17 @@ class Sorted(nn.Module):
         return x.sort(dim=1).values
 
 
+class Deciding(Sorting):
+    def forward(self, x):
+        x = self.inner[0](x)
+        return x if x.mean() > 0 else -x
+
+
+class Single(Sorting):
+    def forward(self, x):
+        return self.inner[0](x) @ torch.ones(4, 4, dtype=torch.float32)
+
+
 class Counting(nn.Module):
     """Hands on from step to step what no artefact carries."""
 
@@ -180,6 +191,8 @@ def compile_small(module, *, shape=(4,), labels="abcd", **options):
             r"module 1 \(BatchNorm1d\) has track_running_stats=False.*share a batch",
         ),
         (Counting(), (4,), "writes into its buffer seen"),
+        (Deciding(), (4,), r"module .*: .*must not read a number"),
+        (Single(), (4,), "does not run in float64, .* name no type"),
         (nn.Linear(5, 4), (4,), r"does not take inputs of shape \(3, 4\)"),
         (nn.Linear(4, 3), (4,), r"shape \(3, 3\), the labels ask for \(3, 4\)"),
         (nn.Linear(4, 4).double(), (4,), r"float64|double"),

@@ -149,9 +149,27 @@ class Arithmetic(nn.Module):
         return torch.cat([other.amax(1, keepdim=True), torch.flip(other, [1])], 1)
 
 
+class Written(nn.Module):
+    """Rows put one by one into a tensor made before, and a part set to zero."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell = nn.GRUCell(4, 5)
+
+    def forward(self, x):
+        state = x.new_zeros(len(x), 5)
+        rows = torch.zeros(len(x), 3, 5)
+        for place in range(3):
+            state = self.cell(x[:, :, place], state)
+            rows[:, place] = state
+        rows[:, 1:, 2] = 0.0
+        rows[:, 0, 1:3] *= 2
+        return rows
+
+
 @pytest.mark.parametrize(
     ("layer", "shape"),
-    [(Clamped(), VECTOR), (Arithmetic(), VECTOR), (GlobalMaximum(), SERIES)],
+    [(Clamped(), VECTOR), (Arithmetic(), VECTOR), (GlobalMaximum(), SERIES), (Written(), SERIES)],
     ids=lambda given: type(given).__name__ if isinstance(given, nn.Module) else "",
 )
 def test_what_a_forward_may_write(layer, shape):

@@ -2,8 +2,9 @@
 
 ``conv``: onnxruntime's own convolutions; the weight gradient is one with batch and channels
 swapped. ``taps``: the same, but the weight gradient is one matrix product for each kernel element,
-which needs little memory. ``gemm``: patches are copied into a matrix once, then all three passes
-are matrix products; it covers one axis and one group, and the rest is lowered as ``taps``.
+which needs little memory, and which more groups than one always take. ``gemm``: patches are copied
+into a matrix once, then all three passes are matrix products; it covers one axis and one group, and
+the rest is lowered as ``taps``.
 """
 
 from __future__ import annotations
@@ -65,11 +66,8 @@ def convolution_backward(
         input_slope, weight_slope = convolution_gemm.input_slope, convolution_gemm.weight_slope
     else:
         input_slope = convolution_conv.input_slope
-        weight_slope = (
-            convolution_conv.weight_slope
-            if graph.lowering == "conv"
-            else convolution_taps.weight_slope
-        )
+        by_conv = graph.lowering == "conv" and shape.groups == 1
+        weight_slope = (convolution_conv if by_conv else convolution_taps).weight_slope
     return (
         input_slope(graph, shape, slope, weight) if wanted[0] else None,
         weight_slope(graph, shape, slope, x) if wanted[1] else None,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from cloud.compiler.graph import GraphBuilder
 from cloud.compiler.ops.convolution_shape import ConvolutionShape
 from cloud.compiler.value import Value
@@ -56,9 +54,9 @@ def input_slope(graph: GraphBuilder, shape: ConvolutionShape, slope: Value, weig
 def weight_slope(graph: GraphBuilder, shape: ConvolutionShape, slope: Value, x: Value) -> Value:
     """A convolution in which batch and channels change places, as do stride and dilation.
 
-    With groups the place of an example among the batch stays within its group: the input becomes
-    ``(channels of a group, groups * batch, ...)``.
+    For one group only: onnxruntime takes several times as long as the taps do where there are more.
     """
+    assert shape.groups == 1, shape
     axes = tuple(range(2, x.rank))
     after = [
         stride * (result - 1) + dilation * (kernel - 1) + 1 - size - padding
@@ -72,25 +70,13 @@ def weight_slope(graph: GraphBuilder, shape: ConvolutionShape, slope: Value, x: 
             strict=True,
         )
     ]
-    swapped = graph.transpose(_by_group(graph, shape, x), (1, 0, *axes))
-    swapped = graph.pad(swapped, [0, 0, *shape.padding], [0, 0, *after])
+    swapped = graph.pad(graph.transpose(x, (1, 0, *axes)), [0, 0, *shape.padding], [0, 0, *after])
     found = graph.one(
         "Conv",
         [swapped, graph.transpose(slope, (1, 0, *axes))],
-        (shape.channels // shape.groups, shape.outputs, *shape.kernel),
+        (shape.channels, shape.outputs, *shape.kernel),
         kernel_shape=shape.result,
         strides=shape.dilation,
         dilations=shape.stride,
-        group=shape.groups,
     )
     return graph.transpose(found, (1, 0, *axes))
-
-
-def _by_group(graph: GraphBuilder, shape: ConvolutionShape, x: Value) -> Value:
-    """Shape ``(groups * batch, channels of a group, ...)``."""
-    if shape.groups == 1:
-        return x
-    members = shape.channels // shape.groups
-    cut = graph.reshape(x, (shape.batch, shape.groups, members * math.prod(shape.size)))
-    groups_first = graph.transpose(cut, (1, 0, 2))
-    return graph.reshape(groups_first, (shape.groups * shape.batch, members, *shape.size))

@@ -42,7 +42,10 @@ def _grouped_taps(
     channels_first = graph.transpose(x, (1, 0, *axes))
     for shifted in _shifted(graph, shape, channels_first):
         members = graph.reshape(shifted, (shape.groups, shape.channels // shape.groups, places))
-        yield graph.matmul(rows, graph.transpose(members, (0, 2, 1)))
+        if members.shape[1] == 1:  # depthwise: onnxruntime is slow at products of single rows
+            yield graph.reduce("ReduceSum", graph.binary("Mul", rows, members), [2], keep=True)
+        else:
+            yield graph.matmul(rows, graph.transpose(members, (0, 2, 1)))
 
 
 def _shifted(graph: GraphBuilder, shape: ConvolutionShape, x: Value) -> Iterator[Value]:

@@ -43,11 +43,12 @@ def full_like(
     return graph.expand(graph.constant(content, kind), x.shape)
 
 
-@lowers("new_zeros.default", "new_empty.default")
+@lowers("new_zeros.default", "new_empty.default", "new_empty_strided.default")
 def zeros(
     graph: GraphBuilder,
     x: Value,
     shape: Sequence[int],
+    strides: Sequence[int] | None = None,
     dtype: torch.dtype | None = None,
     **_: object,
 ) -> Value:

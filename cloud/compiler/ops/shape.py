@@ -155,6 +155,15 @@ def replace_part(
     return graph.gather(joined, chosen, axis)
 
 
+@lowers("select_scatter.default")
+def replace_one(graph: GraphBuilder, x: Value, source: Value, axis: int, index: int) -> Value:
+    """``x`` with ``x[index]`` along an axis replaced."""
+    axis = normal_axis(axis, x.rank)
+    index %= x.shape[axis]
+    row = graph.reshape(source, (*x.shape[:axis], 1, *x.shape[axis + 1 :]))
+    return replace_part(graph, x, row, axis, index, index + 1)
+
+
 @lowers("scatter.src")
 def scatter(graph: GraphBuilder, x: Value, axis: int, places: Value, source: Value) -> Value:
     """``x`` with the source's elements put at places of an axis, which must differ."""
