@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ import torch
 from torch import nn
 
 from cloud.compiler.compile import compile_module
+from fedtier.errors import ConfigError
 
 ROWS = 120
 WEIGHTS = np.random.default_rng(1).normal(size=(4, 2))
@@ -54,3 +57,17 @@ def test_a_linear_relation_is_found_and_reported_by_its_loss(testbed):
     assert (model["loss"], model["labels"]) == ("mse", ["height", "width"])
     assert model["output"]["shape"] == [1, 2]
     assert "accuracy" not in bed.nodes["w-0"].log
+
+
+def test_a_comparison_of_accuracies_is_refused_before_anything_starts(write_federation, tmp_path):
+    out = tmp_path / "run"
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "fedtier", "demo", "--reference", "--out", str(out),
+            "--federation", str(write_federation()),
+        ],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == ConfigError.exit_code, done.stderr
+    assert "--reference compares accuracies, and line, which is trained by mse" in done.stderr
+    assert not out.exists()
