@@ -42,6 +42,13 @@ class Images(nn.Sequential):
         super().__init__(nn.Conv2d(1, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 2, 1))
 
 
+class Words(nn.Sequential):
+    """Five numbers that name something to three."""
+
+    def __init__(self):
+        super().__init__(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 3))
+
+
 def compiled(factory, kind, *, shape, labels, **options):
     torch.manual_seed(3)
     module = factory()
@@ -57,6 +64,13 @@ def examples(count=20, *, kind):
     x = rng.standard_normal((count, 6)).astype(np.float32)
     y = np.stack([x[:, 0], x[:, 1] * x[:, 2], x[:, 3:].sum(axis=1)], axis=1)
     return Examples(x=x, y=(y > 0).astype(np.float32) if kind == "bce" else y)
+
+
+def task(artefact, *, steps):
+    return TrainTask(
+        model=artefact.initial(), seed=11, path=IterationPath.parse("r0.0"), node=NodeId("d1"),
+        steps=steps, first_step=0, round_steps=steps, schedule=Schedule(kind="constant", mu=0.05),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["mse", "bce"])
@@ -80,6 +94,25 @@ def test_a_compiled_loss_is_torchs_and_so_is_its_gradient(kind, factory, shape, 
     assert float(loss) == pytest.approx(float(expected), rel=1e-6)  # a few float32 roundings
 
 
+@pytest.mark.parametrize("kind", ["mse", "bce"])
+def test_numbers_are_learnt_of_numbers_that_name_something(kind):
+    _, artefact = compiled(
+        Words, kind, shape=[5], labels="abc", input_dtype="int64", vocabulary=9, momentum=0.5
+    )
+    rng = np.random.default_rng(5)
+    x = rng.integers(0, 9, (20, 5))
+    y = np.stack([x[:, 0] > 4, x[:, 1] > x[:, 2], x[:, 3] > 4], axis=1).astype(np.float32)
+    given = Examples(x=x, y=y)
+    start, trained = task(artefact, steps=20), []
+    for trainer in (OnnxTrainer(artefact), TorchTrainer(Words, artefact.manifest)):
+        trained.append(trainer.train(start, given, cancelled=lambda: False).model)
+    # Smooth, values of about 1, twenty steps of a few roundings each.
+    np.testing.assert_allclose(trained[0], trained[1], rtol=0, atol=1e-5)
+    session = artefact.evaluate_session()
+    before, after = (score(session, model, given, kind=kind) for model in (start.model, trained[0]))
+    assert after.loss < before.loss
+
+
 def test_logits_of_any_size_have_a_finite_binary_cross_entropy():
     _, artefact = compiled(Net, "bce", shape=[6], labels="abc")
     parameters = artefact.layout.unflatten(np.zeros_like(artefact.initial()))
@@ -98,20 +131,16 @@ def test_logits_of_any_size_have_a_finite_binary_cross_entropy():
 @pytest.mark.parametrize("kind", ["mse", "bce"])
 def test_both_trainers_lower_a_loss_alike(kind):
     _, artefact = compiled(Net, kind, shape=[6], labels="abc", momentum=0.9)
-    given = examples(kind=kind)
-    task = TrainTask(
-        model=artefact.initial(), seed=11, path=IterationPath.parse("r0.0"), node=NodeId("d1"),
-        steps=100, first_step=0, round_steps=100, schedule=Schedule(kind="constant", mu=0.05),
-    )  # fmt: skip
+    given, start = examples(kind=kind), task(artefact, steps=100)
     trained = [
-        trainer.train(task, given, cancelled=lambda: False)
+        trainer.train(start, given, cancelled=lambda: False)
         for trainer in (OnnxTrainer(artefact), TorchTrainer(Net, artefact.manifest))
     ]
     # Smooth, values of about 1, a hundred steps of a few roundings each.
     np.testing.assert_allclose(trained[0].model, trained[1].model, rtol=0, atol=1e-4)
     session = artefact.evaluate_session()
     before, after = (
-        score(session, model, given, kind=kind) for model in (task.model, trained[0].model)
+        score(session, model, given, kind=kind) for model in (start.model, trained[0].model)
     )
     assert after.loss < 0.7 * before.loss
 

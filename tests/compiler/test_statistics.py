@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import nn
 from cloud.compiler.compile import compile_module
 from fedtier.artefact.evaluate import predict
 from fedtier.artefact.session import make_session
+from fedtier.errors import ConfigError
 
 ROWS = 6
 
@@ -113,3 +116,31 @@ def test_the_module_keeps_its_own_statistics():
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     compile_module(net, name="net", input_shape=(3, 8), labels=list("abc"), batch=4, out=None)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+
+
+def test_no_optimiser_acts_on_them(net, artefact):
+    vectors = ("velocity", "anchor", "correction")
+    pulled = compile_module(
+        net, name="net", input_shape=(3, 8), labels=list("abc"), batch=ROWS, out=None,
+        momentum=0.9, nesterov=True, weight_decay=0.5, prox=2.0, correction=True,
+    )  # fmt: skip
+    trained = pulled.manifest.parameters
+    assert trained == sum(parameter.numel() for parameter in net.parameters())
+    assert trained == pulled.manifest.dimension - 8
+    x, y = batch()
+    feed = {"w": pulled.initial(), "x": x, "y": y, "mu": np.asarray(0.1, np.float32)}
+    rng = np.random.default_rng(4)
+    drawn = {name: rng.standard_normal(trained).astype(np.float32) for name in vectors}
+    moved, velocity = pulled.train_session().run(["w_next", "velocity_next"], {**feed, **drawn})
+    (plain,) = artefact.train_session().run(["w_next"], feed)
+    assert velocity.shape == (trained,)
+    assert (moved[:trained] != plain[:trained]).all()
+    assert moved[trained:].tobytes() == plain[trained:].tobytes()
+
+
+def test_a_batch_of_one_is_refused_with_its_layer():
+    with pytest.raises(ConfigError, match=r"module norm \(BatchNorm1d\).*more than 1 value"):
+        compile_module(
+            nn.Sequential(OrderedDict(first=nn.Linear(4, 4), norm=nn.BatchNorm1d(4))),
+            name="net", input_shape=(4,), labels=list("abcd"), batch=1, out=None,
+        )  # fmt: skip

@@ -24,10 +24,11 @@ from fedtier.ids import IterationPath, NodeId
 
 BATCH, STEPS = 16, 30
 TOKENS = {"input_dtype": "int64", "vocabulary": 20}
+SGD = {"momentum": 0.9, "weight_decay": 5e-4}
 MODELS = {
     "mlp": (TabularMlp, (10,), 3, 0.1, {}),
-    "cnn": (BatchNormCnn, (3, 12, 12), 4, 0.3, {}),
-    "cnn by taps": (BatchNormCnn, (3, 12, 12), 4, 0.3, {"lowering": "taps"}),
+    "cnn": (BatchNormCnn, (3, 12, 12), 4, 0.03, SGD),
+    "cnn by taps": (BatchNormCnn, (3, 12, 12), 4, 0.03, {**SGD, "lowering": "taps"}),
     "depthwise cnn": (DepthwiseCnn, (3, 12, 12), 4, 0.1, {}),
     "depthwise cnn by taps": (DepthwiseCnn, (3, 12, 12), 4, 0.1, {"lowering": "taps"}),
     "lstm": (LstmClassifier, (8,), 3, 0.5, TOKENS),
@@ -50,7 +51,7 @@ def examples(shape, classes, *, tokens):
 
 def curve(trainer, artefact, given, mu):
     """The training loss of every step, and the model after the last."""
-    model, losses = artefact.initial(), []
+    model, velocity, losses = artefact.initial(), None, []
     for step in range(STEPS):
         task = TrainTask(
             model=model,
@@ -61,9 +62,10 @@ def curve(trainer, artefact, given, mu):
             first_step=step,
             round_steps=STEPS,
             schedule=Schedule(kind="constant", mu=mu),
+            velocity=velocity,
         )
         trained = trainer.train(task, given, cancelled=lambda: False)
-        model = trained.model
+        model, velocity = trained.model, trained.velocity
         losses.append(trained.loss_sum)
     return np.array(losses), model
 

@@ -25,7 +25,7 @@ class TabularMlp(nn.Module):
 
 
 class BatchNormCnn(nn.Module):
-    """Images: two blocks of convolution, batch normalisation and pooling."""
+    """Images: two blocks of convolution, batch normalisation and pooling, then dropout."""
 
     def __init__(self, classes: int = 4) -> None:
         super().__init__()
@@ -40,7 +40,11 @@ class BatchNormCnn(nn.Module):
             nn.AdaptiveAvgPool2d((2, 2)),
         )
         self.classifier = nn.Sequential(
-            nn.Linear(16 * 2 * 2, 32), nn.ReLU(inplace=True), nn.Linear(32, classes)
+            nn.Dropout(p=0.25),
+            nn.Linear(16 * 2 * 2, 32),
+            nn.ReLU(inplace=True),
+            nn.Dropout(p=0.25),
+            nn.Linear(32, classes),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
