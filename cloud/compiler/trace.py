@@ -128,7 +128,8 @@ def _record(
             reason = str(error).partition("\n")[0]
             raise ConfigError(
                 f"module {running[-1] or type(module).__name__}: what it computes cannot be "
-                f"recorded ({reason}). Shapes must be fixed, and forward must not read a number out of a tensor."
+                f"recorded ({reason}). Shapes must be fixed, and forward must not read a number "
+                "out of a tensor."
             ) from error
     graph = without_writes(graph)
     graph.graph.eliminate_dead_code()
