@@ -74,7 +74,7 @@ def changed(copied, change):
         (lambda data: data["layout"][0].update(shape="x"), "layout"),
         (lambda data: data["loss"].update(kind="hinge"), "loss 'hinge' is unknown"),
         (lambda data: data["files"].pop("train.onnx"), "files are"),
-        (lambda data: data.update(parameters=24_808), r"parameters = 24808 is outside \[1, 24807\]"),
+        (lambda data: data.update(parameters=24_808), "parameters = 24808 is outside"),
     ],
 )
 def test_a_changed_manifest_is_refused(copied, change, message):
