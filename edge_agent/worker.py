@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edge_agent.budget import over_budget
+from edge_agent.carry import carried_velocity, to_carry
 from edge_agent.kit import Kit
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
@@ -31,7 +31,7 @@ from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.runtime.usage import LinkMeter, process_figures
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
-from fedtier.storage.outbox import Carried, Outbox, Start
+from fedtier.storage.outbox import Carried, Outbox
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import clip_reason, decode_model
 
@@ -137,7 +137,7 @@ class Worker:
             if work.head.task == "evaluate":
                 answer = self._evaluated(kit, work.head, model)
             else:
-                velocity = self._carried(work.head)
+                velocity = carried_velocity(self._outbox, work.head)
                 trained = self._train(
                     kit,
                     work.head,
@@ -157,14 +157,6 @@ class Worker:
         path = {"path": str(work.job.path)}
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)
-
-    def _carried(self, head: Head) -> Vector | None:
-        """The velocity to start with; None to start from rest."""
-        if head.plan.carry == "none":
-            return None
-        start = Start(run=head.run, round=head.path.round, step=head.first_step)
-        velocity = self._outbox.carried(start)
-        return None if velocity is None else np.frombuffer(velocity, "<f4").astype(np.float32)
 
     def _train(
         self,
@@ -216,7 +208,7 @@ class Worker:
             "steps": trained.steps,
             "training_loss": round(trained.loss_sum / trained.steps, 4),
         }
-        carried = _to_carry(head, trained)
+        carried = to_carry(head, trained)
         if carried is not None:
             shown["momentum"] = "zero" if rested else "carried"
         return _Answer(event="trained", blob=blob, shown=shown, carried=carried)
@@ -252,14 +244,3 @@ class Worker:
     def _figures(self, head: Head) -> Figures:
         link = self._meter.figures(head.run, micros=self._micros())
         return Figures(links={head.tier: link}, tiers={0: process_figures()})
-
-
-def _to_carry(head: Head, trained: Trained) -> Carried | None:
-    """What the optimiser keeps for the device's next iteration, and where that begins."""
-    if head.plan.carry == "none" or trained.velocity is None:
-        return None
-    round_, step = head.path.round, head.first_step + trained.steps
-    if step == math.prod(head.plan.tau):
-        round_, step = round_ + 1, 0
-    start = Start(run=head.run, round=round_, step=step)
-    return Carried(start=start, velocity=trained.velocity.astype("<f4").tobytes())

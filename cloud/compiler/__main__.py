@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     manifest = artefact.manifest
     sys.stdout.write(
-        f"{out}: {manifest.name}, {manifest.dimension} parameters, digest {manifest.digest}\n"
+        f"{out}: {manifest.name}, {manifest.parameters} parameters, digest {manifest.digest}\n"
     )
     return EXIT_DONE
 

@@ -44,6 +44,8 @@ def compile_module(
     labels: Sequence[str],
     batch: int,
     out: Path | None,
+    input_dtype: InputDtype = "float32",
+    vocabulary: int | None = None,
     evaluate_batch: int = EVALUATE_BATCH_DEFAULT,
     loss: LossKind = "cross_entropy",
     smoothing: float = 0.0,
@@ -55,8 +57,6 @@ def compile_module(
     lowering: str = "conv",
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
-    input_dtype: InputDtype = "float32",
-    vocabulary: int | None = None,
 ) -> Artefact:
     """Compile a module to graphs that train and predict without torch.
 
@@ -72,6 +72,8 @@ def compile_module(
         labels: Names of the classes, or of the outputs: what lies along the output's second axis.
         batch: Rows of a training batch, fixed in the graph; ``>= 1``.
         out: Directory to write, made if need be; ``None`` writes nothing.
+        input_dtype: ``float32``, or ``int64`` for numbers that name something, such as words.
+        vocabulary: With int64 inputs, how many there are: they run from 0 to ``vocabulary - 1``.
         evaluate_batch: Rows of an evaluation batch, ``>= 1``.
         loss: ``cross_entropy``, ``mse`` or ``bce``; see ``fedtier.artefact.loss.Loss``.
         smoothing: Label smoothing of the training loss, in ``[0, 1)``; ``cross_entropy`` alone.
@@ -83,8 +85,6 @@ def compile_module(
         lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
         preprocessing: Named transforms from recordings to examples, as JSON data.
         augmentation: Named transforms of a batch, as JSON data; of float32 inputs alone.
-        input_dtype: ``float32``, or ``int64`` for numbers that name something, such as words.
-        vocabulary: With int64 inputs, how many there are: they run from 0 to ``vocabulary - 1``.
 
     Raises:
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
@@ -121,7 +121,7 @@ def compile_module(
     manifest = ArtefactManifest(
         name=name,
         layout=source.layout,
-        parameters=source.tensors.trained,
+        parameters=tensors.parameter_count,
         batch=batch,
         evaluate_batch=evaluate_batch,
         input_shape=source.input_shape,

@@ -106,7 +106,8 @@ class _Gate:
             manifest.masks, seed=seed, path=IterationPath((0,)), node=NodeId("gate"), step=0
         )
         feed = {"w": w, "x": x, "y": y, "mu": _MU, **masks, **_at_rest(manifest, w)}
-        found, gradient, statistics = self._compared(feed)
+        compiled, exact = self._both(feed)
+        found, gradient = self._gradient(feed, compiled), self._gradient(feed, exact)
         step = _relative(found, gradient)
         if manifest.optimiser.inputs:
             size = float(np.sqrt(np.mean(gradient**2)))  # so that no term hides another
@@ -117,11 +118,12 @@ class _Gate:
             for spec, start in zip(manifest.layout.tensors, manifest.layout.offsets, strict=True)
             if start < manifest.parameters
         ]
+        behind = slice(manifest.parameters, None)
         return GateResult(
             gradient=_relative(found, gradient),
             tensors=max(tensors),
             step=step,
-            statistics=statistics,
+            statistics=_relative(compiled["w_next"][behind], exact["w_next"][behind]),
             logits=self._logits_error(w, x),
         )
 
@@ -134,24 +136,23 @@ class _Gate:
                 np.abs(tensor, out=tensor)
         return w
 
-    def _compared(self, feed: Arrays) -> tuple[Exact, Exact, float]:
-        """The parameters' way over the step size by graph and by torch; the statistics' error."""
-        (w_next,) = self._train.run(["w_next"], feed)
+    def _both(self, feed: Arrays) -> tuple[Arrays, Arrays]:
+        """What the compiled step gives, and what torch does in float64."""
+        names = [output.name for output in self._train.get_outputs()]
+        compiled = dict(zip(names, self._train.run(names, feed), strict=True))
         with making_float64():
-            exact = self._exact(feed)["w_next"]
-        trained = self._artefact.manifest.parameters
-        w = feed["w"][:trained].astype(np.float64)
-        found, wanted = ((w - after[:trained]) / float(_MU) for after in (w_next, exact))
-        return found, wanted, _relative(w_next[trained:], exact[trained:])
+            return compiled, self._exact(feed)
+
+    def _gradient(self, feed: Arrays, after: Arrays) -> Exact:
+        """The way that the parameters went, over the step size."""
+        way = feed["w"].astype(np.float64) - after["w_next"]
+        return way[: self._artefact.manifest.parameters] / float(_MU)
 
     def _step_error(self, feed: Arrays) -> float:
-        found, exact, _ = self._compared(feed)
-        error = _relative(found, exact)
-        if "velocity" in feed:
-            (velocity,) = self._train.run(["velocity_next"], feed)
-            with making_float64():
-                exact = self._exact(feed)["velocity_next"]
-            error = max(error, _relative(velocity, exact))
+        compiled, exact = self._both(feed)
+        error = _relative(self._gradient(feed, compiled), self._gradient(feed, exact))
+        if "velocity_next" in exact:
+            error = max(error, _relative(compiled["velocity_next"], exact["velocity_next"]))
         return error
 
     def _logits_error(self, w: Vector, x: Inputs) -> float:

@@ -75,14 +75,11 @@ def build_train(
     tensors = [*_tensors(graph, w, source.layout), *_constants(source, graph)]
     loss, *results = lower(graph, trace, [*tensors, x, y, *given])
     flat = [graph.reshape(result, (result.size,)) for result in results]
-    slopes, statistics = (
-        flat[: len(source.tensors.parameters)],
-        flat[len(source.tensors.parameters) :],
-    )
-    gradient = graph.concat(slopes, 0)
+    trained = len(source.tensors.parameters)
+    gradient = graph.concat(flat[:trained], 0)
     parameters = graph.slice(w, 0, 0, gradient.size)
     moved = optimise(graph, optimiser, w=parameters, gradient=gradient, mu=mu)
-    w_next = graph.concat([moved.pop("w_next"), *statistics], 0)
+    w_next = graph.concat([moved.pop("w_next"), *flat[trained:]], 0)
     return serialize(graph, name="train", outputs={"loss": loss, "w_next": w_next, **moved})
 
 

@@ -32,8 +32,8 @@ class ModuleTensors:
     constants: Tensors
 
     @property
-    def trained(self) -> int:
-        """Numbers in the parameters: as many as the flat vector begins with."""
+    def parameter_count(self) -> int:
+        """Numbers in the parameters, ``p``: the flat vector begins with them."""
         return sum(tensor.numel() for tensor in self.parameters.values())
 
     @property

@@ -87,7 +87,7 @@ class Artefact:
 
     @property
     def layout(self) -> ParameterLayout:
-        """Names and shapes of the parameters, in the order of the flat vector."""
+        """Names and shapes of the parameters, then of running statistics: the flat vector."""
         return self.manifest.layout
 
     @property
