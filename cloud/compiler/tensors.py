@@ -65,7 +65,7 @@ def tensors_of(module: nn.Module) -> ModuleTensors:
             )
     for name, tensor in [*parameters.items(), *((name, buffers[name]) for name in names)]:
         if tensor.dtype != torch.float32:
-            raise ConfigError(f"parameter {name} is {tensor.dtype}. Use float32.")
+            raise ConfigError(f"tensor {name} is {tensor.dtype}. Use float32.")
     return ModuleTensors(
         parameters={name: parameter.detach() for name, parameter in parameters.items()},
         statistics={name: buffers[name] for name in buffers if name in names},

@@ -217,11 +217,24 @@ def test_a_parameter_without_influence_is_named():
         ({"lowering": "magic"}, "lowering 'magic' is unknown. Use one of conv, taps, gemm"),
         ({"smoothing": 1.0}, r"smoothing = 1.0 is outside \[0, 1\)"),
         ({"evaluate_batch": 0}, "evaluate_batch = 0"),
+        ({"input_dtype": "int8"}, "input_dtype 'int8' is unknown. Use one of float32, int64"),
+        ({"vocabulary": 9}, "vocabulary = 9 goes with input_dtype = 'int64'"),
+        ({"input_dtype": "int64"}, "vocabulary = None: with int64 inputs say how many"),
+        (
+            {"input_dtype": "int64", "vocabulary": 9, "augmentation": [{"name": "gain"}]},
+            "augmentation changes float32 inputs",
+        ),
     ],
 )
 def test_an_argument_out_of_range_is_named(options, message):
     with pytest.raises(ConfigError, match=message):
         compile_small(nn.Linear(4, 4), **options)
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused():
+    module = nn.Sequential(nn.Embedding(9, 1), nn.Flatten())
+    with pytest.raises(ConfigError, match="does not take inputs of 9, the vocabulary's last"):
+        compile_small(module, input_dtype="int64", vocabulary=10)
 
 
 def test_a_wrong_gradient_is_not_written(tmp_path, monkeypatch):

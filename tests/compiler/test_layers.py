@@ -235,16 +235,18 @@ class Own(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer's last row, or its last state."""
+    """A recurrent layer's rows, or its last state from a first one that is written out."""
 
     def __init__(self, layer, *, state=False):
         super().__init__()
         self.layer, self.state = layer, state
 
     def forward(self, x):
-        rows, state = self.layer(x)
         if not self.state:
-            return rows[..., :WIDTH]
+            return self.layer(x)[0][..., :WIDTH]
+        ways = 2 if self.layer.bidirectional else 1
+        zeros = torch.zeros(self.layer.num_layers * ways, x.size(0), WIDTH)
+        _, state = self.layer(x, (zeros, zeros) if isinstance(self.layer, nn.LSTM) else zeros)
         return (state[0] if isinstance(state, tuple) else state)[-1:].transpose(0, 1)
 
 
