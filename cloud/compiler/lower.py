@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,7 @@ from fedtier.errors import ConfigError
 assert ops.__all__, "importing ops fills the table"
 
 
+@functools.cache  # torch takes a tenth of a second to gather its own, more than it takes to record
 def decompositions() -> Mapping[Any, Callable[..., Any]]:
     """How torch itself splits operations, for those that have no lowering of their own."""
     table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
