@@ -197,7 +197,7 @@ def _output_shape(
     shape = tuple(x.shape)
     try:
         with in_mode(module, training=False), torch.no_grad():
-            found = tuple(module(x).shape)
+            outputs = module(x)
     except IndexError as error:
         raise ConfigError(
             f"the module does not take inputs of {x.max()}, the vocabulary's last ({error}). "
@@ -205,7 +205,11 @@ def _output_shape(
         ) from error
     except RuntimeError as error:
         raise ConfigError(f"the module does not take inputs of shape {shape}: {error}") from error
-    wanted = (shape[0], len(labels))
+    if not isinstance(outputs, torch.Tensor):
+        raise ConfigError(
+            f"the module's output is a {type(outputs).__name__}. Let forward return one tensor."
+        )
+    found, wanted = tuple(outputs.shape), (shape[0], len(labels))
     fits = found == wanted if loss.of_classes else found[:2] == wanted
     if not fits:
         what = "classes" if loss.of_classes else "outputs along its second axis"

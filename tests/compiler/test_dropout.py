@@ -15,6 +15,7 @@ from edge_agent.trainer_torch import TorchTrainer
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.masks import Mask
 from fedtier.artefact.schedule import Schedule
+from fedtier.artefact.torch_dropout import MaskedDropout
 from fedtier.artefact.trainer import TrainTask
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError
@@ -102,15 +103,81 @@ def test_a_mask_of_zeros_lets_nothing_through():
     assert [name for name, delta in moved.items() if delta.any()] == ["last.bias"]
 
 
+class Attentive(nn.Module):
+    """Attention with dropout by hand, as a layer that gives its weights, and in an encoder."""
+
+    def __init__(self):
+        super().__init__()
+        self.split = nn.Linear(6, 18)
+        self.layer = nn.MultiheadAttention(6, 2, dropout=0.2, batch_first=True)
+        self.encoder = nn.TransformerEncoderLayer(6, 2, 8, dropout=0.1, batch_first=True)
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x):
+        dropout_p = 0.3 if self.training else 0.0
+        query, key, value = self.split(x).chunk(3, -1)
+        x = x + functional.scaled_dot_product_attention(
+            query, key, value, is_causal=True, dropout_p=dropout_p
+        )
+        x = x + self.layer(x, x, x)[0]
+        return self.last(self.encoder(x).mean(1))
+
+
+def test_the_weights_of_attention_are_dropped():
+    torch.manual_seed(3)
+    module = Attentive()
+    artefact = compile_module(
+        module, name="net", input_shape=[5, 6], labels=list("abc"), batch=4, out=None
+    )
+    found = [(mask.shape, round(mask.keep, 6)) for mask in artefact.manifest.masks]
+    rows, inner = (4, 5, 6), (4, 5, 8)
+    assert found == [
+        ((4, 5, 5), 0.7),
+        ((8, 5, 5), 0.8),  # a matrix for each head of each example
+        ((4, 2, 5, 5), 0.9), (rows, 0.9), (inner, 0.9), (rows, 0.9),
+    ]  # fmt: skip
+    assert check_gradient(module, artefact).gradient <= ERROR_MAX
+
+
+@pytest.mark.parametrize("given", ["nothing", "causal", "bool", "float"])
+def test_attention_that_drops_nothing_is_torchs(given):
+    rng = torch.Generator().manual_seed(1)
+    query, key, value = torch.randn(3, 2, 4, 5, 6, generator=rng, dtype=torch.float64)
+    allowed = torch.rand(5, 5, generator=rng) > 0.3
+    allowed |= torch.eye(5, dtype=torch.bool)
+    options = {
+        "nothing": {"scale": 0.7},
+        "causal": {"is_causal": True},
+        "bool": {"attn_mask": allowed},
+        "float": {"attn_mask": torch.randn(5, 5, generator=rng, dtype=torch.float64)},
+    }[given]
+    expected = functional.scaled_dot_product_attention(query, key, value, **options)
+    with MaskedDropout(lambda shape, keep: torch.ones(shape, dtype=torch.float64)):
+        found = functional.scaled_dot_product_attention(query, key, value, dropout_p=0.5, **options)
+    # Numbers of about 1 in float64, in another order of operations.
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-13)
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.LSTM(4, 4, num_layers=2, dropout=0.5)
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
 @pytest.mark.parametrize(
     ("layer", "message"),
     [
         (nn.Dropout(1.0), "p = 1.0. Use one from 0 to below 1"),
         (nn.Dropout(inplace=True), "inplace=True. Use inplace=False"),
         (nn.AlphaDropout(), r"module 1 \(AlphaDropout\)"),
+        (Recurrent(), r"module 1\.layer \(LSTM\)"),
+        (nn.LSTM(4, 4), "output is a tuple. Let forward return one tensor"),
     ],
 )
-def test_dropout_that_is_not_compiled_is_named(layer, message):
+def test_what_is_not_compiled_is_named(layer, message):
     module = nn.Sequential(nn.Linear(4, 4), layer)
     with pytest.raises(ConfigError, match=message):
         compile_module(module, name="n", input_shape=[4], labels=list("abcd"), batch=3, out=None)

@@ -115,8 +115,9 @@ class LstmClassifier(nn.Module):
 class PositionalEncoding(nn.Module):
     pe: torch.Tensor
 
-    def __init__(self, d_model: int, max_len: int = 64) -> None:
+    def __init__(self, d_model: int, dropout: float = 0.1, max_len: int = 64) -> None:
         super().__init__()
+        self.dropout = nn.Dropout(p=dropout)
         position = torch.arange(max_len).unsqueeze(1)
         div_term = torch.exp(torch.arange(0, d_model, 2) * (-math.log(10000.0) / d_model))
         pe = torch.zeros(1, max_len, d_model)
@@ -125,7 +126,8 @@ class PositionalEncoding(nn.Module):
         self.register_buffer("pe", pe)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return x + self.pe[:, : x.size(1)]
+        x = x + self.pe[:, : x.size(1)]
+        return self.dropout(x)
 
 
 class TransformerClassifier(nn.Module):
@@ -137,7 +139,7 @@ class TransformerClassifier(nn.Module):
         self.embedding = nn.Embedding(vocab_size, d_model)
         self.pos_encoder = PositionalEncoding(d_model)
         layer = nn.TransformerEncoderLayer(
-            d_model, nhead=2, dim_feedforward=32, dropout=0.0, batch_first=True
+            d_model, nhead=2, dim_feedforward=32, dropout=0.1, batch_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, num_layers=2)
         self.classifier = nn.Linear(d_model, classes)

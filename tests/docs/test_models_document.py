@@ -66,7 +66,7 @@ class Words(nn.Module):
 
 
 def encoder_layer() -> nn.TransformerEncoderLayer:
-    return nn.TransformerEncoderLayer(3, 1, 8, dropout=0.0, batch_first=True)
+    return nn.TransformerEncoderLayer(3, 1, 8, dropout=0.1, batch_first=True)
 
 
 COMPILED = {
