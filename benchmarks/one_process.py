@@ -52,6 +52,7 @@ class Tree:
     codecs: tuple[Codec, ...]  # of links 1 to N
     examples: Mapping[NodeId, Examples]
     q: tuple[list[float], ...]  # by link, one for each update
+    velocities: dict[NodeId, Vector]  # where the plan carries them
 
     @classmethod
     def load(cls, federation: Federation) -> Tree:
@@ -76,6 +77,7 @@ class Tree:
             codecs=tuple(make_codec(link.codec, link.parameters) for link in federation.links),
             examples=examples,
             q=tuple([] for _ in federation.links),
+            velocities={},
         )
 
     def rounds(self) -> Iterator[Vector]:
@@ -126,11 +128,15 @@ class Tree:
             first_step=first_step, round_steps=math.prod(plan.tau),
             schedule=Schedule(
                 kind=plan.schedule.kind, mu=plan.schedule.mu, floor=plan.schedule.floor,
+                factor=plan.schedule.factor, milestones=plan.schedule.milestones,
                 p0=path.round / plan.rounds, p1=(path.round + 1) / plan.rounds,
             ),
+            velocity=self.velocities.get(device),
         )  # fmt: skip
         trained = self.trainer.train(task, self.examples[device], cancelled=lambda: False)
         assert trained is not None, "nobody cancels"
+        if plan.carry == "iteration" and trained.velocity is not None:
+            self.velocities[device] = trained.velocity
         return trained.model
 
 

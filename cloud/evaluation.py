@@ -18,9 +18,13 @@ class HeldOutScore:
     groups: tuple[tuple[str, Score], ...]
 
     @property
-    def worst(self) -> tuple[str, Score]:
-        """The group with the lowest accuracy; by name where two are equal."""
-        return min(self.groups, key=lambda group: (group[1].accuracy, group[0]))
+    def worst(self) -> tuple[str, float, Score] | None:
+        """The group with the lowest accuracy, by name where two are equal; None without accuracy.
+
+        Name, accuracy and score.
+        """
+        known = [(name, s.accuracy, s) for name, s in self.groups if s.accuracy is not None]
+        return min(known, key=lambda group: (group[1], group[0]), default=None)
 
 
 class Evaluator:
@@ -29,12 +33,13 @@ class Evaluator:
     def __init__(self, artefact: Artefact, held_out: HeldOut) -> None:
         """Open the evaluation graph once."""
         self._session = artefact.evaluate_session()
+        self._kind = artefact.manifest.loss.kind
         self._held_out = held_out
 
     def score(self, model: Vector) -> HeldOutScore:
         """Score a model, shape ``(d,)``."""
         groups = tuple(
-            (name, score(self._session, model, examples))
+            (name, score(self._session, model, examples, kind=self._kind))
             for name, examples in self._held_out.groups
         )
         total = Score(examples=0, correct=0, loss_units=0)

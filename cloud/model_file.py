@@ -27,8 +27,9 @@ def model_document(artefact: Artefact, *, model_digest: str) -> dict[str, Any]:
         "model_digest": model_digest,
         "artefact_digest": artefact.digest,
         "labels": list(manifest.labels),
-        "input": {"name": "x", "shape": [1, *manifest.input_shape], "dtype": "float32"},
-        "output": {"name": "logits", "shape": [1, manifest.classes], "dtype": "float32"},
+        "loss": manifest.loss.kind,
+        "input": {"name": "x", "shape": [1, *manifest.input_shape], "dtype": manifest.input_dtype},
+        "output": {"name": "logits", "shape": [1, *manifest.output_shape], "dtype": "float32"},
         "preprocessing": pipeline.to_json(),
         "fitted_per_device": list(pipeline.fitted_per_device),
     }

@@ -139,6 +139,7 @@ class Performer:
 
     def _row(self, aggregate: Aggregate, model: Vector, digest: str) -> dict[str, Any]:
         held_out = self._score(model)
+        worst = held_out.worst if held_out else None
         figures = aggregate.figures
         steps, nats = figures.trained_steps, figures.trained_loss_units / LOSS_UNITS_PER_NAT
         return {
@@ -148,7 +149,7 @@ class Performer:
             "reasons": reason_rows(aggregate.reasons),
             "accuracy": held_out.total.accuracy if held_out else None,
             "loss": held_out.total.loss if held_out else None,
-            "accuracy_held_out_worst": held_out.worst[1].accuracy if held_out else None,
+            "accuracy_held_out_worst": worst[1] if worst else None,
             "training_loss": nats / steps if steps else None,
             "links": link_rows(self._course.plan, figures),
             "model_digest": digest,

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
 from fedtier.config.federation import Federation
 from fedtier.config.federation_rules import quorum_text
+from fedtier.config.federation_tables import ScheduleTable
 from fedtier.errors import ConfigError, WireError
 from fedtier.wire.fields import Fields
 from fedtier.wire.plan import CodecSpec, Plan
@@ -35,11 +37,13 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
         schedule=wanted.schedule.kind,
         mu=wanted.schedule.mu,
         floor=wanted.schedule.floor,
+        **_steps(wanted.schedule),
         quorum=tuple(quorum_text(quorum) for quorum in wanted.quorum),
         deadline_s=wanted.deadline_s,
         give_up_s=wanted.give_up_s,
         beacon_s=wanted.beacon_s,
         range_bits=wanted.range_bits,
+        carry=wanted.carry,
     )
     try:
         Plan.from_fields(Fields(plan.to_json(), what="plan"))
@@ -48,6 +52,12 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
             f"{federation.where}: no node would take this plan: {error}. Correct [plan]."
         ) from error
     return plan
+
+
+def _steps(schedule: ScheduleTable) -> dict[str, Any]:
+    if schedule.kind != "step":
+        return {}  # a plan has no others: no node would be told of them
+    return {"factor": schedule.factor, "milestones": schedule.milestones}
 
 
 def differences(before: str, now: Plan) -> list[str]:

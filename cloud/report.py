@@ -122,6 +122,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
             if worst is None
             else {"node": worst[2], "accuracy": worst[0] / worst[1], "examples": worst[1]},
         },
+        "loss_devices": scores.loss,
         "model_digest": result.model_digest,
         "artefact_digest": result.artefact.digest,
         "tau": list(result.plan.tau),
@@ -144,10 +145,11 @@ def report_of(result: RunResult) -> dict[str, Any]:
 
 
 def _named(held_out: HeldOutScore | None) -> dict[str, Any] | None:
-    if held_out is None:
+    worst = held_out.worst if held_out else None
+    if worst is None:
         return None
-    name, score = held_out.worst
-    return {"group": name, "accuracy": score.accuracy, "examples": score.examples}
+    name, accuracy, score = worst
+    return {"group": name, "accuracy": accuracy, "examples": score.examples}
 
 
 def _versions() -> dict[str, str]:
@@ -197,12 +199,15 @@ def plan_text(plan: Plan) -> str:
         f"seed = {plan.seed}",
         f"quorum = {json.dumps(list(plan.quorum) or 'all')}",
         f"deadline_s = {json.dumps([d if d is not None else 'none' for d in plan.deadline_s])}",
+        *([] if plan.carry == "none" else [f'carry = "{plan.carry}"']),
         "",
         "[plan.schedule]",
         f'kind = "{plan.schedule}"',
         f"mu = {plan.mu!r}",
         f"floor = {plan.floor!r}",
     ]
+    if plan.schedule == "step":
+        lines += [f"factor = {plan.factor!r}", f"milestones = {list(plan.milestones)}"]
     for codec in plan.codecs:
         lines += ["", "[[link]]", f'codec = "{codec.name}"']
         lines += [f"{key} = {value}" for key, value in codec.parameters]

@@ -37,6 +37,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
     cards = [
         ("held-out accuracy", _percent(report["accuracy"])),
         ("held-out loss", _number(report["loss"], 3)),
+        ("devices' own, loss", _number(report["loss_devices"], 3)),
         *_worst("worst held-out group", report["accuracy_held_out_worst"], "group"),
         ("devices' own, mean", _percent(devices["mean"])),
         ("devices' own, 10th percentile", _percent(devices["p10"])),
@@ -60,7 +61,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         ),
         "</div>",
         _plot("Held-out accuracy after each round", curve, top=1.0),
-        _plot("Held-out loss after each round, nats", loss, top=None),
+        _plot("Held-out loss after each round", loss, top=None),
         _links(report["links"]),
         _tiers(report["tiers_usage"]),
         f"<h2>Model</h2><p><code>{report['model_digest']}</code></p></html>",

@@ -63,11 +63,14 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
     for part, examples in (("training part", data.train), ("hold-out", data.holdout)):
         check_examples(examples, artefact.manifest, where=f"{where}: the {part}")
     weight = len(data.train) if section.weight == "examples" else section.weight
+    classes = {}
+    if artefact.manifest.loss.of_classes:
+        classes["classes"] = len(set(data.train.y.tolist()))
     log.info(
         "data loaded",
         extra={
-            "examples": len(data.train), "classes": len(set(data.train.y.tolist())),
-            "holdout": len(data.holdout), "weight": weight, "digest": data.digest[:12],
+            "examples": len(data.train), **classes, "holdout": len(data.holdout),
+            "weight": weight, "digest": data.digest[:12],
         },
     )  # fmt: skip
     if data.untrained:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-
-import numpy as np
+from collections.abc import Callable
 
 from edge_agent.out_of_memory import OutOfMemory
-from edge_agent.train_steps import augmented_batches, check_finite
+from edge_agent.train_steps import Arrays, run_steps
 from fedtier.artefact.accumulate import accumulated_step
 from fedtier.artefact.artefact import Artefact
-from fedtier.artefact.inputs import check_examples
-from fedtier.artefact.open_graph import Array, OpenGraph
+from fedtier.artefact.open_graph import OpenGraph
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
-from fedtier.model.layout import Vector
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +42,7 @@ class OnnxTrainer:
         """
         self._manifest = artefact.manifest
         self._session = session or artefact.train_session(threads=threads)
+        self._outputs = [output.name for output in self._session.get_outputs()]
         self._gradient = gradient
         self._by_parts = False
         self._augmentation = Augmentation.from_json(
@@ -58,43 +55,34 @@ class OnnxTrainer:
         """Run the task's steps; ``None`` when cancelled.
 
         Raises:
-            ConfigError: If the examples do not suit the artefact.
+            ConfigError: If the examples or the task do not suit the artefact.
             TrainingError: If the loss or the model is not finite, or the graphs are killed however
                 they are run.
         """
-        check_examples(examples, self._manifest, where=f"task {task.path}")
-        batches = augmented_batches(
-            task, examples, batch=self._manifest.batch, augmentation=self._augmentation
-        )
-        w, loss_sum = task.model, 0.0
-        for step in range(task.steps):
-            if cancelled():
-                return None
-            x, y = next(batches)
-            mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
-            # The session copies w in and out, microseconds in a step of milliseconds. A buffer
-            # bound as input and output at once would be overwritten before backward has read it.
-            feed: dict[str, Array] = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
+
+        def step(feed: Arrays) -> Arrays:
             try:
-                loss, w = self._step(feed)
+                return self._step(feed)
             except OutOfMemory as error:
                 self._make_do(error, path=str(task.path))
-                loss, w = self._step(feed)
-            check_finite(float(loss), w, task=task, step=step)
-            loss_sum += float(loss)
-        return Trained(
-            model=w,
-            loss_sum=loss_sum,
-            examples_seen=task.steps * self._manifest.batch,
-            steps=task.steps,
+                return self._step(feed)
+
+        return run_steps(
+            task,
+            examples,
+            manifest=self._manifest,
+            augmentation=self._augmentation,
+            step=step,
+            cancelled=cancelled,
         )
 
-    def _step(self, feed: Mapping[str, Array]) -> tuple[np.float32, Vector]:
+    def _step(self, feed: Arrays) -> Arrays:
         if self._by_parts:
             assert self._gradient is not None
             return accumulated_step(self._gradient, feed)
-        loss, w_next = self._session.run(["loss", "w_next"], feed)
-        return loss, w_next
+        # The session copies w in and out, microseconds in a step of milliseconds. A buffer bound
+        # as input and output at once would be overwritten before backward has read it.
+        return dict(zip(self._outputs, self._session.run(self._outputs, feed), strict=True))
 
     def _make_do(self, error: OutOfMemory, *, path: str) -> None:
         """Do with less memory from now on; without a gradient graph, hope for more.

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-import torch
 from torch import nn
-from torch.func import functional_call
 
-from edge_agent.train_steps import augmented_batches, check_finite
-from fedtier.artefact.inputs import check_examples
+from edge_agent.train_steps import run_steps
 from fedtier.artefact.manifest import ArtefactManifest
+from fedtier.artefact.torch_step import TorchStep
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
@@ -21,7 +18,7 @@ class TorchTrainer:
     """Runs the same batches through a torch module; see ``fedtier.artefact.trainer.Trainer``."""
 
     def __init__(self, factory: Callable[[], nn.Module], manifest: ArtefactManifest) -> None:
-        self._module = factory().train()
+        self._step = TorchStep(factory(), manifest)
         self._manifest = manifest
         self._augmentation = Augmentation.from_json(manifest.augmentation, where=manifest.name)
 
@@ -31,40 +28,14 @@ class TorchTrainer:
         """Run the task's steps; ``None`` when cancelled.
 
         Raises:
-            ConfigError: If the examples do not suit the artefact.
+            ConfigError: If the examples or the task do not suit the artefact.
             TrainingError: If the loss or the model is not finite.
         """
-        check_examples(examples, self._manifest, where=f"task {task.path}")
-        batches = augmented_batches(
-            task, examples, batch=self._manifest.batch, augmentation=self._augmentation
+        return run_steps(
+            task,
+            examples,
+            manifest=self._manifest,
+            augmentation=self._augmentation,
+            step=self._step,
+            cancelled=cancelled,
         )
-        w, loss_sum = torch.from_numpy(np.array(task.model)), 0.0
-        for step in range(task.steps):
-            if cancelled():
-                return None
-            x, y = next(batches)
-            mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
-            loss, gradient = self._loss_and_gradient(w, torch.from_numpy(x), torch.from_numpy(y))
-            w = w - float(mu) * gradient
-            check_finite(loss, w.numpy(), task=task, step=step)
-            loss_sum += loss
-        return Trained(
-            model=w.numpy(),
-            loss_sum=loss_sum,
-            examples_seen=task.steps * self._manifest.batch,
-            steps=task.steps,
-        )
-
-    def _loss_and_gradient(
-        self, w: torch.Tensor, x: torch.Tensor, y: torch.Tensor
-    ) -> tuple[float, torch.Tensor]:
-        leaf = w.clone().requires_grad_()
-        layout = self._manifest.layout
-        parameters = {
-            tensor.name: leaf[start : start + tensor.size].reshape(tensor.shape)
-            for tensor, start in zip(layout.tensors, layout.offsets, strict=True)
-        }
-        logits = functional_call(self._module, parameters, (x,))
-        loss = nn.functional.cross_entropy(logits, y, label_smoothing=self._manifest.smoothing)
-        (gradient,) = torch.autograd.grad(loss, leaf)
-        return float(loss.detach()), gradient

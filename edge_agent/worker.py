@@ -13,6 +13,7 @@ import numpy as np
 
 from edge_agent.board_reading import read_board
 from edge_agent.budget import needed_mib
+from edge_agent.carry import carried_velocity, to_carry
 from edge_agent.conditions import Hindrance, hindrance
 from edge_agent.kit import Kit
 from fedtier.artefact.artefact import Artefact
@@ -33,7 +34,7 @@ from fedtier.runtime.updates import delta_update, figures_update
 from fedtier.runtime.usage import LinkMeter, process_figures
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
-from fedtier.storage.outbox import Outbox
+from fedtier.storage.outbox import Carried, Outbox
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import clip_reason, decode_model
 
@@ -58,6 +59,7 @@ class _Answer:
     event: str
     blob: bytes
     shown: Mapping[str, object]
+    carried: Carried | None = None
 
 
 class Worker:
@@ -146,21 +148,23 @@ class Worker:
             if work.head.task == "evaluate":
                 answer = self._evaluated(kit, work.head, model)
             else:
+                velocity = carried_velocity(self._outbox, work.head)
                 trained = self._train(
                     kit,
                     work.head,
                     model,
+                    velocity,
                     lambda: cancel.is_set() or self._driver.cancelled.is_set(),
                 )
                 if trained is None:
                     return None
-                answer = self._trained(work.head, model, trained)
+                answer = self._trained(work.head, model, trained, rested=velocity is None)
         except TrainingError as error:
             return self._failed(work, str(error))
         if cancel.is_set():
             return None
         written = self._outbox.bytes_written
-        self._outbox.put(work.job, answer.blob)
+        self._outbox.put(work.job, answer.blob, carried=answer.carried)
         cost = {
             "seconds": round(time.monotonic() - began_s, 2),
             "bytes": len(answer.blob),
@@ -195,7 +199,12 @@ class Worker:
         self._waiting = waits
 
     def _train(
-        self, kit: Kit, head: Head, model: Vector, cancelled: Callable[[], bool]
+        self,
+        kit: Kit,
+        head: Head,
+        model: Vector,
+        velocity: Vector | None,
+        cancelled: Callable[[], bool],
     ) -> Trained | None:
         tau = head.plan.tau
         task = TrainTask(
@@ -210,13 +219,16 @@ class Worker:
                 kind=head.plan.schedule,
                 mu=head.plan.mu,
                 floor=head.plan.floor,
+                factor=head.plan.factor,
+                milestones=head.plan.milestones,
                 p0=head.p0,
                 p1=head.p1,
             ),
+            velocity=velocity,
         )
         return kit.trainer.train(task, kit.data.train, cancelled=cancelled)
 
-    def _trained(self, head: Head, model: Vector, trained: Trained) -> _Answer:
+    def _trained(self, head: Head, model: Vector, trained: Trained, *, rested: bool) -> _Answer:
         figures = self._figures(head)
         figures = Figures(
             links=figures.links,
@@ -232,11 +244,14 @@ class Worker:
             weight=self._admitted(head),
             figures=figures,
         )
-        shown = {
+        shown: dict[str, object] = {
             "steps": trained.steps,
             "training_loss": round(trained.loss_sum / trained.steps, 4),
         }
-        return _Answer(event="trained", blob=blob, shown=shown)
+        carried = to_carry(head, trained)
+        if carried is not None:
+            shown["momentum"] = "zero" if rested else "carried"
+        return _Answer(event="trained", blob=blob, shown=shown, carried=carried)
 
     def _admitted(self, head: Head) -> int:
         """The weight the parent counts with, whatever the device would weigh by now."""
@@ -245,18 +260,22 @@ class Worker:
         return member.weight
 
     def _evaluated(self, kit: Kit, head: Head, model: Vector) -> _Answer:
-        result = score(kit.evaluate, model, kit.data.holdout)
+        kind = kit.artefact.manifest.loss.kind
+        result = score(kit.evaluate, model, kit.data.holdout, kind=kind)
         scores = Scores.of_device(
             self._device.node,
             examples=result.examples,
             correct=result.correct,
             loss_units=result.loss_units,
+            judged=result.judged,
         )
         figures = self._figures(head) + Figures(scores=scores)
         blob = figures_update(self._device.node, head, reason="", figures=figures)
         shown: dict[str, object] = {"examples": result.examples}
+        if result.accuracy is not None:
+            shown["accuracy"] = round(result.accuracy, 4)
         if result.examples:
-            shown |= {"accuracy": round(result.accuracy, 4), "loss": round(result.loss, 4)}
+            shown["loss"] = round(result.loss, 4)
         return _Answer(event="evaluated", blob=blob, shown=shown)
 
     def _failed(self, work: Work, reason: str) -> WorkFailed:

@@ -22,6 +22,10 @@ DESCRIPTION = "ARTEFACT"
 
 SEED_DEFAULT = 1
 _SIZE_MAX = 1_000_000
+_NUMBERS = {  # and the largest there may be; what makes sense is told by whoever takes it
+    "smoothing": 1.0, "momentum": 1.0, "weight_decay": 1.0, "prox": 1000.0,
+}  # fmt: skip
+_SWITCHES = ("nesterov", "correction")
 
 
 def compile_by_name(target: str, *, out: Path, overrides: Mapping[str, Any]) -> Compiled:
@@ -66,12 +70,18 @@ def _arguments(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
         "input_shape": fields.integers("input_shape", low=1, high=_SIZE_MAX),
         "labels": fields.texts("labels"),
         "batch": fields.integer("batch", low=1, high=_SIZE_MAX),
+        "input_dtype": fields.text("input_dtype", default=parameters["input_dtype"].default),
+        "vocabulary": _whole(fields, "vocabulary"),
+        "microbatch": _whole(fields, "microbatch"),
         "evaluate_batch": fields.integer(
             "evaluate_batch", low=1, high=_SIZE_MAX, default=EVALUATE_BATCH_DEFAULT
         ),
-        "smoothing": fields.number(
-            "smoothing", low=0.0, high=1.0, default=parameters["smoothing"].default
-        ),
+        "loss": fields.text("loss", default=parameters["loss"].default),
+        **{
+            name: fields.number(name, low=0.0, high=high, default=parameters[name].default)
+            for name, high in _NUMBERS.items()
+        },
+        **{name: fields.boolean(name, default=parameters[name].default) for name in _SWITCHES},
         "lowering": fields.text("lowering", default=parameters["lowering"].default),
         "seed": fields.integer("seed", low=0, high=SEED_MAX, default=SEED_DEFAULT),
         "preprocessing": _transforms(values, "preprocessing", fields),
@@ -82,6 +92,10 @@ def _arguments(values: Mapping[str, Any], *, where: str) -> dict[str, Any]:
     pipeline = Pipeline.from_json(arguments["preprocessing"], where=where)
     _check_window(pipeline, arguments["input_shape"], where=where)
     return arguments
+
+
+def _whole(fields: Fields, name: str) -> int | None:
+    return fields.integer(name, low=1, high=_SIZE_MAX) if fields.has(name) else None
 
 
 def _transforms(

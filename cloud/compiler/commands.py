@@ -32,6 +32,12 @@ def compile_(
     input_shape: Annotated[
         str | None, typer.Option(metavar="NUMBERS", help="Of one example, such as 6,128.")
     ] = None,
+    input_dtype: Annotated[
+        str | None, typer.Option(help="float32, or int64 for numbers that name something.")
+    ] = None,
+    vocabulary: Annotated[
+        int | None, typer.Option(help="With int64, how many different inputs there are, from 0.")
+    ] = None,
     labels: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Names of the classes, with commas.")
     ] = None,
@@ -42,8 +48,24 @@ def compile_(
     microbatch: Annotated[
         int | None, typer.Option(help="Examples in a part of a batch, for boards short of memory.")
     ] = None,
+    loss: Annotated[str | None, typer.Option(help="cross_entropy, mse or bce.")] = None,
     smoothing: Annotated[
         float | None, typer.Option(help="Of the training loss's labels, from 0 to below 1.")
+    ] = None,
+    momentum: Annotated[
+        float | None, typer.Option(help="Share of the last step's direction that is kept.")
+    ] = None,
+    nesterov: Annotated[
+        bool | None, typer.Option("--nesterov", help="Look ahead along the momentum.")
+    ] = None,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Pull of every step towards zero.")
+    ] = None,
+    prox: Annotated[
+        float | None, typer.Option(help="Pull towards the model an iteration starts from.")
+    ] = None,
+    correction: Annotated[
+        bool | None, typer.Option("--correction", help="Take a vector added to the gradient.")
     ] = None,
     lowering: Annotated[
         str | None, typer.Option(help="How convolutions are computed: conv, taps or gemm.")
@@ -66,7 +88,15 @@ def compile_(
         "batch": batch,
         "evaluate_batch": evaluate_batch,
         "microbatch": microbatch,
+        "input_dtype": input_dtype,
+        "vocabulary": vocabulary,
+        "loss": loss,
         "smoothing": smoothing,
+        "momentum": momentum,
+        "nesterov": nesterov,
+        "weight_decay": weight_decay,
+        "prox": prox,
+        "correction": correction,
         "lowering": lowering,
         "seed": seed,
         "preprocessing": None if preprocessing is None else _transforms(preprocessing),

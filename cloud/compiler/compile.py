@@ -16,18 +16,25 @@ from cloud.compiler.gate import GateResult, check_gradient, check_parts
 from cloud.compiler.graphs import Source, build_evaluate, build_gradient, build_infer, build_train
 from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
+from cloud.compiler.tensors import ModuleTensors, tensors_of
+from cloud.compiler.trace import find_masks, in_mode
 from cloud.compiler.user_module import MISTAKES, told
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.loss import Loss, LossKind
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
     GRADIENT_FILE,
     INFER_FILE,
     INITIAL_FILE,
+    INPUT_DTYPES,
     TRAIN_FILE,
     ArtefactManifest,
+    InputDtype,
 )
+from fedtier.artefact.masks import Mask
+from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError
-from fedtier.model.layout import ParameterLayout, TensorSpec
+from fedtier.model.layout import ParameterLayout
 
 EVALUATE_BATCH_DEFAULT = 32
 _PRODUCERS = ("torch", "onnx")
@@ -49,66 +56,101 @@ def compile_module(
     labels: Sequence[str],
     batch: int,
     out: Path | None,
+    input_dtype: InputDtype = "float32",
+    vocabulary: int | None = None,
     evaluate_batch: int = EVALUATE_BATCH_DEFAULT,
+    loss: LossKind = "cross_entropy",
     smoothing: float = 0.0,
+    momentum: float = 0.0,
+    nesterov: bool = False,
+    weight_decay: float = 0.0,
+    prox: float = 0.0,
+    correction: bool = False,
     lowering: str = "conv",
     preprocessing: Sequence[Mapping[str, Any]] = (),
     augmentation: Sequence[Mapping[str, Any]] = (),
     microbatch: int | None = None,
 ) -> Compiled:
-    """Compile a classifier to graphs that train and predict without torch.
+    """Compile a module to graphs that train and predict without torch.
 
-    The same module, arguments and versions give the same bytes. The compiled gradient is compared
-    with float64 autograd before anything is written.
+    The same module, arguments and versions give the same bytes. The compiled step is compared with
+    torch's in float64 before anything is written.
 
     Args:
-        module: Maps ``(batch, *input_shape)`` float32 to ``(batch, classes)``; its parameters as
+        module: Maps ``(batch, *input_shape)`` to ``(batch, classes)``, or with another loss than
+            ``cross_entropy`` to ``(batch, outputs, ...)``; its parameters and running statistics as
             they are become the artefact's initial ones. It is left unchanged.
         name: What to call the artefact.
         input_shape: Shape of one example.
-        labels: Names of the classes.
+        labels: Names of the classes, or of the outputs: what lies along the output's second axis.
         batch: Rows of a training batch, fixed in the graph; ``>= 1``.
         out: Directory to write, made if need be; ``None`` writes nothing.
+        input_dtype: ``float32``, or ``int64`` for numbers that name something, such as words.
+        vocabulary: With int64 inputs, how many there are: they run from 0 to ``vocabulary - 1``.
         evaluate_batch: Rows of an evaluation batch, ``>= 1``.
-        smoothing: Label smoothing of the training loss, in ``[0, 1)``.
+        loss: ``cross_entropy``, ``mse`` or ``bce``; see ``fedtier.artefact.loss.Loss``.
+        smoothing: Label smoothing of the training loss, in ``[0, 1)``; ``cross_entropy`` alone.
+        momentum: Share of the last step's direction kept in this one's, in ``[0, 1)``.
+        nesterov: Whether to look ahead along the momentum.
+        weight_decay: Pull towards zero, in ``[0, 1)``.
+        prox: Pull towards the model an iteration starts from, in ``[0, 1000)``; of FedProx.
+        correction: Whether the step takes a vector that is added to the gradient.
         lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
         preprocessing: Named transforms from recordings to examples, as JSON data.
-        augmentation: Named transforms of a batch, as JSON data.
+        augmentation: Named transforms of a batch, as JSON data; of float32 inputs alone.
         microbatch: Rows of a part of a batch, a divisor of ``batch``: devices whose memory a whole
             batch exceeds sum gradients over such parts. For models in which a row's loss depends on
-            that row alone.
+            that row alone, without dropout, and for plain steps.
 
     Raises:
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
-            gradient is off.
+            step is off.
     """
-    _check_arguments(lowering=lowering, smoothing=smoothing, batch=batch, evaluated=evaluate_batch)
-    _check_microbatch(microbatch, batch=batch)
-    _check_module(module)
+    _check_arguments(lowering=lowering, batch=batch, evaluated=evaluate_batch)
+    _check_input(input_dtype, vocabulary, augmented=bool(augmentation))
+    trained = Loss(kind=loss, smoothing=smoothing)
+    optimiser = Optimiser(
+        momentum=momentum,
+        nesterov=nesterov,
+        weight_decay=weight_decay,
+        prox=prox,
+        correction=correction,
+    )
+    tensors = tensors_of(module)
+    x = torch.full((batch, *input_shape), (vocabulary or 1) - 1, dtype=getattr(torch, input_dtype))
     source = Source(
         module=module,
-        layout=layout_of(module),
+        tensors=tensors,
         input_shape=tuple(input_shape),
-        classes=len(labels),
+        input_dtype=input_dtype,
+        output_shape=_output_shape(module, x, labels=labels, loss=trained),
+        loss=trained,
         lowering=lowering,
     )
-    _check_output(source, batch=batch)
+    masks = find_masks(module, x)
+    _check_microbatch(microbatch, batch=batch, optimiser=optimiser, tensors=tensors, masks=masks)
     files = {
-        TRAIN_FILE: build_train(source, batch=batch, smoothing=smoothing),
+        TRAIN_FILE: build_train(source, batch=batch, masks=masks, optimiser=optimiser),
         EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
         INFER_FILE: build_infer(source),
         INITIAL_FILE: _initial(source),
     }
     if microbatch is not None:
-        files[GRADIENT_FILE] = build_gradient(source, rows=microbatch, smoothing=smoothing)
+        files[GRADIENT_FILE] = build_gradient(source, rows=microbatch)
     manifest = ArtefactManifest(
         name=name,
         layout=source.layout,
+        parameters=tensors.parameter_count,
         batch=batch,
         evaluate_batch=evaluate_batch,
         input_shape=source.input_shape,
+        input_dtype=input_dtype,
+        vocabulary=vocabulary,
         labels=tuple(labels),
-        smoothing=smoothing,
+        loss=trained,
+        target_shape=source.target_shape,
+        optimiser=optimiser,
+        masks=masks,
         lowering=lowering,
         microbatch=microbatch,
         preprocessing=tuple(preprocessing),
@@ -127,18 +169,13 @@ def compile_module(
 
 
 def layout_of(module: nn.Module) -> ParameterLayout:
-    """Names and shapes of a module's parameters, in its own order; shared ones once."""
-    return ParameterLayout(
-        tensors=tuple(
-            TensorSpec(name=name, shape=tuple(parameter.shape))
-            for name, parameter in module.named_parameters()
-        )
-    )
+    """Names and shapes of a module's parameters in its own order, then of its statistics."""
+    return tensors_of(module).layout
 
 
 def _initial(source: Source) -> bytes:
-    parameters = dict(source.module.named_parameters())
-    arrays = {name: parameter.detach().numpy() for name, parameter in parameters.items()}
+    tensors = {**source.tensors.parameters, **source.tensors.statistics}
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     return source.layout.flatten(arrays).astype("<f4").tobytes()
 
 
@@ -147,59 +184,91 @@ def _version(package: str) -> str:
     return importlib.metadata.version(package).split("+")[0]
 
 
-def _check_arguments(*, lowering: str, smoothing: float, batch: int, evaluated: int) -> None:
+def _check_arguments(*, lowering: str, batch: int, evaluated: int) -> None:
     if lowering not in LOWERING_NAMES:
         raise ConfigError(
             f"lowering {lowering!r} is unknown. Use one of {', '.join(LOWERING_NAMES)}."
         )
-    if not 0.0 <= smoothing < 1.0:
-        raise ConfigError(f"smoothing = {smoothing!r} is outside [0, 1). Try 0.1.")
     if batch < 1 or evaluated < 1:
         raise ConfigError(f"batch = {batch}, evaluate_batch = {evaluated}: both must be >= 1.")
 
 
-def _check_microbatch(microbatch: int | None, *, batch: int) -> None:
-    if microbatch is not None and (microbatch < 1 or batch % microbatch):
+def _check_microbatch(
+    microbatch: int | None,
+    *,
+    batch: int,
+    optimiser: Optimiser,
+    tensors: ModuleTensors,
+    masks: Sequence[Mask],
+) -> None:
+    if microbatch is None:
+        return
+    if microbatch < 1 or batch % microbatch:
         divisors = [n for n in range(1, batch) if batch % n == 0]
         raise ConfigError(
             f"microbatch = {microbatch} does not divide batch = {batch}. Use one of "
             f"{', '.join(map(str, divisors))}."
         )
+    hindrances = {
+        "an optimiser other than plain descent": optimiser != Optimiser(),
+        "dropout": bool(masks),
+        "running statistics": bool(tensors.statistics),
+    }
+    found = [what for what, there in hindrances.items() if there]
+    if found:
+        raise ConfigError(
+            f"microbatch = {microbatch}: a step by parts is not the whole one with "
+            f"{' and '.join(found)}. Leave microbatch out, or these."
+        )
 
 
-def _check_module(module: nn.Module) -> None:
-    for name, part in module.named_modules():
-        if isinstance(part, nn.modules.batchnorm._BatchNorm):
-            raise ConfigError(
-                f"module {name} ({type(part).__name__}) keeps running statistics, which belong to "
-                "no parameter and cannot be averaged. Use GroupNorm."
-            )
-    for name, parameter in module.named_parameters():
-        if parameter.dtype != torch.float32:
-            raise ConfigError(f"parameter {name} is {parameter.dtype}. Use float32.")
-        if not parameter.requires_grad:
-            raise ConfigError(
-                f"parameter {name} is frozen (requires_grad=False). Make it a buffer, which is "
-                "compiled as a constant."
-            )
+def _check_input(dtype: InputDtype, vocabulary: int | None, *, augmented: bool) -> None:
+    if dtype not in INPUT_DTYPES:
+        raise ConfigError(
+            f"input_dtype {dtype!r} is unknown. Use one of {', '.join(INPUT_DTYPES)}."
+        )
+    if dtype == "float32" and vocabulary is not None:
+        raise ConfigError(
+            f"vocabulary = {vocabulary} goes with input_dtype = 'int64', not with float32. "
+            "Leave it out."
+        )
+    if dtype == "int64" and (vocabulary is None or vocabulary < 1):
+        raise ConfigError(
+            f"vocabulary = {vocabulary}: with int64 inputs say how many different ones there are, "
+            ">= 1, such as the rows of the embedding."
+        )
+    if dtype == "int64" and augmented:
+        raise ConfigError("augmentation changes float32 inputs, and these are int64. Leave it out.")
 
 
-def _check_output(source: Source, *, batch: int) -> None:
+def _output_shape(
+    module: nn.Module, x: torch.Tensor, *, labels: Sequence[str], loss: Loss
+) -> tuple[int, ...]:
+    """The shape of one example's output; refuses one that labels and loss do not fit."""
+    shape = tuple(x.shape)
     try:
-        with torch.no_grad():
-            logits = source.module(torch.zeros(batch, *source.input_shape))
+        with in_mode(module, training=False), torch.no_grad():
+            outputs = module(x)
     except MISTAKES as error:
+        if isinstance(error, IndexError) and x.dtype == torch.int64:
+            raise ConfigError(
+                f"the module does not take inputs of {x.max()}, the vocabulary's last ({error}). "
+                "Give the number of rows of its embedding as vocabulary."
+            ) from error
         raise ConfigError(
-            f"the module does not take inputs of shape {(batch, *source.input_shape)}: "
-            f"{told(error)}."
+            f"the module does not take inputs of shape {shape}: {told(error)}."
         ) from error
-    if not isinstance(logits, torch.Tensor):
+    if not isinstance(outputs, torch.Tensor):
         raise ConfigError(
-            f"the module's output is a {type(logits).__name__}. Return one tensor of shape "
-            f"{(batch, source.classes)}."
+            f"the module's output is a {type(outputs).__name__}. Return one tensor of shape "
+            f"{(shape[0], len(labels))}."
         )
-    if tuple(logits.shape) != (batch, source.classes):
+    found, wanted = tuple(outputs.shape), (shape[0], len(labels))
+    fits = found == wanted if loss.of_classes else found[:2] == wanted
+    if not fits:
+        what = "classes" if loss.of_classes else "outputs along its second axis"
         raise ConfigError(
-            f"the module's output has shape {tuple(logits.shape)}, the labels ask for "
-            f"{(batch, source.classes)}. Give as many labels as the module has classes."
+            f"the module's output has shape {found}, the labels ask for {wanted}. "
+            f"Give as many labels as the module has {what}."
         )
+    return found[1:]

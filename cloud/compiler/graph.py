@@ -46,6 +46,7 @@ class GraphBuilder:
         self._seen: dict[object, tuple[Value, ...]] = {}
         self._origin: dict[str, tuple[str, Value]] = {}
         self._orders: dict[str, tuple[int, ...]] = {}
+        self._row_sums: dict[str, tuple[tuple[Value, ...], ...]] = {}
 
     def input(self, name: str, shape: Sequence[int], dtype: Dtype) -> Value:
         """Declare an input of the graph."""
@@ -164,13 +165,16 @@ class GraphBuilder:
             "Gather", [x, indices], _with(x.shape, axis, len(places)), x.dtype, axis=axis
         )
 
-    def pad(self, x: Value, before: Sequence[int], after: Sequence[int]) -> Value:
-        """Put zeros around every axis; a negative number crops."""
+    def pad(
+        self, x: Value, before: Sequence[int], after: Sequence[int], content: float = 0.0
+    ) -> Value:
+        """Put zeros, or another number, around every axis; a negative number crops."""
         if not any(before) and not any(after):
             return x
         shape = tuple(b + s + a for b, s, a in zip(before, x.shape, after, strict=True))
         widths = self.constant([*before, *after], "int64")
-        return self.one("Pad", [x, widths], shape, x.dtype)
+        inputs = [x, widths] if content == 0 else [x, widths, self.constant(content, x.dtype)]
+        return self.one("Pad", inputs, shape, x.dtype)
 
     def split(self, x: Value, lengths: Sequence[int], axis: int) -> tuple[Value, ...]:
         """Cut along an axis into parts of the given lengths."""
@@ -199,6 +203,10 @@ class GraphBuilder:
         Axes of size 1 at the end of both are left out, for with them onnxruntime goes through the
         elements one at a time.
         """
+        if op == "Add" and isinstance(a, Value) and isinstance(b, Value):
+            joined = self._joined_rows(a, b)
+            if joined is not None:
+                return joined
         kind = next(operand.dtype for operand in (a, b) if isinstance(operand, Value))
         left = a if isinstance(a, Value) else self.constant(a, kind)
         right = b if isinstance(b, Value) else self.constant(b, kind)
@@ -211,6 +219,19 @@ class GraphBuilder:
         result = self.one(op, pair, short, dtype or kind)
         return self.expand(self.reshape(result, _aligned(narrow, shape)), shape)
 
+    def where(self, mask: Value, a: Value | float, b: Value | float) -> Value:
+        """``a`` where the mask is true, else ``b``, with broadcasting; one may be a number."""
+        kind = next(operand.dtype for operand in (a, b) if isinstance(operand, Value))
+        values = [
+            operand if isinstance(operand, Value) else self.constant(operand, kind)
+            for operand in (mask, a, b)
+        ]
+        values = [self._source(value, "Expand") for value in values]
+        wide = [operand.shape for operand in (mask, a, b) if isinstance(operand, Value)]
+        narrow = broadcast_shape(*(value.shape for value in values))
+        result = self.one("Where", values, narrow, kind)
+        return self.expand(result, broadcast_shape(*wide))
+
     def reduce(self, op: str, x: Value, axes: Sequence[int], *, keep: bool) -> Value:
         """A sum, mean or maximum over axes."""
         which = sorted(normal_axis(axis, x.rank) for axis in axes)
@@ -220,6 +241,8 @@ class GraphBuilder:
         short = self._without_last(x, min(_trailing_ones(x.shape), x.rank - 1 - which[-1]))
         shape = kept[: short.rank]
         result = self.one(op, [short, self.constant(which, "int64")], shape, x.dtype, keepdims=1)
+        if (op, which, short.rank) == ("ReduceSum", [0], 2):
+            self._row_sums[result.name] = ((short,),)
         return self.reshape(result, kept if keep else _without(x.shape, which))
 
     def matmul(self, a: Value, b: Value) -> Value:
@@ -242,9 +265,12 @@ class GraphBuilder:
         inner_b, columns = b.shape[::-1] if transpose_b else b.shape
         assert inner == inner_b, (a, b)
         inputs = [a, b] if bias is None else [a, b, bias]
-        return self.one(
+        result = self.one(
             "Gemm", inputs, (rows, columns), transA=int(transpose_a), transB=int(transpose_b)
         )
+        if transpose_a and not transpose_b and bias is None:
+            self._row_sums[result.name] = ((a, b),)
+        return result
 
     def untransposed(self, x: Value) -> tuple[Value, bool]:
         """A matrix before its transposition, and whether there was one."""
@@ -253,6 +279,28 @@ class GraphBuilder:
 
     def _without_last(self, x: Value, axes: int) -> Value:
         return self.reshape(x, x.shape[: max(0, x.rank - axes)])
+
+    def _joined_rows(self, a: Value, b: Value) -> Value | None:
+        """Two sums over rows added up, as one sum over the rows of both; else nothing.
+
+        ``A1^T B1 + A2^T B2 = (A1; A2)^T (B1; B2)``: the weights of a recurrent layer get such a
+        term at each step, and one long product is several times as fast as many short ones.
+        """
+        inner = [self._source(x, "Reshape") for x in (a, b)]
+        found = [self._row_sums.get(x.name) for x in inner]
+        if found[0] is None or found[1] is None or a.shape != b.shape:
+            return None
+        terms = (*found[0], *found[1])
+        columns = {tuple(part.shape[1] for part in term) for term in terms}
+        if len(columns) != 1:
+            return None
+        rows = [self.concat(parts, 0) for parts in zip(*terms, strict=True)]
+        if len(rows) == 1:
+            result = self.reduce("ReduceSum", rows[0], [0], keep=True)
+        else:
+            result = self.gemm(*rows, transpose_a=True)
+        self._row_sums[result.name] = terms
+        return self.reshape(result, a.shape)
 
     # What an earlier step did, so that this one can undo or join it
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,23 +13,21 @@ from torch._decomp import core_aten_decompositions
 
 from cloud.compiler import ops
 from cloud.compiler.graph import GraphBuilder
+from cloud.compiler.ops.batch_norm import split_batch_norm
+from cloud.compiler.ops.conversion import DTYPES
 from cloud.compiler.registry import LOWERINGS, Lowered, UnsupportedError
 from cloud.compiler.trace import Trace, module_of
-from cloud.compiler.value import Dtype, Value
+from cloud.compiler.value import Value
 from fedtier.errors import ConfigError
 
 assert ops.__all__, "importing ops fills the table"
 
-_DTYPES: dict[torch.dtype, Dtype] = {
-    torch.float32: "float32",
-    torch.int64: "int64",
-    torch.bool: "bool",
-}
 
-
+@functools.cache  # torch takes a tenth of a second to gather its own, more than it takes to record
 def decompositions() -> Mapping[Any, Callable[..., Any]]:
     """How torch itself splits operations, for those that have no lowering of their own."""
     table: dict[Any, Callable[..., Any]] = dict(core_aten_decompositions())
+    table[torch.ops.aten.native_batch_norm.default] = split_batch_norm
     return {op: split for op, split in table.items() if str(op) not in LOWERINGS}
 
 
@@ -52,7 +51,7 @@ def lower(graph: GraphBuilder, trace: Trace, arguments: Sequence[Value]) -> list
         if node.op == "placeholder":
             values[node] = next(remaining)
         elif node.op == "get_attr":
-            values[node] = _constant(graph, getattr(trace.module, str(node.target)))
+            values[node] = constant_of(graph, getattr(trace.module, str(node.target)))
         elif node.op == "output":
             results = _filled(node.args[0], values)
             return list(results) if isinstance(results, tuple | list) else [results]
@@ -67,7 +66,7 @@ def _call(graph: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Lowered])
     if node.target is operator.getitem:
         picked: Value = arguments[0][arguments[1]]
         return picked
-    lowering = LOWERINGS.get(str(node.target))
+    lowering = LOWERINGS.get(_written_anew(str(node.target)))
     if lowering is None:
         raise ConfigError(
             f"{_place(node)}: operation {node.target} cannot be compiled. Use layers made of "
@@ -79,17 +78,31 @@ def _call(graph: GraphBuilder, node: fx.Node, values: Mapping[fx.Node, Lowered])
         raise ConfigError(f"{_place(node)}: operation {node.target}: {error}") from error
 
 
+def _written_anew(name: str) -> str:
+    """An operation that overwrites its first argument, as the one that makes a new tensor.
+
+    Later nodes refer to the result either way.
+    """
+    operation, _, variant = name.rpartition(".")
+    return f"{operation.removesuffix('_')}.{variant}"
+
+
 def _filled(argument: Any, values: Mapping[fx.Node, Lowered]) -> Any:  # noqa: ANN401
     fill: Any = fx.node.map_arg
     return fill(argument, lambda node: values[node])
 
 
-def _constant(graph: GraphBuilder, tensor: torch.Tensor) -> Value:
-    if tensor.dtype not in _DTYPES:
+def constant_of(graph: GraphBuilder, tensor: torch.Tensor) -> Value:
+    """A tensor's numbers written into the graph.
+
+    Raises:
+        ConfigError: If graphs have no such type.
+    """
+    if tensor.dtype not in DTYPES:
         raise ConfigError(
             f"a constant of the module has type {tensor.dtype}. Use float32, int64 or bool."
         )
-    return graph.constant(tensor.detach().numpy(), _DTYPES[tensor.dtype])
+    return graph.constant(tensor.detach().numpy(), DTYPES[tensor.dtype])
 
 
 def _place(node: fx.Node) -> str:

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedtier.artefact.open_graph import Array, OpenGraph
-from fedtier.model.layout import Vector
 
 
-def accumulated_step(gradient: OpenGraph, feed: Mapping[str, Array]) -> tuple[np.float32, Vector]:
+def accumulated_step(gradient: OpenGraph, feed: Mapping[str, Array]) -> dict[str, Array]:
     """What the training graph gives, to rounding, where a row's loss depends on that row alone.
 
     Args:
@@ -19,7 +18,8 @@ def accumulated_step(gradient: OpenGraph, feed: Mapping[str, Array]) -> tuple[np
             of the gradient graph's rows.
 
     Returns:
-        The mean loss, and ``w - mu gradient``; sums are float32, in the order of the rows.
+        ``loss``, the mean, and ``w_next``, which is ``w - mu gradient``; sums are float32, in the
+        order of the rows.
     """
     w, x, y = feed["w"], feed["x"], feed["y"]
     rows = gradient.get_inputs()[1].shape[0]
@@ -31,4 +31,4 @@ def accumulated_step(gradient: OpenGraph, feed: Mapping[str, Array]) -> tuple[np
         loss += loss_sum
         total += gradient_sum
     total *= feed["mu"] / np.float32(len(x))
-    return np.float32(loss / len(x)), w - total
+    return {"loss": np.asarray(loss / len(x), np.float32), "w_next": w - total}

@@ -88,7 +88,7 @@ class Artefact:
 
     @property
     def layout(self) -> ParameterLayout:
-        """Names and shapes of the parameters, in the order of the flat vector."""
+        """Names and shapes of the parameters, then of running statistics: the flat vector."""
         return self.manifest.layout
 
     @property
@@ -101,7 +101,11 @@ class Artefact:
         return np.frombuffer(self.files[INITIAL_FILE], "<f4").astype(np.float32)
 
     def train_session(self, *, threads: int = 1) -> onnxruntime.InferenceSession:
-        """Open the training step: ``w, x, y, mu -> loss, w_next``; bit-exact with one thread."""
+        """Open the training step, bit-exact with one thread: ``w, x, y, mu -> loss, w_next``.
+
+        The manifest's masks and its optimiser's vectors are inputs, too; with momentum
+        ``velocity_next`` is an output.
+        """
         from fedtier.artefact.session import make_session  # onnxruntime, which verifying needs not
 
         return make_session(self.files[TRAIN_FILE], threads=threads)

@@ -6,12 +6,15 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
+from fedtier.artefact.loss import Loss
+from fedtier.artefact.masks import Mask
+from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError, WireError
 from fedtier.model.layout import ParameterLayout
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST_FILE = "manifest.json"
 TRAIN_FILE = "train.onnx"
 EVALUATE_FILE = "evaluate.onnx"
@@ -20,6 +23,9 @@ INFER_FILE = "infer.onnx"
 MODEL_DATA_FILE = "model.f32"  # infer.onnx's parameters, written beside it when a model is kept
 INITIAL_FILE = "initial.f32"
 FILES = (EVALUATE_FILE, INFER_FILE, INITIAL_FILE, TRAIN_FILE)
+
+InputDtype = Literal["float32", "int64"]
+INPUT_DTYPES: tuple[InputDtype, ...] = get_args(InputDtype)
 
 Transform = Mapping[str, Any]
 """One named transform with its parameters, as JSON data; ``fedtier.data`` gives it a meaning."""
@@ -30,12 +36,18 @@ class ArtefactManifest:
     """Everything about a compiled model but the graphs and the numbers themselves."""
 
     name: str
-    layout: ParameterLayout
+    layout: ParameterLayout  # parameters, then running statistics
+    parameters: int  # numbers of the flat vector that are trained: its first, in [1, d]
     batch: int  # rows of a training batch, fixed in the graph
     evaluate_batch: int
-    input_shape: tuple[int, ...]  # of one example, without the batch axis; float32
-    labels: tuple[str, ...]  # class i is called labels[i]
-    smoothing: float  # of the training loss's labels, in [0, 1)
+    input_shape: tuple[int, ...]  # of one example, without the batch axis
+    input_dtype: InputDtype = "float32"
+    vocabulary: int | None = None  # int64 inputs are 0 to vocabulary - 1; None of float32 ones
+    labels: tuple[str, ...]  # class i is called labels[i]; of other losses, output i
+    loss: Loss
+    target_shape: tuple[int, ...]  # of one example; () of a class, else that of its output
+    optimiser: Optimiser
+    masks: tuple[Mask, ...]  # what the training graph takes for dropout, in the forward's order
     lowering: str  # how the graph computes convolutions and their weight gradient
     microbatch: int | None = None  # rows of the gradient graph, if there is one; divides batch
     preprocessing: tuple[Transform, ...]
@@ -46,13 +58,18 @@ class ArtefactManifest:
 
     @property
     def dimension(self) -> int:
-        """Number of parameters, ``d``."""
+        """Length of the flat vector, ``d``: of the parameters and the statistics behind them."""
         return self.layout.dimension
 
     @property
     def classes(self) -> int:
         """Number of labels."""
         return len(self.labels)
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Of one example: a logit for each class, or numbers of the target's shape."""
+        return (self.classes,) if self.loss.of_classes else self.target_shape
 
     def class_name(self, number: int) -> str:
         """The label of a class; its number where the model has no such class."""
@@ -76,12 +93,16 @@ class ArtefactManifest:
             "layout": self.layout.to_json(),
             "layout_digest": self.layout.digest,
             "dimension": self.dimension,
+            "parameters": self.parameters,
             "batch": self.batch,
             "evaluate_batch": self.evaluate_batch,
             **parts,
-            "input": {"shape": list(self.input_shape), "dtype": "float32"},
+            "input": self._input(),
             "labels": list(self.labels),
-            "loss": {"kind": "cross_entropy", "smoothing": self.smoothing},
+            "loss": self.loss.to_json(),
+            "target": {"shape": list(self.target_shape), "dtype": self.loss.target_dtype},
+            "optimiser": self.optimiser.to_json(),
+            "masks": [mask.to_json() for mask in self.masks],
             "lowering": self.lowering,
             "preprocessing": [dict(step) for step in self.preprocessing],
             "augmentation": [dict(step) for step in self.augmentation],
@@ -89,6 +110,10 @@ class ArtefactManifest:
             "producer": dict(self.producer),
             "files": dict(self.files),
         }
+
+    def _input(self) -> dict[str, Any]:
+        data: dict[str, Any] = {"shape": list(self.input_shape), "dtype": self.input_dtype}
+        return data if self.vocabulary is None else {**data, "vocabulary": self.vocabulary}
 
     @classmethod
     def parse(cls, text: bytes, *, where: str) -> ArtefactManifest:
@@ -113,7 +138,7 @@ class ArtefactManifest:
             )
         try:
             manifest = _from_data(data)
-        except (KeyError, TypeError, ValueError, AttributeError, WireError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigError, WireError) as error:
             raise ConfigError(
                 f"{where}: a key is missing or malformed ({type(error).__name__}: {error}). "
                 "Compile the artefact anew."
@@ -127,23 +152,34 @@ class ArtefactManifest:
 
 
 def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
-    loss = data["loss"]
-    if loss["kind"] != "cross_entropy":
-        raise ValueError(f"loss kind {loss['kind']!r} is not 'cross_entropy'")
     microbatch = data.get("microbatch")
     expected = FILES if microbatch is None else (*FILES, GRADIENT_FILE)
     if set(data["files"]) != set(expected):
         raise ValueError(f"files are {sorted(data['files'])}, not {sorted(expected)}")
     if microbatch is not None and (int(microbatch) < 1 or int(data["batch"]) % int(microbatch)):
         raise ValueError(f"microbatch {microbatch} does not divide batch {data['batch']}")
+    inputs = data["input"]
+    if inputs["dtype"] not in INPUT_DTYPES:
+        raise ValueError(f"input dtype {inputs['dtype']!r} is none of {list(INPUT_DTYPES)}")
+    if (inputs["dtype"] == "int64") != ("vocabulary" in inputs):
+        raise ValueError("a vocabulary comes with int64 inputs, and with these alone")
+    layout, parameters = ParameterLayout.from_json(data["layout"]), int(data["parameters"])
+    if not 1 <= parameters <= layout.dimension:
+        raise ValueError(f"parameters = {parameters} is outside [1, {layout.dimension}]")
     return ArtefactManifest(
         name=str(data["name"]),
-        layout=ParameterLayout.from_json(data["layout"]),
+        layout=layout,
+        parameters=parameters,
         batch=int(data["batch"]),
         evaluate_batch=int(data["evaluate_batch"]),
-        input_shape=tuple(int(size) for size in data["input"]["shape"]),
+        input_shape=tuple(int(size) for size in inputs["shape"]),
+        input_dtype=inputs["dtype"],
+        vocabulary=int(inputs["vocabulary"]) if "vocabulary" in inputs else None,
         labels=tuple(str(label) for label in data["labels"]),
-        smoothing=float(loss["smoothing"]),
+        loss=Loss.from_json(data["loss"]),
+        target_shape=tuple(int(size) for size in data["target"]["shape"]),
+        optimiser=Optimiser.from_json(data["optimiser"]),
+        masks=tuple(Mask.from_json(mask) for mask in data["masks"]),
         lowering=str(data["lowering"]),
         microbatch=None if microbatch is None else int(microbatch),
         preprocessing=tuple(data["preprocessing"]),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
-from typing import Literal, get_args
+from itertools import pairwise
+from typing import Literal, assert_never, get_args
 
 import numpy as np
 
 from fedtier.errors import ConfigError
 
-ScheduleKind = Literal["constant", "cosine"]
+ScheduleKind = Literal["constant", "cosine", "step"]
 
 SCHEDULE_KINDS: tuple[ScheduleKind, ...] = get_args(ScheduleKind)
 FLOOR_DEFAULT = 0.05
@@ -30,6 +32,8 @@ class Schedule:
     kind: ScheduleKind
     mu: float  # step size at p = 0; 0 < mu < 1e6
     floor: float = FLOOR_DEFAULT  # share of mu left at p = 1, in [0, 1]; cosine only
+    factor: float = 1.0  # of mu at each milestone, in (0, 1]; step only
+    milestones: tuple[float, ...] = ()  # progress of the run, ascending, each in (0, 1); step only
     p0: float = 0.0  # progress of the run when the round begins, in [0, 1]
     p1: float = 1.0  # progress when it ends, in [p0, 1]
 
@@ -42,6 +46,13 @@ class Schedule:
             raise ConfigError(f"schedule mu = {self.mu!r} is outside (0, 1e6). Try 0.1.")
         if not 0.0 <= self.floor <= 1.0:
             raise ConfigError(f"schedule floor = {self.floor!r} is outside [0, 1].")
+        if not 0.0 < self.factor <= 1.0:
+            raise ConfigError(f"schedule factor = {self.factor!r} is outside (0, 1].")
+        bounds = (0.0, *self.milestones, 1.0)
+        if not all(before < after for before, after in pairwise(bounds)):
+            raise ConfigError(
+                f"schedule milestones = {list(self.milestones)} are not ascending within (0, 1)."
+            )
         if not 0.0 <= self.p0 <= self.p1 <= 1.0:
             raise ConfigError(
                 f"schedule p0 = {self.p0!r}, p1 = {self.p1!r} do not satisfy 0 <= p0 <= p1 <= 1."
@@ -55,16 +66,24 @@ class Schedule:
             round_steps: Local steps of a whole round, ``>= 1``.
 
         Returns:
-            ``mu (f + (1 - f) (1 + cos(pi p)) / 2)`` with the floor ``f`` and
-            ``p = p0 + (p1 - p0) step / round_steps``, evaluated in float64 and rounded once;
-            ``mu`` itself when the schedule is constant.
+            With ``p = p0 + (p1 - p0) step / round_steps``, evaluated in float64 and rounded once:
+
+            - ``constant``: ``mu`` itself;
+            - ``cosine``: ``mu (f + (1 - f) (1 + cos(pi p)) / 2)`` with the floor ``f``;
+            - ``step``: ``mu factor ** k`` with ``k`` milestones that are not above ``p``.
 
         Notes:
             Source of the cosine: Loshchilov and Hutter, "SGDR", ICLR 2017, eq. 5.
         """
         assert 0 <= step < round_steps, (step, round_steps)
-        if self.kind == "constant":
-            return np.float32(self.mu)
         p = self.p0 + (self.p1 - self.p0) * step / round_steps
-        share = self.floor + (1.0 - self.floor) * (1.0 + math.cos(math.pi * p)) / 2.0
-        return np.float32(self.mu * share)
+        match self.kind:
+            case "constant":
+                return np.float32(self.mu)
+            case "cosine":
+                share = self.floor + (1.0 - self.floor) * (1.0 + math.cos(math.pi * p)) / 2.0
+                return np.float32(self.mu * share)
+            case "step":
+                return np.float32(self.mu * self.factor ** bisect_right(self.milestones, p))
+            case _:
+                assert_never(self.kind)

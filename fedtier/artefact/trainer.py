@@ -14,7 +14,10 @@ from fedtier.model.layout import Vector
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class TrainTask:
-    """The local steps of one iteration: all that a trainer may depend on besides its examples."""
+    """The local steps of one iteration: all that a trainer may depend on besides its examples.
+
+    Of the model's ``d`` numbers the first ``p`` are parameters, as the artefact's manifest says.
+    """
 
     model: Vector  # where to start, shape (d,), finite; never written to
     seed: int  # the plan's 64 bits; every draw is addressed by it, the path, the node and a purpose
@@ -24,6 +27,8 @@ class TrainTask:
     first_step: int  # local steps of the round done before this iteration, >= 0
     round_steps: int  # local steps of a whole round, >= first_step + steps
     schedule: Schedule
+    velocity: Vector | None = None  # of the optimiser's momentum, shape (p,); None is zero
+    correction: Vector | None = None  # added to every gradient, shape (p,); None is zero
 
     def __post_init__(self) -> None:
         assert self.steps >= 1, self.steps
@@ -39,6 +44,9 @@ class Trained:
     loss_sum: float  # sum over the steps of the training loss, nats; each step's is a batch mean
     examples_seen: int  # steps times batch; an example seen twice counts twice
     steps: int
+    velocity: Vector | None = (
+        None  # shape (p,), after the last step; None where there is no momentum
+    )
 
 
 class Trainer(Protocol):
@@ -58,6 +66,7 @@ class Trainer(Protocol):
             The result, or ``None`` when cancelled.
 
         Raises:
+            ConfigError: If the artefact's optimiser does not take what the task gives.
             TrainingError: If the loss or the model is not finite.
         """
         ...

@@ -42,6 +42,7 @@ class Plan:
     part_bytes: int
     beacon_s: float
     range_bits: int  # R: coordinates lie in (-2**R, 2**R)
+    carry: Literal["none", "iteration"]
     schedule: ScheduleTable
 
 
@@ -163,6 +164,7 @@ def _plan(table: PlanTable, links: int, place: Place) -> Plan:
         part_bytes=table.part_bytes,
         beacon_s=table.beacon_s,
         range_bits=table.range_bits,
+        carry=table.carry,
         schedule=table.schedule,
     )
 

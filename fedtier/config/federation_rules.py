@@ -47,12 +47,14 @@ def check_federation(federation: Federation, *, place: Place) -> None:
     """Check what no single key can say.
 
     Raises:
-        ConfigError: For more steps than can be counted, a quorum larger than a cell, deadlines
+        ConfigError: For more steps than can be counted, milestones without steps or steps without
+            milestones, a quorum larger than a cell, deadlines
             that the tiers below cannot keep, a head that does not fit one message, parameters a
             codec refuses, a data table its source refuses, or data that both train and evaluate.
     """
     plan = place.below("plan")
     _steps_can_be_counted(federation, plan)
+    _milestones_are_of_steps(federation, plan.below("schedule"))
     _quorums_within_cells(federation, plan)
     _deadlines_allow_for_those_below(federation, plan)
     _heads_fit_a_part(federation, plan)
@@ -67,6 +69,22 @@ def _steps_can_be_counted(federation: Federation, place: Place) -> None:
             "tau",
             f"= {list(federation.plan.tau)} makes {steps} local steps a round; allowed are 1 to "
             f"{STEPS_PER_ROUND_MAX}. Lower some of them.",
+        )
+
+
+def _milestones_are_of_steps(federation: Federation, place: Place) -> None:
+    schedule = federation.plan.schedule
+    if schedule.kind == "step" and not schedule.milestones:
+        raise place.refuse(
+            "milestones",
+            'is missing: kind = "step" needs to know where to step. Add shares of the run, such '
+            "as milestones = [0.5, 0.75].",
+        )
+    if schedule.kind != "step" and schedule.milestones:
+        raise place.refuse(
+            "milestones",
+            f'= {list(schedule.milestones)} is of kind = "step", and kind is "{schedule.kind}". '
+            "Write that kind, or remove milestones.",
         )
 
 

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 from fedtier.config.schema import key
 from fedtier.limits import (
     BEACON_S,
     GIVE_UP_S,
+    MILESTONES_MAX,
     PART_BYTES_DEFAULT,
     PART_BYTES_MAX,
     PART_BYTES_MIN,
@@ -39,6 +41,12 @@ def _quorum_complaint(value: Any) -> str:  # noqa: ANN401 (what the schema let p
     return ""
 
 
+def _milestones_complaint(value: Any) -> str:  # noqa: ANN401 (what the schema let pass)
+    if all(before < after for before, after in pairwise((*value, 1.0))):
+        return ""
+    return f"= {list(value)}: milestones are ascending shares of the run, each below 1."
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FederationTable:
     """The federation's name, and what its means weigh by."""
@@ -64,13 +72,29 @@ class ModelTable:
 class ScheduleTable:
     """The learning rate of every local step."""
 
-    kind: Literal["cosine", "constant"] = key(
-        "constant: mu throughout; cosine: from mu down to floor * mu over the run.",
+    kind: Literal["cosine", "constant", "step"] = key(
+        "constant: mu throughout; cosine: from mu down to floor * mu over the run; step: times "
+        "factor at each of the milestones.",
         default="cosine",
     )
     mu: float = key("Learning rate at the start.", default=0.1, above=0, maximum=100)
     floor: float = key(
         "Share of mu that a cosine schedule ends on.", default=0.05, minimum=0, maximum=1
+    )
+    factor: float = key(
+        "What a step schedule multiplies the learning rate by at each milestone.",
+        default=0.1,
+        above=0,
+        maximum=1,
+    )
+    milestones: tuple[float, ...] = key(
+        "Where a step schedule steps: shares of the run, ascending, such as [0.5, 0.75]; needed "
+        'with kind = "step", and only there.',
+        default=(),
+        above=0,
+        maximum=1,
+        items_max=MILESTONES_MAX,
+        complaint=_milestones_complaint,
     )
 
 
@@ -144,6 +168,11 @@ class PlanTable:
         unit="bits",
         minimum=0,
         maximum=RANGE_BITS_MAX,
+    )
+    carry: Literal["none", "iteration"] = key(
+        "none: a device's momentum is zero when an iteration starts; iteration: it goes on from "
+        "the device's iteration before. Only for an artefact with momentum.",
+        default="none",
     )
     schedule: ScheduleTable = key(
         "The learning rate of every local step.", default=lambda: ScheduleTable()

@@ -32,9 +32,10 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list
         for each of the two kinds of which one is missing.
 
     Raises:
-        ConfigError: If an artefact or a board's profile is missing or wrong, or data lack a trait
-            that the artefact's preprocessing asks for, or name other labels than the artefact's,
-            or columns for another number of channels.
+        ConfigError: If an artefact or a board's profile is missing or wrong, momentum that the
+            artefact has not is to be carried, or data lack a trait that the artefact's
+            preprocessing asks for, or name other labels than the artefact's, or columns for
+            another number of channels.
     """
     match found:
         case Federation():
@@ -47,6 +48,7 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list
 
 def _check_federation(federation: Federation, place: Place) -> list[str]:
     artefact = _artefact(federation.artefact, place.below("model"))
+    _check_carry(federation, artefact, place.below("plan"))
     _check_boards(federation, place)
     devices = select_devices(federation, place=place)
     pipeline = _pipeline(artefact, place.below("model"))
@@ -112,6 +114,16 @@ def _pipeline(artefact: Artefact, place: Place) -> Pipeline:
     where = place.at("artefact")
     Augmentation.from_json(artefact.manifest.augmentation, where=where)
     return Pipeline.from_json(artefact.manifest.preprocessing, where=where)
+
+
+def _check_carry(federation: Federation, artefact: Artefact, place: Place) -> None:
+    carry = federation.plan.carry
+    if carry != "none" and not artefact.manifest.optimiser.momentum:
+        raise place.refuse(
+            "carry",
+            f'= "{carry}", and the artefact {artefact.manifest.name} was compiled without '
+            "momentum: there is nothing to carry. Remove it, or compile with momentum.",
+        )
 
 
 def _check_boards(federation: Federation, place: Place) -> None:

@@ -87,21 +87,35 @@ class Scores:
 
     examples: int = 0
     correct: int = 0
-    loss_units: int = 0  # summed cross entropy in 2^-20 nats
+    loss_units: int = 0  # summed losses in 2^-20
+    judged: int = 0  # answers that are right or wrong; the examples, where each is one answer
     histogram: tuple[tuple[int, int], ...] = ()  # (hundredths, devices), ascending
-    worst: tuple[int, int, str] | None = None  # correct, examples, device
+    worst: tuple[int, int, str] | None = None  # correct, judged, device
 
     @classmethod
-    def of_device(cls, node: NodeId, *, examples: int, correct: int, loss_units: int) -> Scores:
-        """The score of one device on its own hold-out; nothing where it has none."""
+    def of_device(
+        cls,
+        node: NodeId,
+        *,
+        examples: int,
+        correct: int,
+        loss_units: int,
+        judged: int | None = None,
+    ) -> Scores:
+        """The score of one device on its own hold-out; nothing where it has none.
+
+        ``judged`` is ``examples`` by default: each is one answer.
+        """
+        judged = examples if judged is None else judged
         if examples == 0:
             return cls()
         return cls(
             examples=examples,
             correct=correct,
             loss_units=loss_units,
-            histogram=((100 * correct // examples, 1),),
-            worst=(correct, examples, node),
+            judged=judged,
+            histogram=((100 * correct // judged, 1),) if judged else (),
+            worst=(correct, judged, node) if judged else None,
         )
 
     def __add__(self, other: Scores) -> Scores:
@@ -112,23 +126,24 @@ class Scores:
             examples=_capped(self.examples + other.examples),
             correct=_capped(self.correct + other.correct),
             loss_units=_capped(self.loss_units + other.loss_units),
+            judged=_capped(self.judged + other.judged),
             histogram=tuple(sorted(bins.items())),
             worst=min((w for w in (self.worst, other.worst) if w), key=_accuracy_key, default=None),
         )
 
     @property
     def devices(self) -> int:
-        """How many devices had a hold-out to score on."""
+        """How many devices had answers of theirs judged."""
         return sum(count for _, count in self.histogram)
 
     @property
     def accuracy(self) -> float | None:
-        """Correct over all examples of all hold-outs, or None where there were none."""
-        return self.correct / self.examples if self.examples else None
+        """Correct over all answers judged on all hold-outs, or None where there were none."""
+        return self.correct / self.judged if self.judged else None
 
     @property
     def loss(self) -> float | None:
-        """Mean cross entropy in nats, or None where there were no examples."""
+        """Mean loss, or None where there were no examples."""
         return self.loss_units / LOSS_UNITS_PER_NAT / self.examples if self.examples else None
 
     def percentile(self, percent: float) -> float | None:
@@ -143,8 +158,8 @@ class Scores:
 
 
 def _accuracy_key(worst: tuple[int, int, str]) -> tuple[float, str, int]:
-    correct, examples, node = worst
-    return (correct / examples, node, examples)
+    correct, judged, node = worst
+    return (correct / judged, node, judged)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +206,8 @@ class Figures:
             document["e"] = [scores.examples, scores.correct, scores.loss_units]
             document["h"] = [number for pair in scores.histogram for number in pair]
             document["w"] = list(scores.worst or ())
+            if scores.judged != scores.examples:
+                document["j"] = scores.judged
         return document
 
     @classmethod
@@ -217,7 +234,7 @@ class Figures:
         return cls(
             links=links,
             tiers=tiers,
-            scores=_scores(reader) if "e" in document else Scores(),
+            scores=_scores(reader, judged="j" in document) if "e" in document else Scores(),
             trained_steps=steps[0],
             trained_loss_units=steps[1],
         )
@@ -228,20 +245,23 @@ def fold(figures: Iterable[Figures]) -> Figures:
     return sum(figures, start=Figures())
 
 
-def _scores(reader: Fields) -> Scores:
+def _scores(reader: Fields, *, judged: bool) -> Scores:
     totals = reader.integers("e", 0, _MAX, items_max=3)
     flat = reader.integers("h", 0, _MAX, items_max=2 * _BINS)
     histogram = tuple(zip(flat[::2], flat[1::2], strict=False))
     worst = reader.listing("w", items_max=3)
     if len(totals) != 3 or len(flat) % 2 or any(bin_ >= _BINS for bin_ in flat[::2]):
         raise WireError("figures: scores out of range")
+    answers = reader.integer("j", 0, _MAX) if judged else totals[0]
+    if answers == 0 and not flat and not worst:
+        return Scores(examples=totals[0], correct=totals[1], loss_units=totals[2])
     if len(worst) != 3 or not isinstance(worst[2], str) or not is_node_id(worst[2]):
-        raise WireError("figures: the worst device is not [correct, examples, node]")
+        raise WireError("figures: the worst device is not [correct, judged, node]")
     pair = Fields({"pair": worst[:2]}, what="figures").integers("pair", 0, _MAX, items_max=2)
     if not pair[0] <= pair[1] or pair[1] == 0:
-        raise WireError("figures: the worst device has more right than examples")
+        raise WireError("figures: the worst device has more right than it was judged on")
     return Scores(
-        examples=totals[0], correct=totals[1], loss_units=totals[2],
+        examples=totals[0], correct=totals[1], loss_units=totals[2], judged=answers,
         histogram=histogram, worst=(pair[0], pair[1], worst[2]),
     )  # fmt: skip
 

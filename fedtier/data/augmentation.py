@@ -81,16 +81,19 @@ class Augmentation:
         """Change a batch at random.
 
         Args:
-            x: The batch, float32, shape ``(batch, ...)``; left as it is.
+            x: The batch, shape ``(batch, ...)``, float32, or int64 where there is no transform;
+                left as it is.
             key_of: The keys of this local step, from ``step_keys``.
 
         Returns:
-            A new array, float32, C-contiguous, of the same shape.
+            A new array, C-contiguous, of the same shape and type.
 
         Raises:
             ConfigError: If a transform does not suit the shape of the batch, or makes something
                 else than a batch of it.
         """
+        if not self.transforms:
+            return np.array(x, order="C")
         batch = np.array(x, dtype=np.float32, order="C")
         for index, transform in enumerate(self.transforms):
             batch = transform.apply(batch, key_of(f"{index}.{transform.name}"))

@@ -8,13 +8,14 @@ from typing import ClassVar, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from fedtier.data.examples import Inputs
 from fedtier.data.fields import Fields
 from fedtier.data.normal_table import table_normals
 from fedtier.draws import DrawKey
 from fedtier.errors import ConfigError
 
 CHANNEL_MAX = 4095
+
+Batch = npt.NDArray[np.float32]
 
 
 class BatchTransform(Protocol):
@@ -32,7 +33,7 @@ class BatchTransform(Protocol):
             ConfigError: If one is missing, unknown or out of range.
         """
 
-    def apply(self, x: Inputs, key: DrawKey) -> Inputs:
+    def apply(self, x: Batch, key: DrawKey) -> Batch:
         """A new batch, or ``x`` itself overwritten; float32 and of the same shape."""
 
     def to_json(self) -> dict[str, object]:
@@ -51,7 +52,7 @@ class Gain:
         """Read ``std``."""
         return cls(std=fields.number("std", low=0.0, high=1.0))
 
-    def apply(self, x: Inputs, key: DrawKey) -> Inputs:
+    def apply(self, x: Batch, key: DrawKey) -> Batch:
         """One draw per sample."""
         gains = np.float32(1.0) + np.float32(self.std) * table_normals(key, len(x))
         x *= gains.reshape(-1, *[1] * (x.ndim - 1))
@@ -80,7 +81,7 @@ class Rotation:
         std_rad = fields.number("std_rad", low=0.0, high=3.15)
         return cls(std_rad=std_rad, triples=fields.triples("triples", low=0, high=CHANNEL_MAX))
 
-    def apply(self, x: Inputs, key: DrawKey) -> Inputs:
+    def apply(self, x: Batch, key: DrawKey) -> Batch:
         """Three draws per sample, x, y and z; ``x`` has shape ``(batch, channels, length)``."""
         _check_windows(x, self.name, channels=1 + max(max(triple) for triple in self.triples))
         axes = self.std_rad * table_normals(key, 3 * len(x)).reshape(-1, 3).astype(np.float64)
@@ -118,7 +119,7 @@ class TimeScale:
         """Read ``std``."""
         return cls(std=fields.number("std", low=0.0, high=1.0))
 
-    def apply(self, x: Inputs, key: DrawKey) -> Inputs:
+    def apply(self, x: Batch, key: DrawKey) -> Batch:
         """One draw per sample; ``x`` has shape ``(batch, channels, length)``."""
         _check_windows(x, self.name, channels=1)
         batch, channels, length = x.shape
@@ -134,8 +135,8 @@ class TimeScale:
         at = left[:, None, :] + starts
         flat = x.reshape(-1)
         # "clip" only spares numpy a checked copy: no index is outside.
-        before: Inputs = np.take(flat, at, mode="clip")
-        after: Inputs = np.take(flat[1:], at, mode="clip")
+        before: Batch = np.take(flat, at, mode="clip")
+        after: Batch = np.take(flat[1:], at, mode="clip")
         after -= before
         after *= fraction
         after += before
@@ -158,7 +159,7 @@ class Noise:
         """Read ``std``."""
         return cls(std=fields.number("std", low=0.0, high=10.0))
 
-    def apply(self, x: Inputs, key: DrawKey) -> Inputs:
+    def apply(self, x: Batch, key: DrawKey) -> Batch:
         """One draw per value, in the order of ``x``'s memory."""
         drawn = table_normals(key, x.size).reshape(x.shape)
         drawn *= np.float32(self.std)
@@ -191,7 +192,7 @@ def rotation_matrices(axes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.array(rows).transpose(2, 0, 1)
 
 
-def _check_windows(x: Inputs, name: str, *, channels: int) -> None:
+def _check_windows(x: Batch, name: str, *, channels: int) -> None:
     if x.ndim != 3 or x.shape[1] < channels:
         raise ConfigError(
             f"augmentation: {name!r} needs windows of shape (batch, channels, length) with at "

@@ -11,34 +11,36 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Inputs = npt.NDArray[np.float32]
+Inputs = npt.NDArray[np.float32 | np.int64]
 Labels = npt.NDArray[np.int64]
+Targets = Labels | npt.NDArray[np.float32]
+"""Class numbers, shape ``(n,)``, or numbers to come near to, float32, shape ``(n, ...)``."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Examples:
-    """Inputs with their labels, in a fixed order.
+    """Inputs with their targets, in a fixed order.
 
     Attributes:
-        x: Inputs, float32, C-contiguous, shape ``(n, ...)``; of a window ``(n, channels, length)``.
-        y: Class numbers, int64, shape ``(n,)``.
+        x: Inputs, float32, or int64 where they name something; C-contiguous, shape ``(n, ...)``;
+            of a window ``(n, channels, length)``.
+        y: Class numbers, int64, shape ``(n,)``; or numbers, float32, shape ``(n, ...)``.
     """
 
     x: Inputs
-    y: Labels
+    y: Targets
 
     def __post_init__(self) -> None:
-        assert self.x.dtype == np.float32, self.x.dtype
-        assert self.y.dtype == np.int64, self.y.dtype
+        assert self.x.dtype in (np.float32, np.int64), self.x.dtype
         assert self.x.flags.c_contiguous
-        assert self.y.shape == self.x.shape[:1], (self.y.shape, self.x.shape)
+        check_targets(self.y, rows=len(self.x))
 
     def __len__(self) -> int:
         return len(self.y)
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 over shapes, inputs and labels (little-endian), 64 hexadecimal digits."""
+        """SHA-256 over shapes, inputs and targets (little-endian), 64 hexadecimal digits."""
         digest = hashlib.sha256()
         hash_array(digest, self.x)
         hash_array(digest, self.y)
@@ -74,6 +76,13 @@ class HeldOut:
     """
 
     groups: tuple[tuple[str, Examples], ...]
+
+
+def check_targets(targets: Targets, *, rows: int) -> None:
+    """Assert that targets are what they are said to be, one for each row."""
+    assert targets.dtype in (np.int64, np.float32), targets.dtype
+    assert targets.shape[:1] == (rows,), (targets.shape, rows)
+    assert targets.dtype == np.float32 or targets.ndim == 1, targets.shape
 
 
 def hash_array(digest: hashlib._Hash, array: npt.NDArray[Any]) -> None:

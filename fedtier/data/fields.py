@@ -75,6 +75,17 @@ class Fields:
         value = self._take(key, default, expected=f"a number from {low:g} to {high:g}")
         return self._number(key, value, low=low, high=high)
 
+    def boolean(self, key: str, *, default: bool | None = None) -> bool:
+        """True or false.
+
+        Raises:
+            ConfigError: If it is missing without a default, or of another type.
+        """
+        value = self._take(key, default, expected="true or false")
+        if not isinstance(value, bool):
+            raise self.error(key, f"is {value!r}; it must be true or false")
+        return value
+
     def integers(self, key: str, *, low: int, high: int) -> tuple[int, ...]:
         """A list of one or more whole numbers, each in ``[low, high]``."""
         values = self._list(key, expected=f"a list of whole numbers from {low} to {high}")

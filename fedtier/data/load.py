@@ -97,6 +97,8 @@ def _examples(
 
 def _untrained(recordings: Sequence[Recording], train: Examples) -> tuple[int, ...]:
     """Classes that went to the hold-out, or to windows that were dropped, with all their rows."""
+    if train.y.dtype.kind == "f":
+        return ()
     recorded = {int(label) for recording in recordings for label in np.unique(recording.labels)}
     return tuple(sorted(recorded - set(np.unique(train.y).tolist())))
 

@@ -1,13 +1,16 @@
 """The source ``npz-directory``: one ``.npz`` for each device, with arrays ``x`` and ``y``.
 
-``x`` has one row for each label in ``y``: examples, or readings in time to be cut into windows.
+``x`` has one row for each target in ``y``: examples, or readings in time to be cut into windows.
+Targets that are whole numbers are classes; floating-point ones are what a model is to come near to.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from fedtier.data.device_directory import (
     NamedDevice,
@@ -15,6 +18,7 @@ from fedtier.data.device_directory import (
     one_device,
     selection_of,
 )
+from fedtier.data.examples import Targets
 from fedtier.data.fields import Fields
 from fedtier.data.npz_file import open_npz
 from fedtier.data.recording import Recording
@@ -90,16 +94,26 @@ def _read(device: NamedDevice, *, where: str) -> Recording:
     if not path.is_file():
         raise ConfigError(
             f"{where}: {path} does not exist. Write it with numpy.savez({str(path)!r}, x=..., "
-            "y=...): a row of x for each whole number in y."
+            "y=...): a row of x for each target in y."
         )
     otherwise = "It must hold the plain arrays x and y."
     with open_npz(path, where=where, otherwise=otherwise) as file:
         x, y = np.asarray(file["x"]), np.asarray(file["y"])
-    if y.ndim != 1 or y.dtype.kind not in "iu" or x.ndim < 2 or len(x) != len(y):
+    targets = _targets(y)
+    if targets is None or x.ndim < 2 or len(x) != len(targets):
         raise ConfigError(
             f"{where}: {path} has x of shape {x.shape} and y of shape {y.shape}, {y.dtype}. Give "
-            "x one row of at least one value for each whole number in y."
+            "x one row of at least one value for each whole number in y, or for each row of "
+            "floating-point numbers in y."
         )
     if x.dtype.kind not in "fiu":
         raise ConfigError(f"{where}: {path} has x of {x.dtype}. Give real numbers.")
-    return Recording(key=path.stem, samples=x, labels=y.astype(np.int64), traits=device.traits)
+    return Recording(key=path.stem, samples=x, labels=targets, traits=device.traits)
+
+
+def _targets(y: npt.NDArray[Any]) -> Targets | None:
+    if y.ndim == 1 and y.dtype.kind in "iu":
+        return y.astype(np.int64)
+    if y.ndim >= 1 and y.dtype.kind == "f":
+        return (y[:, np.newaxis] if y.ndim == 1 else y).astype(np.float32)
+    return None

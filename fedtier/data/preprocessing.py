@@ -20,11 +20,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fedtier.data.examples import Examples, Inputs, Labels
+from fedtier.data.examples import Examples, Inputs, Targets
 from fedtier.data.fields import Fields
 from fedtier.data.plug_ins import PREPROCESSING, load_plug_in
 from fedtier.data.recording import Recording
 from fedtier.data.row_transforms import (
+    Ids,
     Mirror,
     RowTransform,
     Scale,
@@ -35,6 +36,7 @@ from fedtier.data.row_transforms import (
 from fedtier.errors import ConfigError
 
 _ROW_TRANSFORMS: dict[str, Callable[[Fields], RowTransform]] = {
+    "ids": Ids.from_fields,
     "mirror": Mirror.from_fields,
     "scale": Scale.from_fields,
     "standardise": Standardise.from_fields,
@@ -124,7 +126,8 @@ class Pipeline:
         window = [] if self.window is None else [self.window.to_json()]
         return [*(transform.to_json() for transform in self.rows), *window]
 
-    def _of_one(self, recording: Recording, *, where: str) -> tuple[Inputs, Labels]:
+    def _of_one(self, recording: Recording, *, where: str) -> tuple[Inputs, Targets]:
+        dtype = np.int64 if any(isinstance(row, Ids) for row in self.rows) else np.float32
         for transform in self.rows:
             recording = transform.apply(recording, where=where)
         if recording.samples.dtype.kind == "f" and not np.isfinite(recording.samples).all():
@@ -134,13 +137,14 @@ class Pipeline:
             )
         if self.window is not None:
             require_channels(recording, None, what="window", where=where)
-            return self.window.cut(recording)
-        if recording.samples.dtype.kind != "f":
+            return self.window.cut(recording, dtype=dtype)
+        if dtype == np.float32 and recording.samples.dtype.kind != "f":
             raise ConfigError(
                 f"{where}: recording {recording.key!r} is {recording.samples.dtype} after "
-                'preprocessing. Add {"name": "scale", "divide_by": 255} or the like.'
+                'preprocessing. Add {"name": "scale", "divide_by": 255} or the like, '
+                'or "ids" where the numbers name something.'
             )
-        return np.ascontiguousarray(recording.samples, dtype=np.float32), recording.labels
+        return np.ascontiguousarray(recording.samples, dtype=dtype), recording.labels
 
 
 def _row_transform(name: str, fields: Fields) -> RowTransform:
@@ -161,6 +165,11 @@ def _row_transform(name: str, fields: Fields) -> RowTransform:
 def _check_order(rows: Sequence[RowTransform], *, where: str) -> None:
     fitted = [index for index, row in enumerate(rows) if isinstance(row, Standardise)]
     mirrors = [index for index, row in enumerate(rows) if isinstance(row, Mirror)]
+    if len(rows) > 1 and any(isinstance(row, Ids) for row in rows):
+        raise ConfigError(
+            f"{where}: preprocessing has 'ids' beside transforms of measured values. Keep one or "
+            "the other: numbers that name something are not computed with."
+        )
     if len(fitted) > 1:
         raise ConfigError(
             f"{where}: preprocessing has 'standardise' {len(fitted)} times. Keep one."

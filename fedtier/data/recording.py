@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from fedtier.data.examples import Labels, hash_array
+from fedtier.data.examples import Targets, check_targets, hash_array
 from fedtier.errors import ConfigError
 
 
@@ -22,18 +22,18 @@ class Recording:
         key: A name, unique within its device or group; for messages and the digest.
         samples: Rows, shape ``(T, ...)``: ``(T, channels)`` of a sensor, ``(T, 1, height, width)``
             of grey images; any real dtype.
-        labels: The class number of each row, int64, shape ``(T,)``, >= 0.
+        labels: The class number of each row, int64, shape ``(T,)``, >= 0; or what a model is to
+            come near to, float32, shape ``(T, ...)``.
         traits: Whole numbers that a transform may ask for, such as ``{"side": 1}``.
     """
 
     key: str
     samples: npt.NDArray[Any]
-    labels: Labels
+    labels: Targets
     traits: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        assert self.labels.dtype == np.int64, self.labels.dtype
-        assert self.labels.shape == self.samples.shape[:1], (self.labels.shape, self.samples.shape)
+        check_targets(self.labels, rows=len(self.samples))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -52,8 +52,8 @@ def check_recordings(recordings: Sequence[Recording], *, where: str) -> None:
     """Check what a source returned before anything is computed from it.
 
     Raises:
-        ConfigError: If there is none, one is empty, rows differ in shape, a value is not finite,
-            or a label is negative.
+        ConfigError: If there is none, one is empty, rows or targets differ in shape or kind, a
+            value is not finite, or a label is negative.
     """
     if not recordings:
         raise ConfigError(f"{where}: the source gave no recording. Name data that exist.")
@@ -67,9 +67,20 @@ def check_recordings(recordings: Sequence[Recording], *, where: str) -> None:
                 f"{here} has rows of shape {recording.samples.shape[1:]}, the first has {shape}. "
                 "All recordings of a device must agree."
             )
-        if recording.samples.dtype.kind == "f" and not np.isfinite(recording.samples).all():
-            raise ConfigError(f"{here} holds NaN or infinity. Remove or repair those rows.")
-        if int(recording.labels.min()) < 0:
+        for array in (recording.samples, recording.labels):
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise ConfigError(f"{here} holds NaN or infinity. Remove or repair those rows.")
+        if recording.labels.shape[1:] != recordings[0].labels.shape[1:]:
+            raise ConfigError(
+                f"{here} has targets of shape {recording.labels.shape[1:]}, the first has "
+                f"{recordings[0].labels.shape[1:]}. All recordings of a device must agree."
+            )
+        if recording.labels.dtype != recordings[0].labels.dtype:
+            raise ConfigError(
+                f"{here} has targets of {recording.labels.dtype}, the first of "
+                f"{recordings[0].labels.dtype}. Give classes in all recordings, or in none."
+            )
+        if recording.labels.dtype.kind == "i" and int(recording.labels.min()) < 0:
             raise ConfigError(
                 f"{here} has the label {int(recording.labels.min())}. Labels count from 0."
             )

@@ -1,4 +1,4 @@
-"""The named transforms of recordings and rows: mirror, scale, standardise, window."""
+"""The named transforms of recordings and rows: ids, mirror, scale, standardise, window."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fedtier.data.examples import Inputs, Labels
+from fedtier.data.examples import Inputs, Targets
 from fedtier.data.fields import Fields
 from fedtier.data.recording import Recording
 from fedtier.errors import ConfigError
@@ -94,6 +94,37 @@ class Mirror:
             "equals": self.equals,
             "signs": list(self.signs),
         }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ids:
+    """Whole numbers that name something, such as words: kept as int64, checked for their range."""
+
+    below: int
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Ids:
+        """Read ``below``."""
+        return cls(below=fields.integer("below", low=1, high=2**31))
+
+    def fit(self, training: Sequence[Recording], *, where: str) -> Ids:
+        """Nothing to fit."""
+        return self
+
+    def apply(self, recording: Recording, *, where: str) -> Recording:
+        """The same numbers as int64 rows of any shape."""
+        wrong = (recording.samples < 0) | (recording.samples >= self.below)
+        wrong |= recording.samples != np.floor(recording.samples)
+        if wrong.any():
+            raise ConfigError(
+                f"{where}: recording {recording.key!r} holds {recording.samples[wrong][0]}, 'ids' "
+                f"takes whole numbers from 0 to {self.below - 1}. Number what it names so."
+            )
+        return replace(recording, samples=recording.samples.astype(np.int64))
+
+    def to_json(self) -> dict[str, object]:
+        """The transform as JSON."""
+        return {"name": "ids", "below": self.below}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,7 +218,8 @@ class Standardise:
 class Window:
     """Cut rows into windows of ``length``, one every ``stride`` rows; always the last transform.
 
-    A window whose rows have different labels is dropped.
+    A window whose rows are of different classes is dropped; of numbers, a window's target is that
+    of its last row.
     """
 
     length: int
@@ -199,18 +231,22 @@ class Window:
         length = fields.integer("length", low=1, high=WINDOW_ROWS_MAX)
         return cls(length=length, stride=fields.integer("stride", low=1, high=length))
 
-    def cut(self, recording: Recording) -> tuple[Inputs, Labels]:
-        """The windows, float32 ``(n, channels, length)``, and their labels ``(n,)``."""
+    def cut(
+        self, recording: Recording, *, dtype: type[np.float32 | np.int64] = np.float32
+    ) -> tuple[Inputs, Targets]:
+        """The windows ``(n, channels, length)`` of that type, and their targets ``(n, ...)``."""
         count = max(0, (len(recording) - self.length) // self.stride + 1)
         channels = recording.samples.shape[1]
         if count == 0:
-            empty = np.empty((0, channels, self.length), dtype=np.float32)
-            return empty, np.empty(0, dtype=np.int64)
+            empty = np.empty((0, channels, self.length), dtype=dtype)
+            return empty, recording.labels[:0]
         views = np.lib.stride_tricks.sliding_window_view(recording.samples, self.length, axis=0)
         starts = np.arange(count) * self.stride
-        changes = np.concatenate([[0], np.cumsum(np.diff(recording.labels) != 0)])
-        starts = starts[changes[starts] == changes[starts + self.length - 1]]
-        return np.ascontiguousarray(views[starts], dtype=np.float32), recording.labels[starts]
+        if recording.labels.dtype.kind == "i":
+            changes = np.concatenate([[0], np.cumsum(np.diff(recording.labels) != 0)])
+            starts = starts[changes[starts] == changes[starts + self.length - 1]]
+        ends = starts + self.length - 1
+        return np.ascontiguousarray(views[starts], dtype=dtype), recording.labels[ends]
 
     def to_json(self) -> dict[str, object]:
         """The transform as JSON."""

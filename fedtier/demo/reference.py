@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -22,7 +22,7 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import score
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.schedule import Schedule
-from fedtier.artefact.trainer import Trainer, TrainTask
+from fedtier.artefact.trainer import Trained, Trainer, TrainTask
 from fedtier.artefact.trainers import load_trainer
 from fedtier.config.federation import Federation
 from fedtier.data.examples import Examples
@@ -137,8 +137,9 @@ def accuracy_of(task: Task) -> float | None:
         return None
     held_out = load_held_out(federation.evaluation, preprocessing, where=federation.where)
     session = artefact.evaluate_session()
-    scores = [score(session, model, group) for _, group in held_out.groups]
-    return sum(s.correct for s in scores) / sum(s.examples for s in scores)
+    kind = artefact.manifest.loss.kind
+    scores = [score(session, model, group, kind=kind) for _, group in held_out.groups]
+    return sum(s.correct for s in scores) / sum(s.judged for s in scores)
 
 
 def train_in_step(
@@ -152,31 +153,41 @@ def train_in_step(
         kind=task.federation.plan.schedule.kind,
         mu=task.mu,
         floor=task.federation.plan.schedule.floor,
+        factor=task.federation.plan.schedule.factor,
+        milestones=task.federation.plan.schedule.milestones,
     )
     model = artefact.initial()
     pieces = [task.steps] if len(examples) == 1 else [1] * task.steps
-    first_step = 0
+    first_step, velocity = 0, None
     for piece, steps in enumerate(pieces):
         ends = [
-            _end(
+            _trained(
                 trainer,
                 TrainTask(
                     model=model, seed=task.seed, path=IterationPath((piece,)), node=device,
                     steps=steps, first_step=first_step, round_steps=task.steps, schedule=schedule,
+                    velocity=velocity,
                 ),
                 data,
             )
             for device, data in examples.items()
         ]  # fmt: skip
-        model = np.asarray(np.mean(ends, axis=0, dtype=np.float64), np.float32)
+        model = _mean([end.model for end in ends])
+        # Of devices that start alike, the mean of the velocities is that of the mean gradient.
+        velocities = [end.velocity for end in ends if end.velocity is not None]
+        velocity = _mean(velocities) if velocities else None
         first_step += steps
     return model
 
 
-def _end(trainer: Trainer, task: TrainTask, examples: Examples) -> Vector:
+def _mean(vectors: Sequence[Vector]) -> Vector:
+    return np.asarray(np.mean(vectors, axis=0, dtype=np.float64), np.float32)
+
+
+def _trained(trainer: Trainer, task: TrainTask, examples: Examples) -> Trained:
     trained = trainer.train(task, examples, cancelled=lambda: False)
     assert trained is not None, "nobody cancels a reference"
-    return trained.model
+    return trained
 
 
 def _print(console: Console, reference: Mapping[str, Any]) -> None:

@@ -141,6 +141,11 @@ def _prepare(
             "[evaluation], or leave the option out."
         )
     manifest, where = find_artefact(loaded.artefact).manifest, f"{loaded.where} [evaluation]"
+    if reference and not manifest.loss.judged:
+        raise ConfigError(
+            f"--reference compares accuracies, and {manifest.name}, which is trained by "
+            f"{manifest.loss.kind}, has none. Leave the option out."
+        )
     if loaded.evaluation is not None:  # before any process starts: are the data there?
         check_labels(loaded.evaluation, manifest, where=where)
         load_held_out(loaded.evaluation, manifest.preprocessing, where=where)

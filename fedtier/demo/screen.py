@@ -127,7 +127,9 @@ def _figures(row: Mapping[str, Any]) -> list[str]:
     """A line on the model, if it was evaluated, and one on each link."""
     first = f"round {row['round'] + 1}" + ("" if row["members"] else "  nobody trained")
     if row.get("accuracy") is not None:
-        first += f"  held-out accuracy {100 * row['accuracy']:.1f} %  loss {row['loss']:.3f}"
+        first += f"  held-out accuracy {100 * row['accuracy']:.1f} %"
+    if row.get("loss") is not None:
+        first += f"  {'held-out ' if row.get('accuracy') is None else ''}loss {row['loss']:.3f}"
     links = (
         f"link {r['link']}  {r['bytes_up'] / 1e6:.2f} MB up  {r['bytes_down'] / 1e6:.2f} MB down"
         for r in row["links"]

@@ -25,7 +25,7 @@ def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int
         _links(report["links"], dimension=dimension),
         _abstentions(report["links"]),
         _processes(report["nodes"]),
-        _accuracy(report),
+        _quality(report),
     ):
         if table.row_count:
             console.print()
@@ -120,6 +120,22 @@ def _cpu(node: Mapping[str, Any]) -> float:
 
 def _seconds(node: Mapping[str, Any]) -> str:
     return "–" if node["cpu_seconds"] is None else f"{node['cpu_seconds']:.1f}"
+
+
+def _quality(report: Mapping[str, Any]) -> Table:
+    """Its accuracy; of a model that has none, its loss."""
+    judged = report["accuracy"] is not None or report["accuracy_devices"]["mean"] is not None
+    lost = report["loss"] is not None or report["loss_devices"] is not None
+    return _loss(report) if lost and not judged else _accuracy(report)
+
+
+def _loss(report: Mapping[str, Any]) -> Table:
+    table = plain_table("Loss of the last round's model", "on", "loss")
+    rows = {"held-out data": report["loss"], "the devices' own hold-outs": report["loss_devices"]}
+    for name, loss in rows.items():
+        if loss is not None:
+            table.add_row(name, f"{loss:.4g}")
+    return table
 
 
 def _accuracy(report: Mapping[str, Any]) -> Table:

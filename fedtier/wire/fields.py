@@ -76,6 +76,10 @@ class Fields:
         found = f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(value)[:80]
         return WireError(f"{self._what}: field {name!r} is {found}, not {expected}")
 
+    def has(self, name: str) -> bool:
+        """Whether the field is there."""
+        return name in self._values
+
     def integer(self, name: str, low: int, high: int) -> int:
         """An integer in ``[low, high]``."""
         value = self._values.get(name)

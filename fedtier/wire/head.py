@@ -178,8 +178,7 @@ def decode_head_or_beacon(payload: bytes) -> Head | Beacon:
 
 
 def _artefact_blob(fields: Fields) -> BlobRef | None:
-    item = fields.raw().get("artefact_blob")
-    return None if item is None else _blob(item)
+    return _blob(fields.raw()["artefact_blob"]) if fields.has("artefact_blob") else None
 
 
 def _listed(blob: BlobRef) -> list[str | int]:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any, Literal, get_args
 
 from fedtier.errors import WireError
@@ -15,6 +16,7 @@ from fedtier.limits import (
     BEACON_S,
     COUNT_MAX,
     GIVE_UP_S,
+    MILESTONES_MAX,
     MU_END,
     RANGE_BITS_DEFAULT,
     RANGE_BITS_MAX,
@@ -23,9 +25,12 @@ from fedtier.limits import (
 )
 from fedtier.wire.fields import Fields
 
-ScheduleKind = Literal["constant", "cosine"]
+ScheduleKind = Literal["constant", "cosine", "step"]
+
+Carry = Literal["none", "iteration"]
 
 SCHEDULE_KINDS: tuple[str, ...] = get_args(ScheduleKind)
+CARRIES: tuple[str, ...] = get_args(Carry)
 
 _CODEC_PARAMETERS_MAX = 8
 _QUORUM = re.compile(r"all|[0-9]{1,9}|0\.[0-9]{1,17}|1\.0{1,17}")
@@ -51,11 +56,14 @@ class Plan:
     schedule: ScheduleKind
     mu: float  # step size at the beginning
     floor: float  # share of mu left at the end
+    factor: float = 1.0  # of mu at each milestone; with the schedule ``step`` alone, as the next
+    milestones: tuple[float, ...] = ()  # progress of the run, ascending
     quorum: tuple[str, ...] = ()  # per link: "all", a number such as "3", a share such as "0.8"
     deadline_s: tuple[float | None, ...] = ()  # per iteration on link n; () = none
     give_up_s: float = GIVE_UP_S  # past its deadline an iteration waits so long for its quorum
     beacon_s: float = BEACON_S  # a parent's sign of life
     range_bits: int = RANGE_BITS_DEFAULT  # R: coordinates of updates lie in (-2**R, 2**R)
+    carry: Carry = "none"  # how long a device's optimiser keeps its momentum
 
     @property
     def tiers(self) -> int:
@@ -64,12 +72,15 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a head."""
+        stepped = {"factor": self.factor, "milestones": list(self.milestones)}
         return {
             "seed": hex64(self.seed), "rounds": self.rounds, "tau": list(self.tau),
             "codecs": [[codec.name, dict(codec.parameters)] for codec in self.codecs],
             "schedule": self.schedule, "mu": self.mu, "floor": self.floor,
             "quorum": list(self.quorum), "deadline_s": list(self.deadline_s),
             "give_up_s": self.give_up_s, "beacon_s": self.beacon_s, "range_bits": self.range_bits,
+            **({} if self.carry == "none" else {"carry": self.carry}),
+            **(stepped if self.schedule == "step" else {}),
         }  # fmt: skip
 
     @classmethod
@@ -97,16 +108,32 @@ class Plan:
         mu = fields.number("mu", 0, MU_END)
         if not 0 < mu < MU_END:
             raise WireError(f"plan: mu = {mu} is outside (0, {MU_END:g})")
+        schedule = fields.choice("schedule", SCHEDULE_KINDS)
+        factor, milestones = _steps(fields) if schedule == "step" else (1.0, ())
         return cls(
             seed=fields.hex64("seed"), rounds=fields.integer("rounds", 1, COUNT_MAX), tau=tau,
             codecs=codecs,
-            schedule=fields.choice("schedule", SCHEDULE_KINDS),  # type: ignore[arg-type]
-            mu=mu, floor=fields.number("floor", 0, 1),
+            schedule=schedule,  # type: ignore[arg-type]
+            mu=mu, floor=fields.number("floor", 0, 1), factor=factor, milestones=milestones,
             quorum=quorum, deadline_s=deadlines,
             give_up_s=fields.number("give_up_s", 0, 1e9),
             beacon_s=fields.number("beacon_s", 1, 1e6),
             range_bits=fields.integer("range_bits", 0, RANGE_BITS_MAX),
+            carry=fields.choice("carry", CARRIES) if fields.has("carry") else "none",  # type: ignore[arg-type]
         )  # fmt: skip
+
+
+def _steps(fields: Fields) -> tuple[float, tuple[float, ...]]:
+    factor = fields.number("factor", 0, 1)
+    if factor == 0:
+        raise WireError("plan: factor = 0 is outside (0, 1]")
+    listed = fields.listing("milestones", items_max=MILESTONES_MAX)
+    milestones = tuple(
+        Fields({"milestones": item}, what="plan").number("milestones", 0, 1) for item in listed
+    )
+    if not all(before < after for before, after in pairwise((0.0, *milestones, 1.0))):
+        raise WireError("plan: milestones are not ascending within (0, 1)")
+    return factor, milestones
 
 
 def members_needed(quorum: str, *, members: int) -> int:

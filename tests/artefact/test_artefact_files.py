@@ -69,11 +69,12 @@ def changed(copied, change):
     [
         (lambda data: data.update(batch=16), "was changed after it was compiled"),
         (lambda data: data["augmentation"].pop(), "was changed after it was compiled"),
-        (lambda data: data.update(format=2), "artefact format 2 is not 1"),
+        (lambda data: data.update(format=1), "artefact format 1 is not 2"),
         (lambda data: data.pop("layout"), "KeyError: 'layout'"),
         (lambda data: data["layout"][0].update(shape="x"), "layout"),
-        (lambda data: data["loss"].update(kind="hinge"), "'hinge' is not 'cross_entropy'"),
+        (lambda data: data["loss"].update(kind="hinge"), "loss 'hinge' is unknown"),
         (lambda data: data["files"].pop("train.onnx"), "files are"),
+        (lambda data: data.update(parameters=24_808), "parameters = 24808 is outside"),
     ],
 )
 def test_a_changed_manifest_is_refused(copied, change, message):

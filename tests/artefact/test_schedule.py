@@ -25,6 +25,19 @@ def test_a_constant_schedule_is_constant():
     assert {schedule.mu_at(step, 7) for step in range(7)} == {np.float32(0.3)}
 
 
+def test_steps_fall_at_their_milestones_and_nowhere_else():
+    sizes = [
+        Schedule(
+            kind="step", mu=0.8, factor=0.5, milestones=(0.3, 0.75), p0=r / 10, p1=(r + 1) / 10
+        ).mu_at(step, 4)
+        for r in range(10)
+        for step in range(4)
+    ]
+    # 0.3 is the beginning of round 3 exactly; 0.75 is in the middle of round 7.
+    expected = [0.8] * 12 + [0.4] * 18 + [0.2] * 10
+    assert sizes == [np.float32(size) for size in expected]
+
+
 @given(
     rounds=st.integers(1, 20),
     steps=st.integers(1, 50),
@@ -50,10 +63,13 @@ def test_rounds_in_a_row_are_one_falling_curve(rounds, steps, floor, mu):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"kind": "linear", "mu": 0.1}, "'linear' is unknown. Use one of constant, cosine"),
+        ({"kind": "linear", "mu": 0.1}, "'linear' is unknown. Use one of constant, cosine, step"),
         ({"kind": "cosine", "mu": 0.0}, r"mu = 0.0 is outside \(0, 1e6\)"),
         ({"kind": "cosine", "mu": float("nan")}, "mu = nan"),
         ({"kind": "cosine", "mu": 0.1, "floor": 1.5}, r"floor = 1.5 is outside \[0, 1\]"),
+        ({"kind": "step", "mu": 0.1, "factor": 0.0}, r"factor = 0.0 is outside \(0, 1\]"),
+        ({"kind": "step", "mu": 0.1, "milestones": (0.5, 0.5)}, "not ascending within"),
+        ({"kind": "step", "mu": 0.1, "milestones": (1.0,)}, r"milestones = \[1.0\] are not"),
         ({"kind": "cosine", "mu": 0.1, "p0": 0.6, "p1": 0.5}, "p0 = 0.6, p1 = 0.5"),
         ({"kind": "cosine", "mu": 0.1, "p1": 1.5}, "p1 = 1.5"),
     ],

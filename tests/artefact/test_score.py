@@ -69,7 +69,7 @@ def test_no_examples_score_nothing(artefact, session):
     empty = Examples(x=np.zeros((0, 6, 128), np.float32), y=np.zeros(0, np.int64))
     found = score(session, artefact.initial(), empty)
     assert found == Score(examples=0, correct=0, loss_units=0)
-    assert (found.accuracy, found.loss) == (0.0, 0.0)
+    assert (found.accuracy, found.loss) == (None, 0.0)
     assert predict(session, artefact.initial(), empty.x).shape == (0, 7)
 
 

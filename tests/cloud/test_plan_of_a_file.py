@@ -44,7 +44,10 @@ side = 0
         "tau = [4]\nbeacon_s = 1\ngive_up_s = 0.001",
         "tau = [4]\nquorum = 0.00001",
         "tau = [4]\nquorum = 1.0\ndeadline_s = 2592000\nrange_bits = 30",
-        'tau = [4]\nschedule = { kind = "constant", mu = 1e-9, floor = 1 }',
+        'tau = [4]\nschedule = { kind = "constant", mu = 1e-9, floor = 1, factor = 0.5 }',
+        'tau = [4]\nschedule = { kind = "step", milestones = [0.5] }',
+        'tau = [4]\ncarry = "iteration"',
+        'tau = [4]\nschedule = { kind = "step", factor = 1, milestones = [1e-9, 0.5, 0.999999] }',
     ],
 )
 def test_the_extremes_a_file_may_ask_for_pass_a_node_unchanged(plan):

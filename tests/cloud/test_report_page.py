@@ -12,6 +12,7 @@ REPORT = {
     "tau": [4], "seconds": 2.0, "accuracy": None, "loss": None,
     "accuracy_held_out_worst": None, "ended": "2026-01-31T12:00:00+00:00",
     "accuracy_devices": {"mean": None, "p10": None, "worst": None},
+    "loss_devices": None,
     "versions": {"fedtier": "1.2.3"}, "links": [], "tiers_usage": [],
     "model_digest": "ab" * 32,
 }  # fmt: skip

@@ -145,6 +145,30 @@ class Sorted(nn.Module):
         return x.sort(dim=1).values
 
 
+class Deciding(Sorting):
+    def forward(self, x):
+        x = self.inner[0](x)
+        return x if x.mean() > 0 else -x
+
+
+class Single(Sorting):
+    def forward(self, x):
+        return self.inner[0](x) @ torch.ones(4, 4, dtype=torch.float32)
+
+
+class Counting(nn.Module):
+    """Hands on from step to step what no artefact carries."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+        self.register_buffer("seen", torch.zeros(4))
+
+    def forward(self, x):
+        self.seen.add_(x.mean(0))
+        return self.inner(x) + self.seen
+
+
 def compile_small(module, *, shape=(4,), labels="abcd", **options):
     return compile_module(
         module, name="small", input_shape=shape, labels=list(labels), batch=3, out=None, **options
@@ -155,18 +179,20 @@ def compile_small(module, *, shape=(4,), labels="abcd", **options):
     ("module", "shape", "message"),
     [
         (Sorting(), (4,), r"module inner\.1 \(Sorted\).*aten\.sort"),
-        (nn.Sequential(nn.Linear(4, 4), nn.Dropout()), (4,), r"module 1 \(Dropout\).*"),
         (
-            nn.Sequential(nn.Conv1d(4, 4, 3, groups=2), nn.Flatten()),
-            (4, 3),
-            r"module 0 \(Conv1d\).*convolution.*groups = 2",
+            nn.Sequential(nn.ConvTranspose1d(4, 4, 1), nn.Flatten()),
+            (4, 1),
+            r"module 0 \(ConvTranspose1d\).*convolution.*transposed",
         ),
+        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, momentum=None)), (4,), "1.*momentum"),
         (
-            nn.Sequential(nn.Conv2d(1, 1, 1), nn.MaxPool2d(2, stride=1), nn.Flatten()),
-            (1, 3, 3),
-            r"module 1 \(MaxPool2d\).*do not overlap",
+            nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False)),
+            (4,),
+            r"module 1 \(BatchNorm1d\) has track_running_stats=False.*share a batch",
         ),
-        (nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), (4,), "module 1.*Use GroupNorm"),
+        (Counting(), (4,), "writes into its buffer seen"),
+        (Deciding(), (4,), r"module .*: .*must not read a number"),
+        (Single(), (4,), "does not run in float64, .* name no type"),
         (nn.Linear(5, 4), (4,), r"does not take inputs of shape \(3, 4\)"),
         (nn.Linear(4, 3), (4,), r"shape \(3, 3\), the labels ask for \(3, 4\)"),
         (nn.Linear(4, 4).double(), (4,), r"float64|double"),
@@ -191,11 +217,24 @@ def test_a_parameter_without_influence_is_named():
         ({"lowering": "magic"}, "lowering 'magic' is unknown. Use one of conv, taps, gemm"),
         ({"smoothing": 1.0}, r"smoothing = 1.0 is outside \[0, 1\)"),
         ({"evaluate_batch": 0}, "evaluate_batch = 0"),
+        ({"input_dtype": "int8"}, "input_dtype 'int8' is unknown. Use one of float32, int64"),
+        ({"vocabulary": 9}, "vocabulary = 9 goes with input_dtype = 'int64'"),
+        ({"input_dtype": "int64"}, "vocabulary = None: with int64 inputs say how many"),
+        (
+            {"input_dtype": "int64", "vocabulary": 9, "augmentation": [{"name": "gain"}]},
+            "augmentation changes float32 inputs",
+        ),
     ],
 )
 def test_an_argument_out_of_range_is_named(options, message):
     with pytest.raises(ConfigError, match=message):
         compile_small(nn.Linear(4, 4), **options)
+
+
+def test_a_vocabulary_larger_than_the_embedding_is_refused():
+    module = nn.Sequential(nn.Embedding(9, 1), nn.Flatten())
+    with pytest.raises(ConfigError, match="does not take inputs of 9, the vocabulary's last"):
+        compile_small(module, input_dtype="int64", vocabulary=10)
 
 
 def test_a_wrong_gradient_is_not_written(tmp_path, monkeypatch):

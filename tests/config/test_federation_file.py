@@ -310,6 +310,28 @@ WRONG = {
         "[plan.schedule] mu = inf is out of range",
         "greater than 0, at most 100",
     ),
+    "steps without a place": (
+        farm(plan='rounds = 1\ntau = [4, 2]\nschedule = { kind = "step" }'),
+        "[plan.schedule] milestones is missing",
+        "milestones = [0.5, 0.75]",
+    ),
+    "milestones without steps": (
+        farm(plan="rounds = 1\ntau = [4, 2]\nschedule = { milestones = [0.5] }"),
+        '[plan.schedule] milestones = [0.5] is of kind = "step", and kind is "cosine"',
+        "Write that kind, or remove",
+    ),
+    "milestones in disorder": (
+        farm(
+            plan='rounds = 1\ntau = [4, 2]\nschedule = { kind = "step", milestones = [0.5, 0.2] }'
+        ),
+        "[plan.schedule] milestones = [0.5, 0.2]",
+        "ascending shares of the run",
+    ),
+    "a milestone at the end": (
+        farm(plan='rounds = 1\ntau = [4, 2]\nschedule = { kind = "step", milestones = [1] }'),
+        "[plan.schedule] milestones = [1.0]",
+        "each below 1",
+    ),
     "unknown word": (
         farm(federation='id = "farm"\nweights = "device"'),
         '[federation] weights = "device"',

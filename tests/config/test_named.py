@@ -217,3 +217,10 @@ def test_passwords_and_certificates_that_are_not_here_are_one_line(check, tmp_pa
 )
 def test_whatever_a_shipped_file_names_is_right(path):
     check_named(inspect_file(path).found, where=str(path))
+
+
+def test_momentum_that_the_artefact_has_not_cannot_be_carried(check):
+    text = FEDERATION.replace("tau = [1]", 'tau = [1]\ncarry = "iteration"')
+    found = refusal(check, text)
+    assert '[plan] carry = "iteration"' in found
+    assert "imu-net was compiled without momentum" in found

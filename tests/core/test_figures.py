@@ -32,10 +32,12 @@ counts = st.integers(0, 2**50)
 links = st.builds(LinkFigures, **{f.name: counts for f in fields(LinkFigures)})
 tiers = st.builds(TierFigures, **{f.name: counts for f in fields(TierFigures)})
 scores = st.builds(
-    lambda node, examples, correct, loss: Scores.of_device(
-        node, examples=examples, correct=min(examples, correct), loss_units=loss
+    lambda node, examples, correct, loss, outputs: Scores.of_device(
+        node, examples=examples, correct=min(outputs * examples, correct), loss_units=loss,
+        judged=outputs * examples,
     ),
     st.sampled_from(["a", "b", "c"]), st.integers(0, 99), st.integers(0, 99), counts,
+    st.integers(0, 3),
 )  # fmt: skip
 figures = st.builds(
     Figures, links=st.dictionaries(st.integers(1, 8), links, max_size=3),
@@ -74,6 +76,23 @@ def test_accuracy_loss_and_percentiles_are_read_from_sums_and_bins():
     assert total.percentile(101) is None
 
 
+def test_a_model_without_right_answers_has_a_loss_and_no_accuracy():
+    devices = [
+        Scores.of_device(NodeId(n), examples=4, correct=0, loss_units=2**21, judged=0) for n in "ab"
+    ]
+    total = sum(devices, start=Scores())
+    assert (total.examples, total.loss, total.accuracy) == (8, 0.5, None)
+    assert (total.worst, total.percentile(10)) == (None, None)
+
+
+def test_where_every_output_is_judged_accuracy_is_a_share_of_the_outputs():
+    device = Scores.of_device(NodeId("a"), examples=4, correct=9, loss_units=0, judged=12)
+    assert (device.accuracy, device.worst) == (0.75, (9, 12, "a"))
+    assert Figures(scores=device).to_json()["j"] == 12
+    classes = Scores.of_device(NodeId("a"), examples=4, correct=3, loss_units=0)
+    assert "j" not in Figures(scores=classes).to_json(), "as before there was a choice"
+
+
 # Size
 
 
@@ -98,7 +117,7 @@ def test_the_most_an_honest_tree_reports_fits_a_manifest():
     some = Figures(
         links=dict.fromkeys(range(1, 9), link), tiers=dict.fromkeys(range(8), tier),
         scores=Scores(
-            examples=10**11, correct=10**11, loss_units=2**20 * 10**11,
+            examples=10**11, correct=10**11, loss_units=2**20 * 10**11, judged=10**12,
             histogram=tuple((bin_, 9901) for bin_ in range(101)), worst=(1, 10**5, "n" * 40),
         ),
         trained_steps=10**12, trained_loss_units=2**20 * 10**12,
@@ -113,7 +132,7 @@ def test_figures_that_do_not_fit_are_left_out_and_the_update_stays():
     some = Figures(links=dict.fromkeys(range(1, 9), link), tiers=dict.fromkeys(range(8), tier))
     some += Figures(
         scores=Scores(
-            examples=1, correct=1, histogram=tuple((b, 2**62) for b in range(101)),
+            examples=1, correct=1, judged=1, histogram=tuple((b, 2**62) for b in range(101)),
             worst=(1, 1, "a"),
         )
     )  # fmt: skip

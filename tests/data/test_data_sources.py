@@ -48,7 +48,9 @@ def test_npz_directory_holds_out_named_devices_as_groups(tmp_path):
     [
         ({"x": np.ones((4, 2))}, "cannot be read"),
         ({"x": np.ones((4, 2)), "y": np.zeros(3, int)}, "one row of at least one value"),
-        ({"x": np.ones((4, 2)), "y": np.zeros(4)}, "whole number in y"),
+        ({"x": np.ones((4, 2)), "y": np.zeros((4, 1), int)}, "whole number in y"),
+        ({"x": np.ones((4, 2)), "y": np.zeros(4, complex)}, "whole number in y"),
+        ({"x": np.ones((4, 2)), "y": np.full(4, np.inf)}, "NaN or infinity"),
         ({"x": np.ones(4), "y": np.zeros(4, int)}, "one row"),
         ({"x": np.full((4, 2), "a"), "y": np.zeros(4, int)}, "Give real numbers"),
         ({"x": np.full((4, 2), np.nan), "y": np.zeros(4, int)}, "NaN or infinity"),
@@ -60,6 +62,25 @@ def test_npz_directory_refuses_what_is_not_x_and_y(tmp_path, arrays, message):
     np.savez(tmp_path / "d1.npz", **arrays)
     with pytest.raises(ConfigError, match=message):
         device({"source": "npz-directory", "path": str(tmp_path)})
+
+
+@pytest.mark.parametrize(("shape", "found"), [((20,), (1,)), ((20, 3), (3,)), ((20, 2, 4), (2, 4))])
+def test_npz_directory_takes_numbers_as_targets(tmp_path, shape, found):
+    y = np.random.default_rng(1).normal(size=shape)
+    np.savez(tmp_path / "d1.npz", x=np.ones((20, 2)), y=y)
+    data = device({"source": "npz-directory", "path": str(tmp_path), "holdout_percent": 15})
+    assert (data.train.y.dtype, data.train.y.shape) == (np.float32, (17, *found))
+    assert data.holdout.y.tobytes() == y[17:].astype(np.float32).tobytes()
+    assert data.untrained == ()
+
+
+def test_a_windows_number_is_that_of_its_last_row(tmp_path):
+    np.savez(tmp_path / "d1.npz", x=np.ones((20, 2)), y=np.arange(20.0))
+    spec = {"source": "npz-directory", "path": str(tmp_path), "holdout_percent": 50}
+    window = [{"name": "window", "length": 4, "stride": 3}]
+    data = load_device(spec, window, node="d1", where=WHERE)
+    assert data.train.y.ravel().tolist() == [3.0, 6.0, 9.0]
+    assert data.holdout.y.ravel().tolist() == [13.0, 16.0, 19.0]
 
 
 def test_npz_directory_never_unpickles(tmp_path):

@@ -103,11 +103,25 @@ def test_scale_turns_bytes_into_floats_of_the_same_shape():
     assert found.x.ravel().tolist() == [np.float32(v) / np.float32(255) for v in (0, 51, 102, 255)]
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.int64])
+def test_ids_stay_whole_numbers_with_and_without_windows(dtype):
+    samples = np.array([[3, 0], [9, 1], [2, 2], [4, 5]], dtype=dtype)
+    one = Recording(key="a", samples=samples, labels=np.array([1, 1, 1, 1]))
+    ids = {"name": "ids", "below": 10}
+    rows = examples([ids], [one])
+    assert rows.x.dtype == np.int64
+    assert rows.x.tolist() == samples.tolist()
+    windows = examples([ids, WINDOW], [one])
+    assert windows.x.dtype == np.int64
+    assert windows.x.tolist() == [samples.T.tolist()]
+
+
 @pytest.mark.parametrize(
     ("transforms", "message"),
     [
         ([STANDARDISE, MIRROR], r"preprocessing\[1\] is 'mirror' after 'standardise'. Put it"),
         ([STANDARDISE, STANDARDISE], "'standardise' 2 times"),
+        ([{"name": "ids", "below": 9}, STANDARDISE], "'ids' beside transforms of measured values"),
         ([WINDOW, STANDARDISE], "after 'window'. Put 'window' last"),
         ([{"name": "standardize"}], "Did you mean 'standardise'"),
         ([{"name": "window", "length": 4}], "stride is missing"),
@@ -131,6 +145,9 @@ def test_a_list_that_cannot_be_is_refused_and_the_error_says_what_to_do(transfor
         ([{**MIRROR, "trait": "sides"}], np.zeros((3, 2)), "Did you mean 'side'"),
         ([STANDARDISE], np.zeros((3, 1, 2, 2)), "Images take 'scale' instead"),
         ([], np.zeros((3, 2), dtype=np.uint8), "Add .*scale"),
+        ([{"name": "ids", "below": 2}], np.full((3, 2), 2), "holds 2, .* from 0 to 1"),
+        ([{"name": "ids", "below": 2}], np.full((3, 2), 0.5), "holds 0.5"),
+        ([{"name": "ids", "below": 2}], np.full((3, 2), -1), "holds -1"),
     ],
 )
 def test_data_that_do_not_suit_the_list_are_refused(transforms, samples, message):

@@ -28,8 +28,10 @@ def shown(names: list[str], **changes: object) -> str:
             *({"id": name, "tier": 0, **node} for name in names),
         ],
         "accuracy": 0.5,
+        "loss": 1.25,
         "accuracy_held_out_worst": {"group": "barn", "accuracy": 0.25},
         "accuracy_devices": {"mean": None, "p10": None, "worst": None},
+        "loss_devices": None,
         **changes,
     }
     console = Console(file=io.StringIO(), width=80)
@@ -77,3 +79,11 @@ def test_a_run_in_which_all_trained_has_nothing_to_explain():
     page = shown(["cow"])
     assert "nobody trained" not in page.lower()
     assert "abstain" not in page
+
+
+def test_a_model_that_is_never_right_or_wrong_is_shown_by_its_loss():
+    text = shown(["d"], accuracy=None, accuracy_held_out_worst=None, loss=0.125, loss_devices=0.5)
+    assert "Accuracy" not in text
+    rows = [line.split() for line in text.splitlines()]
+    assert ["held-out", "data", "0.125"] in rows
+    assert ["the", "devices'", "own", "hold-outs", "0.5"] in rows

@@ -44,6 +44,7 @@ EVALUATION = {
 }
 PARTITIONS = {"dirichlet": {"alpha": 1}, "classes": {"classes": 2}, "quantity": {"alpha": 1}}
 PREPROCESSING = {
+    "ids": {"below": 10},
     "mirror": {"trait": "side", "equals": 1, "signs": [1, -1]},
     "scale": {"divide_by": 255},
     "standardise": {"mean": [0.0], "std": [1.0]},

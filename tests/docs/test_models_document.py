@@ -21,26 +21,6 @@ TEXT = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
 NAME = re.compile(r"`([^`]+)`")
 SERIES, IMAGE, VECTOR = (3, 16), (2, 8, 8), (12,)
 
-COMPILED = {
-    "Linear": (nn.Linear(12, 8), VECTOR),
-    "Flatten": (nn.Flatten(), SERIES),
-    "Conv1d": (nn.Conv1d(3, 4, 3, stride=2, padding=1, dilation=2), SERIES),
-    "Conv2d": (nn.Conv2d(2, 3, 3, stride=2, padding=1, dilation=2), IMAGE),
-    "MaxPool1d": (nn.MaxPool1d(2), SERIES),
-    "MaxPool2d": (nn.MaxPool2d(2), IMAGE),
-    "AvgPool1d": (nn.AvgPool1d(2), SERIES),
-    "AvgPool2d": (nn.AvgPool2d(2), IMAGE),
-    "AdaptiveAvgPool1d": (nn.AdaptiveAvgPool1d(1), SERIES),
-    "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d(1), IMAGE),
-    "GroupNorm": (nn.GroupNorm(1, 3), SERIES),
-    "ReLU": (nn.ReLU(), VECTOR),
-    "SiLU": (nn.SiLU(), VECTOR),
-    "Sigmoid": (nn.Sigmoid(), VECTOR),
-    "Tanh": (nn.Tanh(), VECTOR),
-    "Softmax": (nn.Softmax(1), VECTOR),
-    "LogSoftmax": (nn.LogSoftmax(1), VECTOR),
-}
-
 
 class Sequence(nn.Module):
     """A recurrent or attentive layer over the rows of a series."""
@@ -53,28 +33,99 @@ class Sequence(nn.Module):
         rows = x.transpose(1, 2)
         if isinstance(self.layer, nn.MultiheadAttention):
             return self.layer(rows, rows, rows, need_weights=False)[0]
+        if isinstance(self.layer, nn.TransformerEncoder | nn.TransformerEncoderLayer):
+            return self.layer(rows)
         return self.layer(rows)[0]
 
 
-REFUSED = {
+class Unpooled(nn.Module):
+    def forward(self, x):
+        best, places = nn.functional.max_pool2d(x, 2, return_indices=True)
+        return nn.functional.max_unpool2d(best, places, 2)
+
+
+class Twice(nn.Module):
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x, x)
+
+
+class Words(nn.Module):
+    """Picks by comparisons, so that an embedding may stand among floats."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(5, 4)
+
+    def forward(self, x):
+        return self.table((x > 0).long()) * x.unsqueeze(-1)
+
+
+def encoder_layer() -> nn.TransformerEncoderLayer:
+    return nn.TransformerEncoderLayer(3, 1, 8, dropout=0.1, batch_first=True)
+
+
+COMPILED = {
+    "Linear": (nn.Linear(12, 8), VECTOR),
+    "Flatten": (nn.Flatten(), SERIES),
+    "Conv1d": (nn.Conv1d(3, 6, 3, stride=2, padding=1, dilation=2, groups=3), SERIES),
+    "Conv2d": (nn.Conv2d(2, 4, 3, stride=2, padding=1, dilation=2, groups=2), IMAGE),
+    "MaxPool1d": (nn.MaxPool1d(2), SERIES),
+    "MaxPool2d": (nn.MaxPool2d(3, stride=2, padding=1), IMAGE),
+    "AvgPool1d": (nn.AvgPool1d(2), SERIES),
+    "AvgPool2d": (nn.AvgPool2d(3, stride=2, padding=1), IMAGE),
+    "AdaptiveAvgPool1d": (nn.AdaptiveAvgPool1d(1), SERIES),
+    "AdaptiveAvgPool2d": (nn.AdaptiveAvgPool2d(3), IMAGE),
+    "AdaptiveMaxPool1d": (nn.AdaptiveMaxPool1d(1), SERIES),
+    "AdaptiveMaxPool2d": (nn.AdaptiveMaxPool2d(3), IMAGE),
     "BatchNorm1d": (nn.BatchNorm1d(3), SERIES),
     "BatchNorm2d": (nn.BatchNorm2d(2), IMAGE),
+    "GroupNorm": (nn.GroupNorm(1, 3), SERIES),
     "LayerNorm": (nn.LayerNorm(16), SERIES),
-    "InstanceNorm1d": (nn.InstanceNorm1d(3, affine=True), SERIES),
     "RMSNorm": (nn.RMSNorm(16), SERIES),
-    "GELU": (nn.GELU(), VECTOR),
-    "ELU": (nn.ELU(), VECTOR),
+    "InstanceNorm1d": (nn.InstanceNorm1d(3, affine=True), SERIES),
+    "InstanceNorm2d": (nn.InstanceNorm2d(2), IMAGE),
+    "ReLU": (nn.ReLU(), VECTOR),
+    "ReLU6": (nn.ReLU6(), VECTOR),
     "LeakyReLU": (nn.LeakyReLU(), VECTOR),
     "PReLU": (nn.PReLU(), VECTOR),
+    "ELU": (nn.ELU(), VECTOR),
+    "SELU": (nn.SELU(), VECTOR),
+    "CELU": (nn.CELU(), VECTOR),
+    "GELU": (nn.GELU(), VECTOR),
+    "SiLU": (nn.SiLU(), VECTOR),
+    "Mish": (nn.Mish(), VECTOR),
     "Hardswish": (nn.Hardswish(), VECTOR),
+    "Hardsigmoid": (nn.Hardsigmoid(), VECTOR),
+    "Hardtanh": (nn.Hardtanh(), VECTOR),
+    "Sigmoid": (nn.Sigmoid(), VECTOR),
+    "Tanh": (nn.Tanh(), VECTOR),
     "Softplus": (nn.Softplus(), VECTOR),
-    "Dropout": (nn.Dropout(), VECTOR),
-    "ConvTranspose1d": (nn.ConvTranspose1d(3, 4, 3), SERIES),
-    "Conv3d": (nn.Conv3d(1, 2, 2), (1, 3, 4, 4)),
+    "Softmax": (nn.Softmax(1), VECTOR),
+    "LogSoftmax": (nn.LogSoftmax(1), VECTOR),
+    "Embedding": (Words(), VECTOR),
+    "MultiheadAttention": (Sequence(nn.MultiheadAttention(3, 1, batch_first=True)), SERIES),
+    "TransformerEncoderLayer": (Sequence(encoder_layer()), SERIES),
+    "TransformerEncoder": (
+        Sequence(nn.TransformerEncoder(encoder_layer(), 1, enable_nested_tensor=False)),
+        SERIES,
+    ),
     "LSTM": (Sequence(nn.LSTM(3, 4, batch_first=True)), SERIES),
     "GRU": (Sequence(nn.GRU(3, 4, batch_first=True)), SERIES),
     "RNN": (Sequence(nn.RNN(3, 4, batch_first=True)), SERIES),
-    "MultiheadAttention": (Sequence(nn.MultiheadAttention(3, 1, batch_first=True)), SERIES),
+    "Dropout": (nn.Dropout(), VECTOR),
+    "Dropout1d": (nn.Dropout1d(), SERIES),
+    "Dropout2d": (nn.Dropout2d(), IMAGE),
+}
+REFUSED = {
+    "AlphaDropout": (nn.AlphaDropout(), VECTOR),
+    "ConvTranspose1d": (nn.ConvTranspose1d(3, 4, 3), SERIES),
+    "Conv3d": (nn.Conv3d(1, 2, 2), (1, 3, 4, 4)),
+    "MaxUnpool2d": (Unpooled(), IMAGE),
+    "Bilinear": (Twice(nn.Bilinear(12, 12, 4)), VECTOR),
 }
 
 

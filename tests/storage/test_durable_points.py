@@ -14,7 +14,7 @@ from fedtier.core.roster import digest_of_members
 from fedtier.errors import StorageError
 from fedtier.ids import IterationPath, NodeId, RunId
 from fedtier.storage.cell_state import CellState
-from fedtier.storage.outbox import Outbox
+from fedtier.storage.outbox import Carried, Outbox, Start
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.wire.head import Member
 
@@ -56,6 +56,18 @@ def test_another_job_does_not_get_it(tmp_path, other):
     outbox.put(other, b"later")
     assert outbox.get(other) == b"later"
     assert outbox.get(JOB) is None
+
+
+def test_what_an_optimiser_keeps_stands_beside_the_update_and_is_for_one_place(tmp_path):
+    start = Start(run=JOB.run, round=3, step=8)
+    Outbox(tmp_path).put(JOB, b"blob", carried=Carried(start=start, velocity=b"velocity"))
+    outbox = Outbox(tmp_path)  # of a later boot
+    assert outbox.get(JOB) == b"blob"
+    assert outbox.carried(start) == b"velocity"
+    for other in (replace(start, run=RunId(1)), replace(start, round=4), replace(start, step=4)):
+        assert outbox.carried(other) is None
+    outbox.put(replace(JOB, path=IterationPath((3, 2))), b"later")
+    assert outbox.carried(start) is None, "it goes with the update that it came with"
 
 
 def test_an_outbox_that_is_missing_torn_or_flipped_has_nothing(tmp_path):

@@ -45,6 +45,7 @@ class _Tree:
         ]
         artefact = find_artefact(federation.artefact)
         self.trainer = OnnxTrainer(artefact)
+        self.velocities: dict[NodeId, Vector | None] = {}
         self.examples: dict[NodeId, Examples] = {
             device.id: load_device(
                 federation.nodes[device.id].data, artefact.manifest.preprocessing,
@@ -102,7 +103,10 @@ class _Tree:
                 kind=wanted.kind, mu=wanted.mu, floor=wanted.floor,
                 p0=number / rounds, p1=(number + 1) / rounds,
             ),
+            velocity=self.velocities.get(device),
         )  # fmt: skip
         trained = self.trainer.train(task, self.examples[device], cancelled=lambda: False)
         assert trained is not None
+        if self.plan.carry == "iteration":
+            self.velocities[device] = trained.velocity
         return trained.model

@@ -11,6 +11,7 @@ from wire_examples import (
     EXAMPLES,
     GOLDEN,
     HEAD,
+    HEAD_STEP,
     LAYOUT,
     MODEL,
     MODEL_PART,
@@ -35,6 +36,7 @@ from fedtier.wire.parts import Part
 READ = {
     "presence.json": (Presence.decode, PRESENCE),
     "head.json": (decode_head_or_beacon, HEAD),
+    "head_step.json": (decode_head_or_beacon, HEAD_STEP),
     "beacon.json": (decode_head_or_beacon, BEACON),
     "want.json": (Want.decode, WANT),
     "want_head.json": (Want.decode, WANT_HEAD),

@@ -18,6 +18,7 @@ from fedtier.limits import (
     HEAD_BYTES_PER_MEMBER,
     LEVELS_MAX,
     MANIFEST_BYTES_MAX,
+    MILESTONES_MAX,
     PART_BYTES_MIN,
     REASON_CHARACTERS_MAX,
     STEPS_PER_ROUND_MAX,
@@ -38,13 +39,14 @@ DIGEST = "f" * 64
 LONG_FLOAT = 0.12345678901234566  # as many digits as a float64 needs
 PATH = IterationPath((2**32 - 1,) * TIERS_MAX)
 LARGEST_PLAN = Plan(
-    seed=FULL64, rounds=2**31 - 1, tau=(98,) * TIERS_MAX, schedule="constant",
+    seed=FULL64, rounds=2**31 - 1, tau=(98,) * TIERS_MAX, schedule="step",
+    factor=LONG_FLOAT, milestones=tuple(LONG_FLOAT + n / 10 for n in range(MILESTONES_MAX)),
     codecs=(
         CodecSpec(name="qsgd", parameters=(("bucket", BUCKET_MAX), ("levels", LEVELS_MAX))),
     ) * TIERS_MAX,
     mu=LONG_FLOAT, floor=LONG_FLOAT, quorum=(f"{LONG_FLOAT}",) * TIERS_MAX,
     deadline_s=(123456789.12345679,) * TIERS_MAX, give_up_s=123456789.12345679,
-    beacon_s=123456.12345678912, range_bits=30,
+    beacon_s=123456.12345678912, range_bits=30, carry="iteration",
 )  # fmt: skip
 
 

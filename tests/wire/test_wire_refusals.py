@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+from dataclasses import replace
 
 import pytest
-from wire_examples import ACK, BEACON, EXAMPLES, HEAD, PRESENCE, UPDATE_BLOB, WANT
+from wire_examples import ACK, BEACON, EXAMPLES, HEAD, PLAN, PRESENCE, UPDATE_BLOB, WANT
 
 from fedtier.errors import WireError
 from fedtier.wire.blob import encode_blob
@@ -14,7 +15,7 @@ from fedtier.wire.fields import Fields, from_json
 from fedtier.wire.head import decode_head_or_beacon
 from fedtier.wire.manifest import UpdateManifest, decode_model, peek_update
 from fedtier.wire.messages import Ack, Presence, Want
-from fedtier.wire.plan import members_needed
+from fedtier.wire.plan import Plan, members_needed
 
 
 def decode_manifest(payload):
@@ -86,8 +87,10 @@ CASES = [
 ]
 
 
-def is_list_of_any_length(document, place):
-    """One entry fewer of these is a shorter list, not a missing field."""
+def may_be_missing(document, place):
+    """What is optional; and of these lists one entry fewer is a shorter list."""
+    if place == ("artefact_blob",) or place[:2] == ("plan", "codecs"):
+        return True
     return isinstance(at(document, place[:-1]), list) and place[-2] in ("parts", "members", "blobs")
 
 
@@ -96,7 +99,7 @@ def is_list_of_any_length(document, place):
 def test_a_field_is_refused_when_missing_or_of_another_type(name, place):
     decode, document = DOCUMENTS[name]
     decode(json.dumps(document).encode())
-    if not is_list_of_any_length(document, place) and place[:2] != ("plan", "codecs"):
+    if not may_be_missing(document, place):
         with pytest.raises(WireError):
             decode(json.dumps(changed(document, place, ...)).encode())
     present = at(document, place)
@@ -140,8 +143,10 @@ RANGES = [
     ("head", ("plan", "rounds"), [0, 2**31]),
     ("head", ("plan", "tau"), [[], [1, 1], [1] * 9, [0, 1, 1], [2**31 - 1] * 3]),
     ("head", ("plan", "schedule"), ["linear"]),
+    ("head", ("plan", "schedule"), ["step"]),  # with neither factor nor milestones
     ("head", ("plan", "mu"), [-0.1, 0, 1e6, 1e7, 10**400]),
     ("head", ("plan", "floor"), [-0.1, 1.1]),
+    ("head", ("plan", "carry"), ["round", "", None, 1]),
     ("head", ("plan", "codecs", 0), [["qsgd"], ["qsgd", 7], ["x" * 41, {}], ["q", {"": 1}]]),
     ("head", ("plan", "codecs", 0, 1), [{str(i): 1 for i in range(9)}, {"x" * 41: 1}]),
     ("head", ("plan", "codecs", 0, 1, "levels"), [2**31, -(2**31)]),
@@ -271,3 +276,22 @@ def test_every_example_is_refused_as_every_other_kind():
                     continue
                 with pytest.raises(WireError):
                     decode(payload)
+
+
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("factor", [0, -0.5, 1.1, "0.5"]),
+        (
+            "milestones",
+            [0.5, [0.0], [1], [0.5, 0.5], [0.5, 0.25], ["0.5"], [n / 10 for n in range(1, 10)]],
+        ),
+    ],
+)
+def test_a_step_schedule_that_cannot_be_is_refused(key, values):
+    plan = replace(PLAN, schedule="step", factor=0.5, milestones=(0.25, 0.5))
+    document = plan.to_json()
+    assert Plan.from_fields(Fields(document, what="plan")) == plan
+    for value in values:
+        with pytest.raises(WireError, match=key):
+            Plan.from_fields(Fields({**document, key: value}, what="plan"))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import difflib
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,11 @@ HEAD = Head(
         Member(node=NodeId("wrist-05"), weight=1, beneath="00112233aabbccdd"),
     ),
 )  # fmt: skip
+# With all that a plan says only where it is used.
+HEAD_STEP = replace(
+    HEAD,
+    plan=replace(PLAN, schedule="step", factor=0.1, milestones=(0.5, 0.75), carry="iteration"),
+)
 BEACON = Beacon(nonce=NONCE, seq=77, run=RUN, epoch=1, path=PATH, state="open")
 WANT = Want(digest=_MODEL.digest, parts=(0, 7, 12))
 WANT_HEAD = Want(digest=NO_BLOB, parts=())
@@ -100,6 +106,7 @@ ARTEFACT_PART = Outgoing(ARTEFACT_BLOB, kind="artefact", part_bytes=4096).part(0
 EXAMPLES: dict[str, bytes] = {
     "presence.json": PRESENCE.encode(),
     "head.json": HEAD.encode(),
+    "head_step.json": HEAD_STEP.encode(),
     "beacon.json": BEACON.encode(),
     "want.json": WANT.encode(),
     "want_head.json": WANT_HEAD.encode(),

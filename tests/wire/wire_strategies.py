@@ -84,11 +84,17 @@ def plans(draw, tiers=None):
     tiers = tiers or draw(st.integers(1, 8))
     tau = tuple(draw(st.lists(st.integers(1, 64), min_size=tiers, max_size=tiers)))
     assert math.prod(tau) <= STEPS_PER_ROUND_MAX
+    schedule = draw(st.sampled_from(("constant", "cosine", "step")))
+    inside = numbers(0, 1).filter(lambda number: 0 < number < 1)
+    steps = {
+        "factor": draw(inside),
+        "milestones": tuple(sorted(draw(st.lists(inside, max_size=8, unique=True)))),
+    }
     per_link = {"min_size": tiers, "max_size": tiers}
     return Plan(
         seed=draw(bits64), rounds=draw(st.integers(1, 2**31 - 1)), tau=tau,
         codecs=tuple(draw(st.lists(codecs, **per_link))),
-        schedule=draw(st.sampled_from(("constant", "cosine"))),
+        schedule=schedule, **(steps if schedule == "step" else {}),
         mu=draw(step_sizes), floor=draw(numbers(0, 1)),
         quorum=draw(st.one_of(st.just(()), st.lists(quorums, **per_link).map(tuple))),
         deadline_s=draw(
@@ -97,7 +103,7 @@ def plans(draw, tiers=None):
             )
         ),
         give_up_s=draw(numbers(0, 1e9)), beacon_s=draw(numbers(1, 1e6)),
-        range_bits=draw(st.integers(0, 30)),
+        range_bits=draw(st.integers(0, 30)), carry=draw(st.sampled_from(("none", "iteration"))),
     )  # fmt: skip
 
 

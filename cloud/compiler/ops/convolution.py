@@ -2,8 +2,9 @@
 
 ``conv``: onnxruntime's own convolutions; the weight gradient is one with batch and channels
 swapped. ``taps``: the same, but the weight gradient is one matrix product for each kernel element,
-which needs little memory. ``gemm``: patches are copied into a matrix once, then all three passes
-are matrix products; it covers one axis, and the rest is lowered as ``taps``.
+which needs little memory, and which more groups than one always take. ``gemm``: patches are copied
+into a matrix once, then all three passes are matrix products; it covers one axis and one group, and
+the rest is lowered as ``taps``.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ def convolution(
     output_padding: Sequence[int],
     groups: int,
 ) -> Value:
-    """``y[b, o] = bias[o] + sum over c, k of weight[o, c, k] x[b, c, stride i + dilation k]``."""
+    """``y[b, o] = bias[o] + sum over c, k of weight[o, c, k] x[b, c, stride i + dilation k]``.
+
+    With groups an output sees the channels of its own group alone, and ``c`` counts these.
+    """
     shape = _shape(x, weight, stride, padding, dilation, transposed, groups)
     if graph.lowering == "gemm" and shape.suits_gemm:
         return convolution_gemm.forward(graph, shape, x, weight, bias)
@@ -62,11 +66,8 @@ def convolution_backward(
         input_slope, weight_slope = convolution_gemm.input_slope, convolution_gemm.weight_slope
     else:
         input_slope = convolution_conv.input_slope
-        weight_slope = (
-            convolution_conv.weight_slope
-            if graph.lowering == "conv"
-            else convolution_taps.weight_slope
-        )
+        by_conv = graph.lowering == "conv" and shape.groups == 1
+        weight_slope = (convolution_conv if by_conv else convolution_taps).weight_slope
     return (
         input_slope(graph, shape, slope, weight) if wanted[0] else None,
         weight_slope(graph, shape, slope, x) if wanted[1] else None,
@@ -91,8 +92,6 @@ def _shape(
 ) -> ConvolutionShape:
     if transposed:
         raise UnsupportedError("transposed convolution is not compiled")
-    if groups != 1:
-        raise UnsupportedError(f"groups = {groups}: only groups = 1 is compiled")
     rank = x.rank - 2
     if rank not in (1, 2):
         raise UnsupportedError(f"{rank} spatial axes: only 1 and 2 are compiled")
@@ -105,6 +104,7 @@ def _shape(
         stride=_each(stride, rank),
         padding=_each(padding, rank),
         dilation=_each(dilation, rank),
+        groups=groups,
     )
 
 

@@ -17,6 +17,7 @@ class ConvolutionShape:
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
+    groups: int  # channels and outputs are cut into as many parts, and each output sees one
 
     @property
     def result(self) -> tuple[int, ...]:
@@ -30,5 +31,5 @@ class ConvolutionShape:
 
     @property
     def suits_gemm(self) -> bool:
-        """Whether ``convolution_gemm`` covers it: one axis."""
-        return len(self.size) == 1
+        """Whether ``convolution_gemm`` covers it: one axis and one group."""
+        return len(self.size) == 1 and self.groups == 1
