@@ -139,7 +139,7 @@ class Artefact:
         """The two files that predict by themselves: the graph and, beside it, the parameters.
 
         Args:
-            model: Flat parameters, shape ``(d,)``.
+            model: Flat vector, shape ``(d,)``.
             graph_name: What to call the graph; the parameters' name is fixed inside it.
 
         Returns:

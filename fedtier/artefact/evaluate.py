@@ -51,7 +51,7 @@ def predict(session: OpenGraph, model: Vector, x: Inputs) -> npt.NDArray[np.floa
 
     Args:
         session: An artefact's evaluation graph.
-        model: Flat parameters, shape ``(d,)``.
+        model: Flat vector, shape ``(d,)``.
         x: Preprocessed inputs, shape ``(n, ...)``.
 
     Notes:
@@ -86,7 +86,7 @@ def score(
 
     Args:
         session: An artefact's evaluation graph, from ``Artefact.evaluate_session``.
-        model: Flat parameters, shape ``(d,)``.
+        model: Flat vector, shape ``(d,)``.
         examples: Preprocessed inputs with their targets; may be empty.
         kind: The artefact's loss. Of ``cross_entropy`` an example is right whose largest logit is
             its class's, the lowest class where logits are equal; of ``bce`` every output is judged

@@ -18,12 +18,13 @@ CARRIED = {"rounds": 8, "tau": (8, 2), "plan": 'carry = "iteration"'}
 
 @pytest.fixture(scope="module")
 def artefact_dir(tmp_path_factory):
-    """A model with all that a step can draw or keep: masks of dropout, velocity, anchor."""
+    """A model with all that a step draws, takes or keeps: masks, velocity, anchor, statistics."""
     directory = tmp_path_factory.mktemp("momentum")
     torch.manual_seed(3)
     module = nn.Sequential(
-        nn.Flatten(), nn.Linear(768, 12), nn.Tanh(), nn.Dropout(0.2), nn.Linear(12, CLASSES)
-    )
+        nn.Flatten(), nn.Linear(768, 12), nn.Tanh(), nn.BatchNorm1d(12), nn.Dropout(0.2),
+        nn.Linear(12, CLASSES),
+    )  # fmt: skip
     compile_module(
         module, name="momentum-net", input_shape=[6, 128], out=directory, batch=8,
         labels=[f"class {number}" for number in range(CLASSES)], momentum=0.5, prox=0.01,
