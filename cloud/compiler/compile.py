@@ -260,8 +260,8 @@ def _output_shape(
         ) from error
     if not isinstance(outputs, torch.Tensor):
         raise ConfigError(
-            f"the module's output is a {type(outputs).__name__}. Return one tensor of shape "
-            f"{(shape[0], len(labels))}."
+            f"the module's output is a {type(outputs).__name__}. Let forward return one tensor "
+            f"of shape {(shape[0], len(labels))}."
         )
     found, wanted = tuple(outputs.shape), (shape[0], len(labels))
     fits = found == wanted if loss.of_classes else found[:2] == wanted

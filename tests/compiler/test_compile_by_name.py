@@ -137,7 +137,7 @@ def test_a_file_may_import_its_neighbours_whatever_it_is_called(compiles, tmp_pa
         ("net.py:Sized", "needs the arguments size, depth, .* Give each a default in __init__"),
         ("net.py:Unmade", r"cannot be made: .*net\.py line 20: division by zero"),
         ("net.py:Unrun", r"shape \(4, 2, 8\): .*net\.py line 24: .*no_such_name"),
-        ("net.py:Pair", r"output is a tuple\. Return one tensor of shape \(4, 2\)"),
+        ("net.py:Pair", r"output is a tuple\. Let forward return one tensor of shape \(4, 2\)"),
     ],
 )
 def test_a_target_that_cannot_be_compiled_is_one_sentence(compiles, target, message):

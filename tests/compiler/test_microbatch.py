@@ -37,12 +37,13 @@ def test_a_step_by_parts_is_the_whole_step_to_rounding(microbatch):
         "mu": np.asarray(0.5, np.float32),
     }  # fmt: skip
     loss, w = artefact.train_session().run(["loss", "w_next"], feed)
-    loss_by_parts, by_parts = accumulated_step(artefact.gradient_session(), feed)
+    in_parts = accumulated_step(artefact.gradient_session(), feed)
+    by_parts = in_parts["w_next"]
     moved = np.linalg.norm(w - feed["w"])
     assert moved > 0.01
     # Two float32 orders of one sum, some 1e-6 of the gradient; w itself rounds to 1e-7 of it.
     assert np.linalg.norm(by_parts - w) <= 1e-5 * moved
-    assert float(loss_by_parts) == pytest.approx(float(loss), rel=1e-6)
+    assert float(in_parts["loss"]) == pytest.approx(float(loss), rel=1e-6)
     assert by_parts.dtype == np.float32
 
 
@@ -84,3 +85,16 @@ def test_a_model_whose_rows_see_one_another_is_refused_with_parts_and_compiles_w
     compiled(Mixing(), (12,), 3, microbatch=None)
     with pytest.raises(ConfigError, match=r"a row.s loss depends on others\. Leave microbatch"):
         compiled(Mixing(), (12,), 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        (nn.Linear(4, 2), {"momentum": 0.9}, "an optimiser other than plain descent"),
+        (nn.Sequential(nn.Dropout(), nn.Linear(4, 2)), {}, "dropout"),
+        (nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2)), {}, "running statistics"),
+    ],
+)
+def test_what_no_parts_give_is_refused(module, options, message):
+    with pytest.raises(ConfigError, match=message):
+        compiled(module, (4,), 2, **options)
