@@ -34,15 +34,16 @@ class Outbox:
         """Use ``outbox.record`` in a directory, or memory alone.
 
         With ``"ram"`` a restart finds nothing and the child does its work again: all that is random
-        about it is addressed, so the same delta comes out, to the bit.
+        about it is addressed, so the same delta comes out, to the bit. What is carried cannot be
+        had again, so an update that carries something goes to the disk all the same.
         """
-        disk = journal == "disk"
-        self._store: RecordStore = FileRecord(directory / "outbox.record") if disk else RamRecord()
+        self._file = FileRecord(directory / "outbox.record")
+        self._store: RecordStore = self._file if journal == "disk" else RamRecord()
 
     @property
     def bytes_written(self) -> int:
         """What it has given to the disk so far; file systems write more, in whole blocks."""
-        return self._store.bytes_written
+        return self._file.bytes_written
 
     def put(self, job: Job, blob: bytes, *, carried: Carried | None = None) -> None:
         """Keep the update that answers a job and, in the same rename, what its optimiser keeps.
@@ -50,12 +51,11 @@ class Outbox:
         Raises:
             StorageError: If the disk does not take it.
         """
-        document = _job(job)
-        arrays = {"blob": blob}
-        if carried is not None:
-            document["carried"] = _start(carried.start)
-            arrays["velocity"] = carried.velocity
-        self._store.write(document, arrays)
+        if carried is None:
+            self._store.write(_job(job), {"blob": blob})
+            return
+        document = _job(job) | {"carried": _start(carried.start)}
+        self._file.write(document, {"blob": blob, "velocity": carried.velocity})
 
     def get(self, job: Job) -> bytes | None:
         """The update that answers this very job, if an earlier boot made it.
@@ -63,10 +63,11 @@ class Outbox:
         Raises:
             StorageError: If the disk does not give it.
         """
-        record = self._store.read()
-        if record is None or not _job(job).items() <= record[0].items():
-            return None
-        return record[1]["blob"]
+        for store in dict.fromkeys((self._store, self._file)):  # one, with "disk"
+            record = store.read()
+            if record is not None and _job(job).items() <= record[0].items():
+                return record[1]["blob"]
+        return None
 
     def carried(self, start: Start) -> bytes | None:
         """The velocity for an iteration that begins there, if the update before it left one.
@@ -74,7 +75,7 @@ class Outbox:
         Raises:
             StorageError: If the disk does not give it.
         """
-        record = self._store.read()
+        record = self._file.read()
         if record is None or record[0].get("carried") != _start(start):
             return None
         return record[1]["velocity"]

@@ -102,6 +102,16 @@ def test_an_outbox_in_memory_is_of_one_boot_and_writes_nothing(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_carried_goes_to_the_disk_with_its_update_all_the_same(tmp_path):
+    outbox = Outbox(tmp_path, journal="ram")
+    start = Start(run=JOB.run, round=3, step=8)
+    outbox.put(JOB, b"blob", carried=Carried(start=start, velocity=b"velocity"))
+    again = Outbox(tmp_path, journal="ram")
+    assert again.get(JOB) == b"blob"
+    assert again.carried(start) == b"velocity"
+    assert outbox.bytes_written > 0
+
+
 def test_an_outbox_on_disk_counts_what_it_writes(tmp_path):
     outbox = Outbox(tmp_path)
     sizes = []
