@@ -103,8 +103,8 @@ class BoardTable:
     )
     journal: Literal["disk", "ram"] = key(
         'Agent: where an update waits until it is accepted; "ram" spares a card that wears out. A '
-        "restart then does the iteration again, to the same bits. Momentum that is carried is written "
-        "all the same.",
+        "restart then does the iteration again, to the same bits. Carried momentum is written all "
+        "the same.",
         default="disk",
     )
     nice: int = key(
