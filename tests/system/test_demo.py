@@ -137,7 +137,8 @@ def test_sigterm_stops_every_process_as_well(demo, moment):
 def test_a_demo_that_is_killed_takes_everything_with_it(demo):
     one = demo(**LONG)
     one.wait_for_rounds(1)
-    assert len(one.pids) == PROCESSES
+    # Those of the three devices that run their graphs come and go.
+    assert PROCESSES <= len(one.pids) <= PROCESSES + 3
     one.program.signal(signal.SIGKILL)
     wait_until(lambda: all_gone(one.pids), "all are gone", deadline_s=5)
 
