@@ -36,7 +36,7 @@ class Demo:
         return found
 
     def wait_for_all(self) -> None:
-        self._wait(lambda: len(self.running()) == PROCESSES, "all processes run")
+        self._wait(lambda: len(self.running()) >= PROCESSES, "all processes run")
 
     def wait_for_rounds(self, count: int) -> None:
         metrics = self.out / "metrics.jsonl"
