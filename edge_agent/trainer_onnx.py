@@ -42,7 +42,7 @@ class OnnxTrainer:
         """
         self._manifest = artefact.manifest
         self._session = session or artefact.train_session(threads=threads)
-        self._outputs = [output.name for output in self._session.get_outputs()]
+        self._outputs = artefact.manifest.optimiser.outputs
         self._gradient = gradient
         self._by_parts = False
         self._augmentation = Augmentation.from_json(

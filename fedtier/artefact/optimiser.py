@@ -55,6 +55,11 @@ class Optimiser:
         taken = {"velocity": self.momentum, "anchor": self.prox, "correction": self.correction}
         return tuple(name for name, used in taken.items() if used)
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """What the training graph gives: ``loss``, ``w_next``, and what momentum leaves."""
+        return ("loss", "w_next", *(("velocity_next",) if self.momentum else ()))
+
     def to_json(self) -> dict[str, Any]:
         """As it stands in a manifest."""
         return {"kind": KIND, **asdict(self)}

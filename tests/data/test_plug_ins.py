@@ -167,7 +167,7 @@ def test_an_augmentation_of_ones_own_draws_by_its_address(installed):
     ("read", "wrong", "message"),
     [
         (Pipeline, {"name": "loudnes"}, r"\[0\]: name 'loudnes' is unknown. Did you mean "
-         r"'loudness'\? Known: loudness, mirror, scale, standardise, window\."),
+         r"'loudness'\? Known: ids, loudness, mirror, scale, standardise, window\."),
         (Pipeline, {"name": "loudness", "rows": 0}, "rows is 0; it must be a whole number from 1"),
         (Pipeline, {"name": "loudness", "rows": 1, "row": 1}, "'row' is unknown. Did you mean 'ro"),
         (Pipeline, {"name": "shift", "rows": 3}, "name 'shift' is unknown"),
