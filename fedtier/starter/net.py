@@ -33,7 +33,7 @@ ARTEFACT = {
 class Net(nn.Sequential):
     """Takes ``(batch, CHANNELS, WINDOW)``, gives ``(batch, len(LABELS))``; made without arguments.
 
-    GroupNorm in place of BatchNorm: running statistics of many devices have no mean.
+    GroupNorm in place of BatchNorm: it keeps no statistics that differ from device to device.
     """
 
     def __init__(self) -> None:
