@@ -45,10 +45,10 @@ def main(descriptor: int, keep_s: float) -> None:
                     send(link, {"refused": str(error)}, {})
                     continue
                 inputs, outputs = _told(graph.get_inputs()), _told(graph.get_outputs())
-                descriptor, room = make_room([*inputs, *outputs])
+                shared, room = make_room([*inputs, *outputs])
                 send(link, {"inputs": inputs, "outputs": outputs}, {})
-                socket.send_fds(link, [b"room"], [descriptor])
-                os.close(descriptor)
+                socket.send_fds(link, [b"room"], [shared])
+                os.close(shared)
                 given = {name: room.arrays[name] for name, _, _ in inputs}
                 continue
             assert graph is not None, "a graph is opened before it is run"

@@ -217,7 +217,9 @@ class _Running:
                 return None
             if "refused" in told:
                 raise ConfigError(f"{name}: {told['refused']}")
-            _, descriptors, _, _ = socket.recv_fds(self._link, 4, 1)
+            descriptors: list[int] = []
+            with suppress(ConnectionError):  # killed in between
+                _, descriptors, _, _ = socket.recv_fds(self._link, 4, 1)
             if not descriptors:
                 return None
             self._room = Room(descriptors[0], [*told["inputs"], *told["outputs"]])

@@ -54,7 +54,6 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
     assert data_section is not None, "an agent's node file describes its data"
     check_batch(file.board, artefact, where=where)
     check_shown(file.board, read_board(), where=where)
-    graphs = _graphs(artefact, file.board)
     where = f"{where} [data]"
     check_labels(data_section.spec, artefact.manifest, where=where)
     data = load_device(
@@ -82,6 +81,7 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
                 "were dropped: see holdout_percent in docs/data.md",
             },
         )
+    graphs = _graphs(artefact, file.board)  # last: what is refused before leaves no process behind
     return Kit(
         artefact=artefact,
         graphs=graphs,
@@ -107,6 +107,9 @@ def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
     try:
         for name in names:
             graphs.slots(name, "inputs")
+    except ConfigError:
+        graphs.end()
+        raise
     except TrainingError as error:  # want of memory, which may pass
         log.warning("graphs not opened", extra={"reason": str(error)})
     return graphs

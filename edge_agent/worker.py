@@ -140,6 +140,10 @@ class Worker:
         model, _, _ = decode_model(work.model)
         kit = self._kit
         assert kit is not None, "the machine gives no work before there is an artefact"
+        if kit.artefact.digest != work.head.artefact:  # another was installed in between
+            digest = kit.artefact.digest
+            asked = f"artefact {work.head.artefact[:12]} is asked for: {digest[:12]} is here"
+            return self._failed(work, asked)
         hindered = self._hindered(kit, work)
         if hindered is not None:
             return hindered

@@ -64,7 +64,8 @@ class ModelTable:
 
     artefact: str = key(
         "The compiled model: 'package:NAME' for one that is installed with fedtier, else a "
-        "directory, relative to this file; `config nodes` then copies it for every node."
+        "directory, relative to this file; `config nodes` then copies it for the nodes that begin "
+        "with it. Other devices have it from their parent."
     )
 
 

@@ -68,8 +68,9 @@ class Equipment:
         return [note, self._ask(self._fetch, now_s)]
 
     def drop(self) -> None:
-        """Stop fetching: the head asks for another artefact, or for nothing."""
-        self._wanted, self._fetch = "", None
+        """Stop fetching: the head asks for no other artefact. What is being installed will be."""
+        if self._fetch is not None:
+            self._wanted, self._fetch = "", None
 
     def hear(self, part: Part, now_s: float) -> list[Effect]:
         """Take a slice of an artefact."""
@@ -105,7 +106,7 @@ class Equipment:
         else:
             self.held = event.artefact
         if event.artefact == self._wanted:
-            self.drop()
+            self._wanted, self._fetch = "", None
         if event.reason:
             return [_unfit_note(event.artefact, event.reason)]
         fields = {"artefact": event.artefact[:12]}

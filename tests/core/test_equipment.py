@@ -10,6 +10,7 @@ from test_tables import HEAD  # a head as good as any
 from world import ARTEFACT, FEDERATION, World
 from world_shapes import irregular, make_plan, quadratic, random_centres, regular
 
+from fedtier.core.effects import Install
 from fedtier.core.equipment import Equipment
 from fedtier.core.events import Installed
 from fedtier.ids import NodeId
@@ -18,7 +19,7 @@ from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.transport.memory import MemoryTransport
 from fedtier.wire.head import BlobRef
 from fedtier.wire.packets import decode_packet
-from fedtier.wire.parts import Part
+from fedtier.wire.parts import Outgoing, Part
 from fedtier.wire.topics import Topic
 
 DIMENSION = 40
@@ -204,4 +205,21 @@ def test_an_artefact_that_is_no_longer_asked_for_is_held_all_the_same_once_insta
     equipment.drop()
     equipment.installed(Installed(artefact=OTHER))
     assert equipment.held == OTHER
+    assert not equipment.busy
+
+
+def test_what_is_being_installed_is_not_fetched_a_second_time():
+    equipment = Equipment(NodeId("d0"), "")
+    blob = bytes(5000)
+    out = Outgoing(blob, kind="artefact", part_bytes=4096)
+    listed = BlobRef(form="zlib", digest=out.digest, total=out.total, parts=out.parts)
+    head = make_head(artefact_blob=listed)
+    equipment.fetch(head, 0.0)
+    address = {"run": HEAD.run, "epoch": 0, "path": HEAD.path, "nonce": HEAD.nonce, "seq": 1}
+    effects = [e for i in range(out.parts) for e in equipment.hear(out.part(i, **address), 0.0)]
+    assert effects == [Install(artefact=OTHER, blob=blob)]
+    equipment.drop()  # a head in between asks for nothing
+    assert equipment.busy
+    assert equipment.fetch(head, 0.0) == []
+    equipment.installed(Installed(artefact=OTHER))
     assert not equipment.busy

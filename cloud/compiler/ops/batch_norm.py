@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
@@ -23,7 +24,8 @@ from cloud.compiler.graph import GraphBuilder
 from cloud.compiler.registry import UnsupportedError, lowers
 from cloud.compiler.value import Value
 
-_aten = torch.ops.aten
+_aten: Any = torch.ops.aten
+_Normalised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # and mean and inverse deviation
 
 
 def split_batch_norm(
@@ -35,18 +37,22 @@ def split_batch_norm(
     training: bool,
     momentum: float,
     eps: float,
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+) -> _Normalised:
     """The operation that overwrites its running statistics, as one that returns new ones.
 
     To be given to torch as a decomposition: its own operation does not show in a recorded graph
     that it writes.
     """
     if running_mean is None or running_var is None:
-        return _aten._native_batch_norm_legit.no_stats(x, gamma, beta, training, momentum, eps)  # type: ignore[no-any-return]
+        bare: _Normalised = _aten._native_batch_norm_legit.no_stats(
+            x, gamma, beta, training, momentum, eps
+        )
+        return bare
     if not training:
-        return _aten._native_batch_norm_legit_no_training.default(  # type: ignore[no-any-return]
+        evaluated: _Normalised = _aten._native_batch_norm_legit_no_training.default(
             x, gamma, beta, running_mean, running_var, momentum, eps
         )
+        return evaluated
     y, mean, inverse, new_mean, new_var = _aten._native_batch_norm_legit_functional.default(
         x, gamma, beta, running_mean, running_var, training, momentum, eps
     )

@@ -46,9 +46,9 @@ def promoted(
 ) -> tuple[Value | float, Value | float]:
     """Both operands as the type that holds either: bool, then int64, then float32."""
     wanted = max((_dtype(a), _dtype(b)), key=_ORDER.index)
-    return tuple(  # type: ignore[return-value]
-        cast(graph, operand, wanted) if isinstance(operand, Value) else operand
-        for operand in (a, b)
+    return (
+        cast(graph, a, wanted) if isinstance(a, Value) else a,
+        cast(graph, b, wanted) if isinstance(b, Value) else b,
     )
 
 
