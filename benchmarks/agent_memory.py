@@ -142,7 +142,7 @@ def _work(variant: str, name: str) -> None:
     _phase("train", wait=False)
     for number in range(_ITERATIONS):
         if graphs is not None:
-            trainer = OnnxTrainer(artefact, session=graphs.graph(TRAIN_FILE))
+            trainer = OnnxTrainer(artefact, graph=graphs.graph(TRAIN_FILE))
             evaluate = graphs.graph(EVALUATE_FILE)
         else:
             trainer, evaluate = OnnxTrainer(artefact), artefact.evaluate_session()

@@ -13,10 +13,13 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
+
+import numpy as np
 
 from edge_agent.graph_frames import Frame, receive, send
-from edge_agent.graph_room import Room, ToldArray, make_room
-from fedtier.artefact.open_graph import Array, OpenGraph, Slot
+from edge_agent.graph_room import Room, ToldArray
+from fedtier.artefact.open_graph import OpenGraph, Slot
 from fedtier.artefact.session import make_session
 from fedtier.errors import ConfigError
 
@@ -33,7 +36,6 @@ def main(descriptor: int, keep_s: float) -> None:
     with socket.socket(fileno=descriptor) as link, suppress(ConnectionError):
         link.settimeout(keep_s)
         graph: OpenGraph | None = None
-        given: dict[str, Array] = {}
         room: Room | None = None
         while (frame := _next(link)) is not None:
             document, arrays = frame
@@ -44,20 +46,39 @@ def main(descriptor: int, keep_s: float) -> None:
                 except ConfigError as error:
                     send(link, {"refused": str(error)}, {})
                     continue
-                inputs, outputs = _told(graph.get_inputs()), _told(graph.get_outputs())
-                shared, room = make_room([*inputs, *outputs])
-                send(link, {"inputs": inputs, "outputs": outputs}, {})
-                socket.send_fds(link, [b"room"], [shared])
-                os.close(shared)
-                given = {name: room.arrays[name] for name, _, _ in inputs}
-                continue
-            assert graph is not None, "a graph is opened before it is run"
-            assert room is not None, "and has room"
-            for name, result in zip(
-                document["run"], graph.run(document["run"], given), strict=True
-            ):
-                room.arrays[name][...] = result
-            send(link, {"cpu_ms": round(1e3 * time.process_time())}, {})
+                slots = {"inputs": _told(graph.get_inputs()), "outputs": _told(graph.get_outputs())}
+                send(link, slots, {})
+            elif "room" in document:
+                room = None
+                room = _received(link, document["room"])
+            else:
+                assert graph is not None, "a graph is opened before it is run"
+                assert room is not None, "and has room"
+                _run(graph, room, document)
+                send(link, {"cpu_ms": round(1e3 * time.process_time())}, {})
+
+
+def _run(graph: OpenGraph, room: Room, question: dict[str, Any]) -> None:
+    """Run a graph as often as it is asked; see ``edge_agent.graph_process.Question``."""
+    wanted, carried = question["run"], question["carried"]
+    shared = {name: room.arrays[name] for name in question["shared"]}
+    for turn in range(question["times"]):
+        each = {name: np.asarray(room.arrays[name][turn]) for name in question["each"]}
+        for name, result in zip(wanted, graph.run(wanted, shared | each), strict=True):
+            if name in carried:
+                shared[carried[name]] = result
+            else:
+                room.arrays[name][turn] = result
+    for name, taken in carried.items():
+        room.arrays[name][...] = shared[taken]
+
+
+def _received(link: socket.socket, told: Sequence[ToldArray]) -> Room:
+    _, (descriptor,), _, _ = socket.recv_fds(link, 4, 1)
+    try:
+        return Room(descriptor, told)
+    finally:
+        os.close(descriptor)
 
 
 def _next(link: socket.socket) -> Frame | None:

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from edge_agent.graph_frames import receive, send
-from edge_agent.graph_room import Room
+from edge_agent.graph_room import Room, ToldArray, make_room
 from edge_agent.out_of_memory import OutOfMemory, oom_kills
 from fedtier.artefact.open_graph import Array
 from fedtier.errors import ConfigError, TrainingError
@@ -36,8 +37,28 @@ _KILLED_MAX = 3  # times in a row, for one question
 _OOM_SCORE = "1000"  # of -1000 to 1000: out of memory, the kernel ends it before all others
 _END_S = 5.0  # a process whose socket is closed ends after the step it is in
 
-_Question = tuple[list[str], Mapping[str, Array]]  # which outputs, of which inputs
+_STRETCH_S = 0.25  # of steps handed over together: work is given up between two stretches
+_STRETCH_BYTES = 1 << 20  # of their inputs
+
 Document = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Run a graph some times in turn.
+
+    Attributes:
+        wanted: Names of outputs.
+        shared: Inputs that are the same every time.
+        each: The other inputs, of every time.
+        carried: Outputs that are an input the next time: output -> input, one of ``shared``, which
+            is what the first time takes.
+    """
+
+    wanted: tuple[str, ...]
+    shared: Mapping[str, Array]
+    each: Sequence[Mapping[str, Array]]
+    carried: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,17 +101,20 @@ class GraphProcess:
         """One of the graphs; it is opened whenever it is run."""
         return ProcessGraph(self, name)
 
-    def ask(self, name: str, wanted: Sequence[str], feed: Mapping[str, Array]) -> list[Array]:
+    def ask(self, name: str, question: Question) -> dict[str, Array]:
         """Run a graph. A process that is killed is asked again: the answer is the same, to the bit.
+
+        Returns:
+            The wanted outputs: of a carried one the last, of others all, shape ``(times, ...)``.
 
         Raises:
             ConfigError: If onnxruntime refuses the graph.
             OutOfMemory: If the kernel kills it for want of memory; it may be asked again.
             TrainingError: If it is killed every time for another reason.
         """
-        self._insist(name, (list(wanted), feed))
+        self._insist(name, question)
         assert self._running is not None, "it has just answered"
-        return self._running.results(wanted)
+        return self._running.results(question)
 
     def slots(self, name: str, side: str) -> list[ToldSlot]:
         """The ``inputs`` or ``outputs`` of a graph.
@@ -124,7 +148,7 @@ class GraphProcess:
             self._running.end()
             self._running = None
 
-    def _insist(self, name: str, question: _Question | None) -> Document:
+    def _insist(self, name: str, question: Question | None) -> Document:
         killed = 0
         while killed < _KILLED_MAX:
             if self._running is None:
@@ -132,7 +156,7 @@ class GraphProcess:
                 self._running = _Running(keep_s=self._keep_s)
             answer = self._running.open(name, self._graphs[name], threads=self._threads)
             if answer is not None and question is not None:
-                answer = self._running.run(*question)
+                answer = self._running.run(question)
             if answer is not None:
                 return answer
             killed += self._killed()
@@ -159,15 +183,42 @@ class GraphProcess:
 
 
 class ProcessGraph:
-    """A graph that runs in the graph process; see ``fedtier.artefact.open_graph.OpenGraph``."""
+    """A graph that runs in the graph process.
+
+    See ``fedtier.artefact.open_graph.OpenGraph`` and ``edge_agent.train_steps.ChainedGraph``.
+    """
 
     def __init__(self, process: GraphProcess, name: str) -> None:
         self._process = process
         self._name = name
+        self._stretch = 1  # until a step's time is known
 
     def run(self, output_names: Sequence[str], input_feed: Mapping[str, Array]) -> list[Array]:
-        """As ``GraphProcess.ask``."""
-        return self._process.ask(self._name, output_names, input_feed)
+        """Once; errors as ``GraphProcess.ask``."""
+        question = Question(wanted=tuple(output_names), shared=input_feed, each=[{}], carried={})
+        answer = self._process.ask(self._name, question)
+        return [answer[name][0] for name in output_names]
+
+    @property
+    def stretch(self) -> int:
+        """How many steps are best asked for together: their time bounds how soon work ends."""
+        return self._stretch
+
+    def chain(
+        self,
+        output_names: Sequence[str],
+        shared: Mapping[str, Array],
+        each: Sequence[Mapping[str, Array]],
+        carried: Mapping[str, str],
+    ) -> dict[str, Array]:
+        """Some times in turn; errors as ``GraphProcess.ask``."""
+        question = Question(wanted=tuple(output_names), shared=shared, each=each, carried=carried)
+        began_s = time.monotonic()
+        answer = self._process.ask(self._name, question)
+        step_s = (time.monotonic() - began_s) / len(each)
+        step_bytes = sum(array.nbytes for array in each[0].values())
+        self._stretch = max(1, min(int(_STRETCH_S / step_s), _STRETCH_BYTES // step_bytes))
+        return answer
 
     def get_inputs(self) -> list[ToldSlot]:
         """As ``GraphProcess.slots``."""
@@ -193,6 +244,7 @@ class _Running:
             Path(f"/proc/{self.pid}/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
         self._open: tuple[str, Document] | None = None
         self._room: Room | None = None
+        self._told: list[ToldArray] = []  # what the room is for
         self.cpu_ms = 0
         log.debug("graph process started", extra={"pid": self.pid})
 
@@ -217,27 +269,61 @@ class _Running:
                 return None
             if "refused" in told:
                 raise ConfigError(f"{name}: {told['refused']}")
-            descriptors: list[int] = []
-            with suppress(ConnectionError):  # killed in between
-                _, descriptors, _, _ = socket.recv_fds(self._link, 4, 1)
-            if not descriptors:
-                return None
-            self._room = Room(descriptors[0], [*told["inputs"], *told["outputs"]])
-            os.close(descriptors[0])
             self._open = (name, told)
         return self._open[1]
 
-    def run(self, wanted: list[str], feed: Mapping[str, Array]) -> Document | None:
+    def run(self, question: Question) -> Document | None:
         """Run the open graph; ``results`` has what came. None where the process is gone."""
-        assert self._room is not None, "a graph is opened before it is run"
-        for name, array in feed.items():
-            self._room.arrays[name][...] = array
-        return self._ask({"run": wanted}, {})
+        room = self._room_for(question)
+        if room is None:
+            return None
+        for name, array in question.shared.items():
+            room.arrays[name][...] = array
+        for turn, feed in enumerate(question.each):
+            for name, array in feed.items():
+                room.arrays[name][turn] = array
+        names = {"shared": list(question.shared), "each": list(question.each[0])}
+        document = {"run": question.wanted, "times": len(question.each), **names}
+        return self._ask({**document, "carried": question.carried}, {})
 
-    def results(self, wanted: Sequence[str]) -> list[Array]:
-        """The outputs of the last run, copied: the next one overwrites them."""
+    def results(self, question: Question) -> dict[str, Array]:
+        """What came of the last run, copied: the next one overwrites it."""
         assert self._room is not None, "a graph is run before its results are read"
-        return [self._room.arrays[name].copy() for name in wanted]
+        times = len(question.each)
+        whole = {name: self._room.arrays[name] for name in question.wanted}
+        return {
+            name: (array if name in question.carried else array[:times]).copy()
+            for name, array in whole.items()
+        }
+
+    def _room_for(self, question: Question) -> Room | None:
+        """Memory that both see, large enough; None where the process is gone."""
+        told = self._laid_out(question)
+        if self._room is None or not _holds(self._told, told):
+            self._room, self._told = None, told
+            descriptor, room = make_room(told)
+            try:
+                send(self._link, {"room": told}, {})
+                socket.send_fds(self._link, [b"room"], [descriptor])
+            except ConnectionError:
+                return None
+            finally:
+                os.close(descriptor)
+            self._room = room
+        return self._room
+
+    def _laid_out(self, question: Question) -> list[ToldArray]:
+        """The arrays that a question needs: of shared and carried ones one, of others all."""
+        assert self._open is not None, "a graph is opened before it is run"
+        slots = self._open[1]
+        one = {*question.shared, *question.carried}
+        names = {*one, *question.each[0], *question.wanted}
+        times = len(question.each)
+        return [
+            (name, list(shape) if name in one else [times, *shape], kind)
+            for name, shape, kind in [*slots["inputs"], *slots["outputs"]]
+            if name in names
+        ]
 
     def _ask(self, question: Document, arrays: Mapping[str, Array]) -> Document | None:
         try:
@@ -258,3 +344,13 @@ class _Running:
         self._process.kill()
         self._process.wait()
         return 0  # at our own hand
+
+
+def _holds(room: Sequence[ToldArray], needed: Sequence[ToldArray]) -> bool:
+    """Whether a room has the arrays that are needed, none of them shorter."""
+    if [name for name, _, _ in room] != [name for name, _, _ in needed]:
+        return False
+    return all(
+        len(has) == len(wants) and has[:1] >= wants[:1]
+        for (_, has, _), (_, wants, _) in zip(room, needed, strict=True)
+    )

@@ -1,6 +1,7 @@
 """Memory that the agent and its graph process both see: a graph's inputs and outputs lie there.
 
-A step then costs two short messages, and no array goes through a socket.
+Running a graph then costs two short messages, however often it runs for them, and no array goes
+through a socket.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ToldArray = tuple[str, list[int], str]
 
 
 class Room:
-    """The arrays of one open graph.
+    """The arrays of one open graph: one of each, or one for each time it runs.
 
     Attributes:
         arrays: Name -> array; what one process writes the other reads.

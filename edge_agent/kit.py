@@ -87,7 +87,7 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
         graphs=graphs,
         trainer=OnnxTrainer(
             artefact,
-            session=graphs.graph(TRAIN_FILE),
+            graph=graphs.graph(TRAIN_FILE),
             gradient=graphs.graph(GRADIENT_FILE) if artefact.manifest.microbatch else None,
         ),
         evaluate=graphs.graph(EVALUATE_FILE),

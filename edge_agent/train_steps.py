@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ from fedtier.artefact.masks import draw_masks
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.data.augmentation import Augmentation, step_keys
 from fedtier.data.batches import batch_indices
-from fedtier.data.examples import Examples, Inputs, Targets
+from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.model.layout import Vector
 
@@ -23,7 +24,62 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Step = Callable[[Arrays], Arrays]
 """From the inputs of a training graph, by name, to its outputs, by name."""
 
-Batch = tuple[Inputs, Targets]
+
+class ChainedGraph(Protocol):
+    """An open training graph that can run some times in turn."""
+
+    @property
+    def stretch(self) -> int:
+        """How many steps are best asked for together, >= 1; work can be given up in between."""
+        ...
+
+    def chain(
+        self,
+        output_names: Sequence[str],
+        shared: Arrays,
+        each: Sequence[Arrays],
+        carried: Mapping[str, str],
+    ) -> Arrays:
+        """Run it.
+
+        Args:
+            output_names: Which outputs.
+            shared: Inputs that are the same every time.
+            each: The other inputs, of every time.
+            carried: Outputs that are an input the next time: output -> input.
+
+        Returns:
+            Of a carried output the last, of others all, shape ``(times, ...)``. It may stop after
+            any time but before the first: ``times`` tells.
+        """
+        ...
+
+
+class OneByOne:
+    """Makes a chain of a step that is computed in this process; see ``ChainedGraph``."""
+
+    stretch = 1  # nothing is gained by more
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+
+    def chain(
+        self,
+        output_names: Sequence[str],
+        shared: Arrays,
+        each: Sequence[Arrays],
+        carried: Mapping[str, str],
+    ) -> Arrays:
+        """As ``ChainedGraph.chain``."""
+        state = dict(shared)
+        found: list[Arrays] = []
+        for feed in each:
+            found.append(self._step({**state, **feed}))
+            state |= {taken: found[-1][name] for name, taken in carried.items()}
+        return {
+            name: found[-1][name] if name in carried else np.stack([each[name] for each in found])
+            for name in output_names
+        }
 
 
 def run_steps(
@@ -32,7 +88,7 @@ def run_steps(
     *,
     manifest: ArtefactManifest,
     augmentation: Augmentation,
-    step: Step,
+    graph: ChainedGraph,
     cancelled: Callable[[], bool],
 ) -> Trained | None:
     """Run a task's steps; see ``fedtier.artefact.trainer.Trainer``.
@@ -42,35 +98,32 @@ def run_steps(
         examples: The device's training examples.
         manifest: Of the artefact that is trained.
         augmentation: Its random changes.
-        step: Computes one step.
-        cancelled: Asked before every step.
+        graph: Computes the steps.
+        cancelled: Asked before every stretch of steps.
 
     Raises:
         ConfigError: If the examples or the task do not suit the artefact.
         TrainingError: If the loss or the model is not finite.
     """
     check_examples(examples, manifest, where=f"task {task.path}")
-    state = _starting_state(task, manifest)
-    batches = _augmented_batches(task, examples, batch=manifest.batch, augmentation=augmentation)
-    w, loss_sum = task.model, 0.0
-    for number in range(task.steps):
+    outputs = manifest.optimiser.outputs
+    carried = {name: name.removesuffix("_next") for name in outputs if name.endswith("_next")}
+    state = {"w": task.model, **_starting_state(task, manifest)}
+    feeds = _feeds(task, examples, manifest=manifest, augmentation=augmentation)
+    ahead: list[Arrays] = []
+    losses: list[float] = []
+    while len(losses) < task.steps:
         if cancelled():
             return None
-        x, y = next(batches)
-        mu = task.schedule.mu_at(task.first_step + number, task.round_steps)
-        masks = draw_masks(
-            manifest.masks, seed=task.seed, path=task.path, node=task.node, step=number
-        )
-        feed = {"w": w, "x": x, "y": y, "mu": np.asarray(mu, np.float32)}
-        found = step({**feed, **masks, **state})
-        w, loss = found["w_next"], float(found["loss"])
-        if "velocity" in state:
-            state["velocity"] = found["velocity_next"]
-        _check_finite(loss, w, task=task, step=number)
-        loss_sum += loss
+        ahead += islice(feeds, max(0, graph.stretch - len(ahead)))
+        found = graph.chain(outputs, state, ahead, carried)
+        state |= {taken: found[name] for name, taken in carried.items()}
+        losses += [float(loss) for loss in found["loss"]]
+        del ahead[: len(found["loss"])]
+        _check_finite(losses, state["w"], task=task)
     return Trained(
-        model=w,
-        loss_sum=loss_sum,
+        model=state["w"],
+        loss_sum=sum(losses),
         examples_seen=task.steps * manifest.batch,
         steps=task.steps,
         velocity=state.get("velocity"),
@@ -93,28 +146,34 @@ def _starting_state(task: TrainTask, manifest: ArtefactManifest) -> dict[str, Ve
     return {name: state.get(name, np.zeros(manifest.parameters, np.float32)) for name in taken}
 
 
-def _augmented_batches(
-    task: TrainTask, examples: Examples, *, batch: int, augmentation: Augmentation
-) -> Iterator[Batch]:
-    """The batches of a task's steps, in order; every draw is addressed, none is in sequence."""
-    chosen = batch_indices(
-        len(examples), batch=batch, seed=task.seed, path=task.path, node=task.node
-    )
-    for step, rows in enumerate(chosen):
-        keys = step_keys(seed=task.seed, path=task.path, node=task.node, step=step)
-        yield augmentation.apply(examples.x[rows], keys), examples.y[rows]
+def _feeds(
+    task: TrainTask, examples: Examples, *, manifest: ArtefactManifest, augmentation: Augmentation
+) -> Iterator[Arrays]:
+    """What every step takes besides the state; every draw is addressed, none is in sequence."""
+    seed, path, node = task.seed, task.path, task.node
+    chosen = batch_indices(len(examples), batch=manifest.batch, seed=seed, path=path, node=node)
+    for step, rows in enumerate(islice(chosen, task.steps)):
+        keys = step_keys(seed=seed, path=path, node=node, step=step)
+        mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
+        yield {
+            "x": augmentation.apply(examples.x[rows], keys),
+            "y": examples.y[rows],
+            "mu": np.asarray(mu, np.float32),
+            **draw_masks(manifest.masks, seed=seed, path=path, node=node, step=step),
+        }
 
 
-def _check_finite(loss: float, model: Vector, *, task: TrainTask, step: int) -> None:
-    """Stop at the first step whose loss or model is not finite.
+def _check_finite(losses: Sequence[float], model: Vector, *, task: TrainTask) -> None:
+    """Stop where a loss so far or the model is not finite.
 
     Raises:
         TrainingError: Naming node, path, step and step size.
     """
-    if math.isfinite(loss) and bool(np.isfinite(model).all()):
+    bad = next((step for step, loss in enumerate(losses) if not math.isfinite(loss)), None)
+    if bad is None and bool(np.isfinite(model).all()):
         return
+    what, step = ("model", len(losses) - 1) if bad is None else ("loss", bad)
     mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
-    what = "model" if math.isfinite(loss) else "loss"
     raise TrainingError(
         f"{task.node} {task.path}: the {what} is not finite after local step {step + 1} of "
         f"{task.steps} at step size {mu:.3g}. Use a smaller mu, or look for bad values in the data."

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import nn
 
-from edge_agent.train_steps import run_steps
+from edge_agent.train_steps import OneByOne, run_steps
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.torch_step import TorchStep
 from fedtier.artefact.trainer import Trained, TrainTask
@@ -18,7 +18,7 @@ class TorchTrainer:
     """Runs the same batches through a torch module; see ``fedtier.artefact.trainer.Trainer``."""
 
     def __init__(self, factory: Callable[[], nn.Module], manifest: ArtefactManifest) -> None:
-        self._step = TorchStep(factory(), manifest)
+        self._graph = OneByOne(TorchStep(factory(), manifest))
         self._manifest = manifest
         self._augmentation = Augmentation.from_json(manifest.augmentation, where=manifest.name)
 
@@ -36,6 +36,6 @@ class TorchTrainer:
             examples,
             manifest=self._manifest,
             augmentation=self._augmentation,
-            step=self._step,
+            graph=self._graph,
             cancelled=cancelled,
         )

@@ -123,7 +123,7 @@ logs.set_up()
 artefact = Artefact.load(Path(sys.argv[1]))
 graphs = GraphProcess(artefact.files)
 trainer = OnnxTrainer(
-    artefact, session=graphs.graph(TRAIN_FILE), gradient=graphs.graph(GRADIENT_FILE)
+    artefact, graph=graphs.graph(TRAIN_FILE), gradient=graphs.graph(GRADIENT_FILE)
 )
 rng = np.random.default_rng(1)
 examples = Examples(
@@ -160,7 +160,7 @@ def test_a_batch_that_exceeds_the_memory_is_done_by_parts(large_batches, memory_
         capture_output=True, text=True, timeout=200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "training by parts of a batch  path=r0 rows=16" in done.stderr
+    assert "training by parts of a batch  rows=16" in done.stderr
     assert done.stderr.count("graph process killed  signal=SIGKILL out_of_memory=True") == 1
     # Of two steps the first begins near chance, ln 7 = 1.95 nats; what diverged would be far off.
     assert 1.0 < float(done.stdout.split()[1]) < 2.5

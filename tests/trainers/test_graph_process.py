@@ -39,7 +39,7 @@ def graphs(artefact):
 
 
 def trained(artefact, process, *, cancelled=never):
-    trainer = OnnxTrainer(artefact, session=process.graph(TRAIN_FILE))
+    trainer = OnnxTrainer(artefact, graph=process.graph(TRAIN_FILE))
     return trainer.train(task(artefact), examples(), cancelled=cancelled)
 
 
@@ -55,7 +55,24 @@ def test_another_process_trains_and_scores_to_the_same_bit(artefact, graphs):
     assert remote == score(artefact.evaluate_session(), there.model, examples())
 
 
-@pytest.mark.parametrize("step", [0, 2])
+def test_work_can_be_given_up_between_stretches_that_are_bounded(artefact, graphs):
+    graph = graphs.graph(TRAIN_FILE)
+    assert graph.stretch == 1  # a step's time is not known yet
+    OnnxTrainer(artefact, graph=graph).train(task(artefact), examples(), cancelled=never)
+    step_bytes = artefact.manifest.batch * (6 * 128 * 4 + 8) + 4  # x, y and mu
+    assert 1 <= graph.stretch <= 2**20 // step_bytes
+
+
+def test_a_step_that_is_not_finite_is_named_wherever_in_a_stretch_it_is(artefact, graphs):
+    trainer = OnnxTrainer(artefact, graph=graphs.graph(TRAIN_FILE))
+    trainer.train(task(artefact), examples(), cancelled=never)  # it knows a step's time
+    given = task(artefact)
+    given.model[-7:] = [3e38, -3e38, 3e38, -3e38, 0, 0, 0]
+    with pytest.raises(TrainingError, match=r"the loss is not finite after local step 1 of 4"):
+        trainer.train(given, examples(), cancelled=never)
+
+
+@pytest.mark.parametrize("step", [0, 1])
 def test_a_kill_in_mid_iteration_changes_no_bit(artefact, graphs, step, caplog):
     whole = trained(artefact, graphs)
     asked = itertools.count()
@@ -198,7 +215,7 @@ def in_parts():
 
 def trainer_of(artefact, graphs):
     return OnnxTrainer(
-        artefact, session=graphs.graph(TRAIN_FILE), gradient=graphs.graph(GRADIENT_FILE)
+        artefact, graph=graphs.graph(TRAIN_FILE), gradient=graphs.graph(GRADIENT_FILE)
     )
 
 

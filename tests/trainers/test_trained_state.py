@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from cloud.compiler.compile import compile_module
+from edge_agent.graph_process import GraphProcess
 from edge_agent.trainer_onnx import OnnxTrainer
 from edge_agent.trainer_torch import TorchTrainer
+from fedtier.artefact.manifest import TRAIN_FILE
 from fedtier.artefact.schedule import Schedule
 from fedtier.artefact.trainer import TrainTask
 from fedtier.data.examples import Examples
@@ -139,3 +141,18 @@ def test_a_vector_that_the_artefact_does_not_take_is_refused(given, message):
     vector = {given: drawn(artefact, 1)}
     with pytest.raises(ConfigError, match=message):
         train(OnnxTrainer(artefact), task(artefact, **vector))
+
+
+def test_steps_that_the_graph_process_does_together_give_the_same_bits_one_by_one():
+    artefact = compiled(Regularised, **EVERYTHING)
+    given = task(artefact, steps=9, velocity=drawn(artefact, 1), correction=drawn(artefact, 2))
+    here = train(OnnxTrainer(artefact), given)
+    graphs = GraphProcess(artefact.files, keep_s=60)
+    graph = graphs.graph(TRAIN_FILE)
+    for _ in range(2):  # at first one step, which is timed, and then the others
+        there = train(OnnxTrainer(artefact, graph=graph), given)
+        assert there.model.tobytes() == here.model.tobytes()
+        assert there.velocity.tobytes() == here.velocity.tobytes()
+        assert there.loss_sum == here.loss_sum
+    graphs.end()
+    assert graph.stretch > 1
