@@ -49,6 +49,27 @@ def with_board(tmp_path: Path, keys: str) -> dict[str, str]:
     return {"tables": '[[node]]\nid = "w-0"\nboard = "own.toml"'}
 
 
+def test_an_update_kept_in_memory_that_was_accepted_before_a_kill_is_counted_once(
+    testbed, tmp_path, digest_alone
+):
+    """It is computed again, and what goes with it, such as its cost, may differ by then."""
+    bed = testbed(**with_board(tmp_path, 'journal = "ram"'))
+    bed.start_fleet()
+    west = bed.nodes["west"]
+    bed.wait_until(lambda: west.log.count("member ready") == 2, "its cell is ready")
+    bed.nodes["w-1"].signal(signal.SIGSTOP)  # so that the iteration stays open
+    out = bed.directory / "out"
+    bed.start_cloud("--out", out)
+    spool = bed.directory / "state" / "west" / "spool"
+    bed.wait_until(lambda: list(spool.glob("*/*/w-0")), "west holds its update")
+    bed.restart("w-0")
+    agent = bed.nodes["w-0"]
+    bed.wait_until(lambda: "trained" in agent.log, "it has trained again")
+    bed.nodes["w-1"].signal(signal.SIGCONT)
+    assert bed.finished(out)["model_digest"] == digest_alone()
+    assert "abstained" not in west.log
+
+
 def test_a_device_that_keeps_its_updates_in_memory_is_killed_and_changes_no_bit(
     testbed, tmp_path, digest_alone
 ):
