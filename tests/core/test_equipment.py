@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_tables import HEAD  # a head as good as any
+from core_messages import HEAD
 from world import ARTEFACT, FEDERATION, World
 from world_shapes import irregular, make_plan, quadratic, random_centres, regular
 
