@@ -55,8 +55,12 @@ class Tree:
     velocities: dict[NodeId, Vector]  # where the plan carries them
 
     @classmethod
-    def load(cls, federation: Federation) -> Tree:
+    def load(cls, federation: Federation, *, trainer: Trainer | None = None) -> Tree:
         """Open the artefact and every device's data.
+
+        Args:
+            federation: What to train.
+            trainer: Of all devices; that of the artefact's graphs by default.
 
         Raises:
             ConfigError: If the data or the artefact are not there.
@@ -73,7 +77,7 @@ class Tree:
         }
         return cls(
             federation=federation,
-            trainer=load_trainer(artefact),
+            trainer=trainer or load_trainer(artefact),
             codecs=tuple(make_codec(link.codec, link.parameters) for link in federation.links),
             examples=examples,
             q=tuple([] for _ in federation.links),

@@ -41,6 +41,7 @@ def main(config: Path, *, debug: bool = False) -> int:
                 weight=kit.weight if kit is not None else _weight(file),
             ),
             trainee=_trainee(kit),
+            saved=store.saved_parts(),
             patience_s=file.board.patience_s,
         )  # fmt: skip
         driver = boot.driver(machine)

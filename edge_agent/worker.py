@@ -22,7 +22,7 @@ from fedtier.artefact.evaluate import score
 from fedtier.artefact.schedule import Schedule
 from fedtier.artefact.trainer import Trained, TrainTask
 from fedtier.config.board import BoardTable
-from fedtier.core.effects import Effect, Install, Keep, Preempt, Work
+from fedtier.core.effects import Effect, Install, Keep, Preempt, SavePart, Work
 from fedtier.core.events import Event, Hindered, Installed, WorkDone, WorkFailed
 from fedtier.core.figures import Figures, Scores
 from fedtier.errors import ConfigError, TrainingError, WireError
@@ -95,6 +95,9 @@ class Worker:
     def perform(self, effect: Effect) -> None:
         """Do one effect; long work goes to the driver's worker thread."""
         match effect:
+            case SavePart():
+                if self._device.board.journal == "disk":
+                    self._device.store.save_part(effect.part, afresh=effect.afresh)
             case Install():
                 self._driver.work(lambda: self._install(effect))
             case Work():

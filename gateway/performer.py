@@ -15,6 +15,7 @@ from fedtier.core.effects import (
     Keep,
     Preempt,
     Remember,
+    SavePart,
     Spool,
 )
 from fedtier.core.events import Aggregated, Event, Installed, WorkDone, WorkFailed
@@ -73,6 +74,8 @@ class Performer:
         match effect:
             case Spool():
                 self._spool.put(effect.run, effect.path, effect.child, effect.blob)
+            case SavePart():
+                self._artefacts.save_part(effect.part, afresh=effect.afresh)
             case Install():
                 self._driver.work(lambda: self._install(effect))
             case Aggregate():

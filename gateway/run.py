@@ -29,7 +29,7 @@ def main(config: Path, *, debug: bool = False) -> int:
     """
     with booted(config, role="gateway", debug=debug) as boot:
         file = boot.file
-        state = CellState(boot.state_dir)
+        state, artefacts = CellState(boot.state_dir), ArtefactStore(boot.state_dir)
         machine = TierAggregator(
             node=file.id,
             parent=file.parent_id,
@@ -42,7 +42,8 @@ def main(config: Path, *, debug: bool = False) -> int:
             announced=state.announced(),
             resume=state.resume(),
             spooled=Spool(boot.state_dir / "spool").found(),
-            artefact=ArtefactStore(boot.state_dir).get(),
+            artefact=artefacts.get(),
+            saved=artefacts.saved_parts(),
         )
         driver = boot.driver(machine)
         performer = Performer(

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from fedtier.artefact.torch_recurrent import drops_between, one_after_the_other
 from fedtier.errors import ConfigError
 
 MaskOf = Callable[[tuple[int, ...], float], torch.Tensor]
@@ -25,8 +26,8 @@ class MaskedDropout(TorchFunctionMode):
     """While it is entered, dropout that acts multiplies its input by a mask.
 
     ``Dropout``, ``Dropout1d`` to ``Dropout3d``, attention and their functions ask for a mask each
-    time they are called, in the order of their calls; in evaluation and at ``p = 0`` none is asked
-    for.
+    time they are called, in the order of their calls, and ``LSTM``, ``GRU`` and ``RNN`` for one
+    between each two layers; in evaluation and at ``p = 0`` none is asked for.
     """
 
     def __init__(self, mask_of: MaskOf) -> None:
@@ -45,6 +46,10 @@ class MaskedDropout(TorchFunctionMode):
             return self._dropped(*args, channels=func in _CHANNELS, **(kwargs or {}))
         if func is _ATTEND:
             return self._attended(*args, **(kwargs or {}))
+        if drops_between(func, args):
+            return one_after_the_other(
+                func, args, between=lambda x, p: self._dropped(x, p, channels=False)
+            )
         if func is functional.multi_head_attention_forward:
             # A mode is not asked about what a function it was given calls in turn.
             with self._inside():

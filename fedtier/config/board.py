@@ -103,8 +103,8 @@ class BoardTable:
     )
     journal: Literal["disk", "ram"] = key(
         'Agent: where an update waits until it is accepted; "ram" spares a card that wears out. A '
-        "restart then does the iteration again, to the same bits. Carried momentum is written all "
-        "the same.",
+        "restart then does the iteration again, to the same bits, and asks again for all of an "
+        "artefact that was on its way. Carried momentum is written all the same.",
         default="disk",
     )
     nice: int = key(

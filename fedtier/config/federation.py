@@ -75,6 +75,10 @@ class Federation:
         quorum = quorum_text(self.plan.quorum[cell.link - 1])
         return members_needed(quorum, members=len(cell.children))
 
+    def without_broker(self) -> tuple[NodeId, ...]:
+        """The parents for whose cell the file names no broker, in name order."""
+        return tuple(p for p in self.topology.parents() if self.nodes[p].broker_url is None)
+
 
 def load_federation(path: Path, *, as_written: bool = False) -> Federation:
     """Read and check a federation file.

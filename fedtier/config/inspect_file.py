@@ -84,10 +84,12 @@ def _of_node(file: NodeFile) -> str:
 
 def _of_federation(federation: Federation) -> str:
     topology = federation.topology
+    nowhere = federation.without_broker() == topology.parents()
     return (
         f"federation {federation.id}: {counted(topology.tiers, 'tier')}, "
         f"{counted(len(topology.devices()), 'device')}, "
         f"{counted(len(topology.gateways()), 'gateway')}, tau {list(federation.plan.tau)}"
+        + ("; no broker_url, so for fedtier demo alone" if nowhere else "")
     )
 
 

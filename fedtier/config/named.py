@@ -29,7 +29,8 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list
 
     Returns:
         Which data, and which files of passwords and certificates, are not on this machine: a line
-        for each of the two kinds of which one is missing.
+        for each of the two kinds of which one is missing. And which parents have no broker, where
+        others have.
 
     Raises:
         ConfigError: If an artefact or a board's profile is missing or wrong, momentum that the
@@ -69,7 +70,20 @@ def _check_federation(federation: Federation, place: Place) -> list[str]:
     absent = {str(device): s for device, s in devices.items()}
     if held_out is not None:
         absent["[evaluation]"] = held_out
-    return _absent(absent)
+    return [*_without_broker(federation), *_absent(absent)]
+
+
+def _without_broker(federation: Federation) -> list[str]:
+    """A file without any broker is for the demo; one in which some lack it was not finished."""
+    lacking = federation.without_broker()
+    if not lacking or lacking == federation.topology.parents():
+        return []
+    cells = _some(list(map(str, lacking)))
+    return [
+        f"there is no broker for the cell of {cells}: fedtier demo starts its own, but "
+        f'fedtier config nodes refuses the file. Add a [[node]] with id = "{lacking[0]}" and '
+        'broker_url = "mqtt://HOST:PORT".'
+    ]
 
 
 def _check_node(file: NodeFile, place: Place) -> list[str]:

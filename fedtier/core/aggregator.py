@@ -46,6 +46,7 @@ from fedtier.limits import WEIGHT_MAX
 from fedtier.model.exact_sum import fixed_point_exponent
 from fedtier.wire.head import Head, Member
 from fedtier.wire.messages import Presence
+from fedtier.wire.parts import Part
 
 GatewayState = Literal["idle", "waiting", "collecting", "closing", "answering"]
 """waiting: a job is held until the cell has looked for a second parent. closing: an iteration is
@@ -102,6 +103,7 @@ class TierAggregator:
         resume: Resume | None = None,
         spooled: Spooled | None = None,
         artefact: tuple[str, bytes] | None = None,
+        saved: Iterable[Part] = (),
     ) -> None:
         """Begin before the first connection on either side.
 
@@ -118,13 +120,14 @@ class TierAggregator:
             resume: The last closed iteration of an earlier boot.
             spooled: The updates an earlier boot had accepted.
             artefact: The artefact an earlier boot installed: its digest and its blob.
+            saved: Parts of another that it saved.
         """
         self._node = node
         self._tier = tier
         self._presence = Presence(status="online", nonce=nonce, version=version)
         self.link = ChildLink(
             node=node, parent=parent, part_bytes=part_bytes, presence=self._presence,
-            artefact="" if artefact is None else artefact[0],
+            artefact="" if artefact is None else artefact[0], saved=saved,
         )  # fmt: skip
         self.cell = Cell(
             node=node, members=members, members_min=members_min, part_bytes=part_bytes, nonce=nonce

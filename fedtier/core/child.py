@@ -6,6 +6,7 @@ where the work begins: it reports ``Assigned`` and waits for ``answer`` or ``abs
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
@@ -64,6 +65,7 @@ class ChildLink:
         part_bytes: int,
         presence: Presence,
         artefact: str = "",
+        saved: Iterable[Part] = (),
     ) -> None:
         """Begin knowing nothing of the parent.
 
@@ -73,8 +75,9 @@ class ChildLink:
             part_bytes: How large a published part may be, header included.
             presence: What to say of this node when connected.
             artefact: Digest of the artefact it holds; empty for none.
+            saved: Parts of another that an earlier boot saved.
         """
-        self.equipment = Equipment(node, artefact)
+        self.equipment = Equipment(node, artefact, saved)
         self._node = node
         self._part_bytes = part_bytes
         self._presence = presence

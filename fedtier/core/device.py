@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
@@ -25,6 +26,7 @@ from fedtier.ids import NodeId, RunId
 from fedtier.limits import BOARD_AGAIN_S
 from fedtier.wire.head import Head
 from fedtier.wire.messages import Presence
+from fedtier.wire.parts import Part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +49,7 @@ class DeviceMachine:
         part_bytes: int,
         presence: Presence,
         trainee: Trainee,
+        saved: Iterable[Part] = (),
         patience_s: float = 60.0,
     ) -> None:
         """Begin before the first connection.
@@ -57,6 +60,7 @@ class DeviceMachine:
             part_bytes: How large a published part may be, header included.
             presence: What to say of this device: its weight above all.
             trainee: The artefact it holds.
+            saved: Parts of another that an earlier boot saved.
             patience_s: How long a round may wait for this device's board, >= 0.
         """
         self._trainee = trainee
@@ -67,7 +71,7 @@ class DeviceMachine:
         self._hindered_since: tuple[RunId, int, float] | None = None  # run, round, time
         self.link = ChildLink(
             node=node, parent=parent, part_bytes=part_bytes, presence=presence,
-            artefact=trainee.artefact,
+            artefact=trainee.artefact, saved=saved,
         )  # fmt: skip
 
     @property

@@ -10,6 +10,7 @@ from fedtier.core.figures import Figures
 from fedtier.ids import IterationPath, NodeId, RunId
 from fedtier.wire.head import Head, Member, Task
 from fedtier.wire.messages import Message
+from fedtier.wire.parts import Part
 from fedtier.wire.topics import ALL
 
 Side = Literal["up", "down"]
@@ -49,6 +50,17 @@ class Send:
     side: Side
     message: Message
     node: NodeId = ALL
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SavePart:
+    """Store a part of an artefact that is on its way, so that a restart need not ask for it again.
+
+    It need not be durable: what is lost is asked for.
+    """
+
+    part: Part = field(repr=False)
+    afresh: bool  # whether it is the first: what was stored before it is of no use any more
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +184,6 @@ class Stop:
 
 
 Effect = (
-    Send | Install | Work | Preempt | Spool | Aggregate | Answer | Remember | Keep | Finish | Note
-    | Reconnect | Stop
+    Send | SavePart | Install | Work | Preempt | Spool | Aggregate | Answer | Remember | Keep
+    | Finish | Note | Reconnect | Stop
 )  # fmt: skip

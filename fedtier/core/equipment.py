@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from fedtier.core.effects import Effect, Install, Note, Send
+from collections.abc import Iterable
+
+from fedtier.core.effects import Effect, Install, Note, SavePart, Send
 from fedtier.core.events import Installed
 from fedtier.core.fetch import Fetch
 from fedtier.errors import WireError
 from fedtier.ids import NodeId
-from fedtier.limits import ARTEFACT_BYTES_MAX
-from fedtier.wire.head import Head
+from fedtier.limits import ARTEFACT_BYTES_MAX, WINDOW_PARTS
+from fedtier.wire.head import BlobRef, Head
 from fedtier.wire.parts import Part
 
 
@@ -16,19 +18,24 @@ class Equipment:
     """Fetches an artefact part by part and has it installed; one at a time, the newest asked for.
 
     What could not be installed is not fetched again in this boot: no repetition would change it.
+    Parts of an artefact of more than one window are saved, so that the next boot goes on where this
+    one ended; of a smaller one there is nothing worth writing.
     """
 
-    def __init__(self, node: NodeId, held: str) -> None:
+    def __init__(self, node: NodeId, held: str, saved: Iterable[Part] = ()) -> None:
         """Begin with what an earlier boot installed, or the operator.
 
         Args:
             node: The child's id.
             held: Digest of the artefact it holds; empty for none.
+            saved: Parts that an earlier boot saved of another.
         """
         self._node = node
         self.held = held
         self._wanted = ""  # digest of the artefact that is being fetched or installed
         self._fetch: Fetch | None = None
+        self._saved = list(saved)  # until something is fetched
+        self._afresh = True  # whether nothing of what is fetched is saved yet
         self._unfit: dict[str, str] = {}  # digest of what could not be installed, and why
 
     @property
@@ -57,15 +64,19 @@ class Equipment:
         if self._wanted == head.artefact and (fetch is None or fetch.blob == blob):
             return []
         try:
-            self._fetch = Fetch(blob, bytes_max=ARTEFACT_BYTES_MAX, ask_at_s=now_s)
+            fetch = self._begin(blob, now_s)
         except WireError as error:
             self.drop()
             self._unfit[head.artefact] = str(error)
             return [_unfit_note(head.artefact, str(error))]
         self._wanted = head.artefact
-        fields = {"artefact": head.artefact[:12], "bytes": blob.total, "parts": blob.parts}
+        fetch = self._go_on_from_saved(fetch, now_s)
+        fields = {
+            "artefact": head.artefact[:12], "bytes": blob.total, "parts": blob.parts,
+            "here": blob.parts - fetch.left,
+        }  # fmt: skip
         note = Note(level="info", event="fetching artefact", fields=fields)
-        return [note, self._ask(self._fetch, now_s)]
+        return [note, *(self._whole(fetch, now_s) or [self._ask(fetch, now_s)])]
 
     def drop(self) -> None:
         """Stop fetching: the head asks for no other artefact. What is being installed will be."""
@@ -77,17 +88,20 @@ class Equipment:
         fetch = self._fetch
         if fetch is None or part.digest != fetch.blob.digest:
             return [Note(level="debug", event="stray part", fields={"part": part.part})]
+        left = fetch.left
         try:
             want = fetch.add(part, now_s)
-            blob = fetch.take() if fetch.complete else None
-        except WireError as error:  # some part of it is not the parent's: begin afresh
-            self._fetch = Fetch(fetch.blob, bytes_max=ARTEFACT_BYTES_MAX, ask_at_s=now_s)
-            note = Note(level="warning", event="artefact refused", fields={"reason": str(error)})
-            return [note, self._ask(self._fetch, now_s)]
-        if blob is not None:
-            self._fetch = None
-            return [Install(artefact=self._wanted, blob=blob)]
-        return [] if want is None else [Send(side="up", message=want, node=self._node)]
+        except WireError as error:
+            return self._refused(fetch, error, now_s)
+        if fetch.complete:
+            return self._whole(fetch, now_s)
+        effects: list[Effect] = []
+        if fetch.left < left and fetch.blob.parts > WINDOW_PARTS:
+            effects.append(SavePart(part=part, afresh=self._afresh))
+            self._afresh = False
+        if want is not None:
+            effects.append(Send(side="up", message=want, node=self._node))
+        return effects
 
     def connected(self, now_s: float) -> list[Effect]:
         """Go on where the connection was lost: what has come is not asked for again."""
@@ -111,6 +125,43 @@ class Equipment:
             return [_unfit_note(event.artefact, event.reason)]
         fields = {"artefact": event.artefact[:12]}
         return [Note(level="info", event="artefact installed", fields=fields)]
+
+    def _begin(self, blob: BlobRef, now_s: float) -> Fetch:
+        """Make room for an artefact of which nothing is here.
+
+        Raises:
+            WireError: If the announced numbers cannot be.
+        """
+        self._afresh = True
+        self._fetch = Fetch(blob, bytes_max=ARTEFACT_BYTES_MAX, ask_at_s=now_s)
+        return self._fetch
+
+    def _go_on_from_saved(self, fetch: Fetch, now_s: float) -> Fetch:
+        """Put what an earlier boot saved in its place, if it is of this blob, cut as it is now."""
+        try:
+            while self._saved:  # one by one, for they may be many megabytes
+                fetch.add(self._saved.pop(), now_s)
+                self._afresh = False
+        except WireError:
+            self._saved.clear()
+            return self._begin(fetch.blob, now_s)
+        return fetch
+
+    def _whole(self, fetch: Fetch, now_s: float) -> list[Effect]:
+        """Have an artefact installed once every part is here; nothing before."""
+        if not fetch.complete:
+            return []
+        try:
+            blob = fetch.take()
+        except WireError as error:
+            return self._refused(fetch, error, now_s)
+        self._fetch = None
+        return [Install(artefact=self._wanted, blob=blob)]
+
+    def _refused(self, fetch: Fetch, error: WireError, now_s: float) -> list[Effect]:
+        """Begin afresh: some part of it is not the parent's."""
+        note = Note(level="warning", event="artefact refused", fields={"reason": str(error)})
+        return [note, self._ask(self._begin(fetch.blob, now_s), now_s)]
 
     def _ask(self, fetch: Fetch, now_s: float) -> Send:
         return Send(side="up", message=fetch.ask(now_s), node=self._node)

@@ -30,6 +30,11 @@ class Fetch:
         self.ask_at_s = ask_at_s
 
     @property
+    def left(self) -> int:
+        """How many parts have not come."""
+        return self._slot.left
+
+    @property
     def complete(self) -> bool:
         """Whether every part has come."""
         return self._slot.complete

@@ -165,6 +165,11 @@ class Incoming:
         self._missing = dict.fromkeys(range(parts))  # ordered, O(1) to strike out
 
     @property
+    def left(self) -> int:
+        """How many parts have not come."""
+        return len(self._missing)
+
+    @property
     def complete(self) -> bool:
         """Whether every part has come."""
         return not self._missing

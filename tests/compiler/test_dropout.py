@@ -159,12 +159,51 @@ def test_attention_that_drops_nothing_is_torchs(given):
 
 
 class Recurrent(nn.Module):
-    def __init__(self):
+    """The output and the last states count, so that a wrong order of either would show."""
+
+    def __init__(self, kind, *, options):
         super().__init__()
-        self.layer = nn.LSTM(4, 4, num_layers=2, dropout=0.5)
+        self.layer = kind(3, 4, num_layers=3, dropout=0.5, **options)
+        self.last = nn.LazyLinear(3)
 
     def forward(self, x):
-        return self.layer(x)[0]
+        out, states = self.layer(x)
+        ends = states if isinstance(states, tuple) else (states,)
+        flat = [torch.cat(list(end), dim=-1) for end in ends]
+        return self.last(torch.cat([out.mean(1), *flat], dim=-1))
+
+
+RECURRENT = {
+    "lstm": (nn.LSTM, {}, 4),
+    "gru both ways": (nn.GRU, {"bidirectional": True}, 8),
+    "rnn": (nn.RNN, {}, 4),
+}
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_between_recurrent_layers_the_outputs_are_dropped(name):
+    kind, options, width = RECURRENT[name]
+    torch.manual_seed(3)
+    module = Recurrent(kind, options={"batch_first": True, **options})
+    x = torch.randn(4, 5, 3)
+    with torch.no_grad():
+        module(x)
+    artefact = compile_module(
+        module, name="net", input_shape=[5, 3], labels=list("abc"), batch=4, out=None
+    ).artefact
+    assert [mask.shape for mask in artefact.manifest.masks] == 2 * [(4, 5, width)]
+    assert check_gradient(module, artefact).gradient <= ERROR_MAX
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_recurrent_layers_that_drop_nothing_are_torchs(name):
+    kind, options, _ = RECURRENT[name]
+    torch.manual_seed(3)
+    layers = kind(3, 4, num_layers=3, dropout=0.5, **options).double()
+    x = torch.randn(5, 4, 3, dtype=torch.float64)
+    with MaskedDropout(lambda shape, keep: torch.ones(shape, dtype=torch.float64)):
+        found = layers(x)
+    torch.testing.assert_close(found, layers.eval()(x), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +212,6 @@ class Recurrent(nn.Module):
         (nn.Dropout(1.0), "p = 1.0. Use one from 0 to below 1"),
         (nn.Dropout(inplace=True), "inplace=True. Use inplace=False"),
         (nn.AlphaDropout(), r"module 1 \(AlphaDropout\)"),
-        (Recurrent(), r"module 1\.layer \(LSTM\)"),
         (nn.LSTM(4, 4), "output is a tuple. Let forward return one tensor"),
     ],
 )

@@ -224,3 +224,14 @@ def test_momentum_that_the_artefact_has_not_cannot_be_carried(check):
     found = refusal(check, text)
     assert '[plan] carry = "iteration"' in found
     assert "imu-net was compiled without momentum" in found
+
+
+def test_a_cell_without_a_broker_is_spoken_of_where_another_has_one(check):
+    tree = FEDERATION.replace('cloud = ["cow-{1..5}"]', 'cloud = ["barn"]\nbarn = ["cow-{1..5}"]')
+    text = tree.replace("tau = [1]", "tau = [1, 1]") + '\n[[link]]\ncodec = "identity"\n'
+    assert "there is no broker" not in check(text)  # a file for the demo
+    text += '[[node]]\nid = "barn"\nbroker_url = "mqtt://barn:1883"\n'
+    first = check(text).splitlines()[0]
+    assert first.startswith("there is no broker for the cell of cloud: ")
+    assert '[[node]] with id = "cloud" and broker_url' in first
+    assert "there is no broker" not in check(text.replace('id = "barn"', 'id = "{barn,cloud}"'))

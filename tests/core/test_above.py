@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from test_tables import HEAD, PART_BYTES
+from core_messages import HEAD, PART_BYTES
 from test_waiting import let_pass, make_world
 
 from fedtier.core.child import ChildLink

@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from test_tables import (
-    ARTEFACT,
-    CHILD_UPDATE,
-    D0,
-    DIMENSION,
-    HEAD,
-    LAYOUT,
-    OUT,
-    PART_BYTES,
-    model_parts,
-)
+from core_messages import D0, DIMENSION, HEAD, LAYOUT, OUT, PART_BYTES, model_parts
+from core_states import CHILD_UPDATE
+from world import ARTEFACT
 
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.core.effects import Job, Note, Preempt, Send, Work

@@ -6,15 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from test_tables import HEAD  # a head as good as any
+from core_messages import HEAD
 from world import ARTEFACT, FEDERATION, World
 from world_shapes import irregular, make_plan, quadratic, random_centres, regular
 
-from fedtier.core.effects import Install
+from fedtier.core.effects import Install, Note, SavePart, Send
 from fedtier.core.equipment import Equipment
 from fedtier.core.events import Installed
 from fedtier.ids import NodeId
-from fedtier.limits import ARTEFACT_BYTES_MAX, GAP_S
+from fedtier.limits import ARTEFACT_BYTES_MAX, GAP_S, WINDOW_PARTS
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.transport.memory import MemoryTransport
 from fedtier.wire.head import BlobRef
@@ -25,6 +25,8 @@ from fedtier.wire.topics import Topic
 DIMENSION = 40
 # Nine parts of 4 KiB, none like another.
 BLOB = np.random.default_rng(1).bytes(33_000)
+# 26 parts: more than one window, so they are saved.
+LARGE = np.random.default_rng(2).bytes(100_000)
 OTHER = "cd" * 32
 
 
@@ -112,6 +114,33 @@ def test_what_has_come_is_not_asked_for_again_after_the_connection_was_lost(tmp_
     world.run(until=lambda world: not missing(world))
     assert set(listener.wanted) == left
     world.run()
+
+
+def parts_here(world, node):
+    """How many parts of what it fetches a node has; None where it fetches nothing."""
+    fetch = world.nodes[node].machine.link.equipment._fetch
+    return None if fetch is None else fetch.blob.parts - fetch.left
+
+
+def fields_of(world, node, event):
+    return [note.fields for note in world.nodes[node].notes if note.event == event]
+
+
+@pytest.mark.covers("T-14")
+@pytest.mark.parametrize("node", ["d0", "g1-0"])
+def test_parts_of_a_large_artefact_are_not_asked_for_again_after_a_restart(tmp_path, node):
+    world = make_world(tmp_path, artefact_blob=LARGE)
+    listener = Listener(world, node)
+    world.run(until=lambda w: (parts_here(w, node) or 0) >= 20)
+    here = parts_here(world, node)
+    listener.wanted.clear()
+    world.restart(node)
+    world.run(until=lambda w: w.nodes[node].machine.link.equipment.held)
+    assert fields_of(world, node, "fetching artefact")[0]["here"] == here
+    assert len(set(listener.wanted)) == 26 - here
+    world.run()
+    assert set(held(world).values()) == {ARTEFACT}
+    assert not (world.disk / node / "artefact.parts").exists()
 
 
 @pytest.mark.covers("T-14")
@@ -223,3 +252,80 @@ def test_what_is_being_installed_is_not_fetched_a_second_time():
     assert equipment.fetch(head, 0.0) == []
     equipment.installed(Installed(artefact=OTHER))
     assert not equipment.busy
+
+
+# What an earlier boot saved
+
+ADDRESS = {"run": HEAD.run, "epoch": 0, "path": HEAD.path, "nonce": HEAD.nonce, "seq": 1}
+
+
+def cut(blob, *, part_bytes=4096):
+    """Its parts, and the head that offers it."""
+    out = Outgoing(blob, kind="artefact", part_bytes=part_bytes)
+    listed = BlobRef(form="zlib", digest=out.digest, total=out.total, parts=out.parts)
+    return [out.part(i, **ADDRESS) for i in range(out.parts)], make_head(artefact_blob=listed)
+
+
+def told(effects):
+    return [effect.event if isinstance(effect, Note) else type(effect) for effect in effects]
+
+
+def test_each_part_of_a_large_artefact_is_saved_once_and_the_last_is_installed_with_the_rest():
+    parts, head = cut(LARGE)
+    equipment = Equipment(NodeId("d0"), "")
+    equipment.fetch(head, 0.0)
+    twice = [part for part in parts[:-1] for _ in range(2)]
+    saved = [e for p in twice for e in equipment.hear(p, 0.0) if isinstance(e, SavePart)]
+    assert saved == [SavePart(part=p, afresh=p.part == 0) for p in parts[:-1]]
+    assert equipment.hear(parts[-1], 0.0) == [Install(artefact=OTHER, blob=LARGE)]
+
+
+def test_of_an_artefact_of_one_window_nothing_is_saved():
+    parts, head = cut(LARGE[:60_000])
+    assert len(parts) == WINDOW_PARTS
+    equipment = Equipment(NodeId("d0"), "")
+    equipment.fetch(head, 0.0)
+    assert told(e for p in parts for e in equipment.hear(p, 0.0)) == [Install]
+
+
+def test_what_was_saved_is_only_added_to():
+    parts, head = cut(LARGE)
+    equipment = Equipment(NodeId("d0"), "", parts[:20])
+    note, want = equipment.fetch(head, 0.0)
+    assert note.fields["here"] == 20
+    assert want.message.parts == tuple(range(20, 26))
+    assert equipment.hear(parts[20], 0.0) == [SavePart(part=parts[20], afresh=False)]
+    effects = [e for p in parts[21:] for e in equipment.hear(p, 0.0)]
+    assert effects[-1] == Install(artefact=OTHER, blob=LARGE)
+
+
+def test_where_every_part_was_saved_none_is_asked_for():
+    parts, head = cut(LARGE)
+    equipment = Equipment(NodeId("d0"), "", parts)
+    assert told(equipment.fetch(head, 0.0)) == ["fetching artefact", Install]
+
+
+@pytest.mark.parametrize(
+    "saved",
+    [cut(LARGE[::-1])[0], cut(LARGE, part_bytes=5000)[0], cut(LARGE)[0][:5] + cut(BLOB)[0]],
+    ids=["of another", "cut otherwise", "mixed"],
+)
+def test_parts_that_are_not_of_this_artefact_as_it_is_cut_now_are_of_no_use(saved):
+    parts, head = cut(LARGE)
+    equipment = Equipment(NodeId("d0"), "", saved)
+    note, want = equipment.fetch(head, 0.0)
+    assert note.fields["here"] == 0
+    assert want.message.parts == tuple(range(WINDOW_PARTS))
+    assert equipment.hear(parts[0], 0.0) == [SavePart(part=parts[0], afresh=True)]
+
+
+def test_an_artefact_that_does_not_verify_because_of_a_saved_part_is_fetched_afresh():
+    parts, head = cut(LARGE)
+    forged = replace(parts[3], payload=bytes(len(parts[3].payload)))  # its CRC would be right
+    equipment = Equipment(NodeId("d0"), "", [*parts[:3], forged, *parts[4:]])
+    effects = equipment.fetch(head, 0.0)
+    assert told(effects) == ["fetching artefact", "artefact refused", Send]
+    assert effects[-1].message.parts == tuple(range(WINDOW_PARTS))
+    again = [e for part in parts for e in equipment.hear(part, 0.0)]
+    assert again[0] == SavePart(part=parts[0], afresh=True)
+    assert again[-1] == Install(artefact=OTHER, blob=LARGE)

@@ -6,8 +6,7 @@ import itertools
 from dataclasses import replace
 
 import pytest
-from test_tables import (
-    ABOVE,
+from core_messages import (
     D0,
     HEAD,
     JOB,
@@ -17,12 +16,11 @@ from test_tables import (
     OTHER_MODEL,
     OUT,
     PART_BYTES,
-    child_at,
-    gateway_at,
     model_parts,
     parts_of,
     update,
 )
+from core_states import ABOVE, child_at, gateway_at
 
 from fedtier.core.aggregator import Resume, TierAggregator
 from fedtier.core.effects import NO_BLOB, Aggregate, Answer, Job, Keep, Note, Preempt, Send, Stop

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from test_tables import HEAD
+from core_messages import HEAD
 from world_shapes import make_plan
 
 from fedtier.artefact.schedule import Schedule

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from core_messages import D0, D1, parts_of, update
+from core_states import cell_at
 from hypothesis import given
 from hypothesis import strategies as st
-from test_tables import D0, D1, cell_at, parts_of, update
 from world import World
 from world_shapes import make_plan, quadratic, random_centres, regular
 

@@ -30,6 +30,7 @@ from fedtier.core.effects import (
     Preempt,
     Reconnect,
     Remember,
+    SavePart,
     Send,
     Spool,
     Stop,
@@ -128,7 +129,8 @@ class NodeProcess:
 
     def _make_machine(self) -> DeviceMachine | TierAggregator | RootMachine:
         world, shape = self.world, self.world.shape
-        stored = ArtefactStore(self.disk).get()
+        store = ArtefactStore(self.disk)
+        stored, saved = store.get(), store.saved_parts()
         if self.node not in shape.tiers:
             held = stored[0] if stored is not None else world.devices_hold
             trainee = Trainee(
@@ -141,7 +143,7 @@ class NodeProcess:
                     status="online", nonce=self.nonce, ready=True, devices=1,
                     weight=shape.weight(self.node),
                 ),
-                trainee=trainee if held else Trainee(),
+                trainee=trainee if held else Trainee(), saved=saved,
             )  # fmt: skip
         members = shape.children(self.node)
         least = world.members_min.get(self.node, len(members))
@@ -152,7 +154,7 @@ class NodeProcess:
                 node=self.node, parent=NodeId(shape.parents[self.node]),
                 tier=shape.tiers[self.node], members=members, members_min=least,
                 part_bytes=world.part_bytes, nonce=self.nonce, announced=state.announced(),
-                resume=state.resume(), spooled=spooled, artefact=stored,
+                resume=state.resume(), spooled=spooled, artefact=stored, saved=saved,
             )  # fmt: skip
         return RootMachine(
             node=self.node, members=members, members_min=least, part_bytes=world.part_bytes,
@@ -234,6 +236,8 @@ class NodeProcess:
                 self.stopped = effect
                 for transport, _ in self._transports.values():
                     transport.close()
+            case SavePart():
+                ArtefactStore(self.disk).save_part(effect.part, afresh=effect.afresh)
             case Install():
                 world.later(self, lambda: self._install(effect), takes_s=0.0)
             case Work():

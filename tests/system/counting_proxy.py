@@ -13,11 +13,12 @@ class CountingProxy:
 
     While it is ``cut`` nothing passes and nothing ends, as on a path whose packets vanish: a new
     connection is never answered, and what was said comes through when the path is ``mended``, as
-    TCP says it again.
+    TCP says it again. With ``cut_at_bytes_down`` it cuts itself once so many have come down.
     """
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, cut_at_bytes_down: int | None = None) -> None:
         self._port = port
+        self._cut_at_bytes_down = cut_at_bytes_down
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
         self._lock = threading.Lock()
@@ -31,12 +32,18 @@ class CountingProxy:
         self._threads[0].start()
         return self
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether nothing passes."""
+        return not self._passing.is_set()
+
     def cut(self) -> None:
         """From now on nothing passes."""
         self._passing.clear()
 
     def mend(self) -> None:
         """Let everything through that waits, and all that follows."""
+        self._cut_at_bytes_down = None
         self._passing.set()
 
     def __exit__(self, *_: object) -> None:
@@ -75,6 +82,9 @@ class CountingProxy:
                 with self._lock:
                     self.bytes_up += len(data) if up else 0
                     self.bytes_down += 0 if up else len(data)
+                    limit = self._cut_at_bytes_down
+                    if limit is not None and self.bytes_down >= limit:
+                        self.cut()
                 target.sendall(data)
         self._passing.wait()
         with contextlib.suppress(OSError):

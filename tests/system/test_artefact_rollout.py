@@ -7,12 +7,15 @@ import hashlib
 import re
 
 import numpy as np
+import onnx
 import pytest
-from testbed import write_examples
+from counting_proxy import CountingProxy
+from testbed import DIMENSION, write_examples
 
 from fedtier.artefact.artefact import Artefact
-from fedtier.artefact.manifest import INITIAL_FILE
+from fedtier.artefact.manifest import INFER_FILE, INITIAL_FILE
 from fedtier.storage.artefact_store import ArtefactStore
+from fedtier.wire.topics import ROOT
 
 DEVICES = ("w-0", "w-1", "e-0")
 
@@ -60,6 +63,52 @@ def test_a_new_artefact_is_rolled_out_by_the_cloud_alone(
     for node in DEVICES:
         assert bed.nodes[node].log.count("artefact installed") == 2
         assert "abstained" not in bed.nodes[node].log
+
+
+def of_many_parts(artefact: Artefact) -> Artefact:
+    """The same graphs with a long word in one of them that does not pack: it travels as 100 KB."""
+    graph = onnx.load_from_string(artefact.files[INFER_FILE])
+    graph.doc_string = np.random.default_rng(1).bytes(100_000).hex()
+    content = graph.SerializeToString()
+    digests = {**artefact.manifest.files, INFER_FILE: hashlib.sha256(content).hexdigest()}
+    manifest = dataclasses.replace(artefact.manifest, name="large", files=digests)
+    return Artefact.verify(manifest, {**artefact.files, INFER_FILE: content}, where="large")
+
+
+def fetchings(bed, node):
+    """For each time a node began to fetch: how many parts there are, and how many it had."""
+    pattern = r"fetching artefact .*parts=(\d+) here=(\d+)"
+    return [tuple(map(int, found)) for found in re.findall(pattern, bed.nodes[node].log)]
+
+
+@pytest.mark.covers("T-14")
+@pytest.mark.parametrize("node", ["w-0", "west"])
+def test_a_node_killed_while_a_large_artefact_travels_asks_only_for_the_rest_of_it(
+    testbed, connect, artefact_dir, tmp_path, digest_alone, node
+):
+    bed = testbed(rounds=1, part_bytes=4096)
+    of_many_parts(Artefact.load(artefact_dir)).write(tmp_path / "large")
+    edit(bed, "cloud", r"artefact\s*=.*", f'artefact = "{tmp_path / "large"}"')
+    parent = "cloud" if node == "west" else "west"
+    # The first model comes down beside it, to all.
+    with CountingProxy(bed.brokers[parent].port, cut_at_bytes_down=4 * DIMENSION + 60_000) as link:
+        edit(bed, node, r"(\[parent\]\n(?:.*\n)*?url\s*=).*", rf'\1 "{link.url}"')
+        bed.start_fleet()
+        bed.start_cloud("--out", bed.directory / "out")
+        bed.wait_until(lambda: link.is_cut, "a part of it has come")
+        file = bed.directory / "state" / node / "artefact.parts"
+        bed.wait_until(lambda: file.exists() and file.stat().st_size > 20_000, "and is saved")
+        bed.nodes[node].kill()
+        _, inbox = connect(bed.urls[parent], "observer", f"{ROOT}/+/{parent}/{node}/artefact/+")
+        link.mend()
+        bed.start(node)
+        report = bed.finished(bed.directory / "out")
+    (parts, none), (again, here) = fetchings(bed, node)
+    assert (none, again) == (0, parts)
+    assert here >= 5
+    assert len({topic for topic, _, _ in inbox.messages}) == parts - here
+    assert report["model_digest"] == digest_alone(rounds=1, part_bytes=4096)
+    assert not file.exists()
 
 
 @pytest.mark.covers("T-15")
