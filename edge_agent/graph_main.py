@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from edge_agent.give_back import give_back_code, give_back_heap
 from edge_agent.graph_frames import Frame, receive, send
 from edge_agent.graph_room import Room, ToldArray, make_room
 from fedtier.artefact.open_graph import Array, OpenGraph, Slot
@@ -39,11 +40,14 @@ def main(descriptor: int, keep_s: float) -> None:
             document, arrays = frame
             if "open" in document:
                 graph = room = None  # their memory first
+                give_back_code("onnxruntime")  # steps and opening run different parts of it
                 try:
                     graph = make_session(arrays["graph"].tobytes(), threads=document["threads"])
                 except ConfigError as error:
                     send(link, {"refused": str(error)}, {})
                     continue
+                give_back_code("onnxruntime")
+                give_back_heap()
                 inputs, outputs = _told(graph.get_inputs()), _told(graph.get_outputs())
                 shared, room = make_room([*inputs, *outputs])
                 send(link, {"inputs": inputs, "outputs": outputs}, {})
