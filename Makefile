@@ -45,14 +45,11 @@ clean: ## Remove the environment, the data and every cache
 $(VENV)/bin/python:
 	@command -v $(PYTHON) >/dev/null || { \
 	  echo "error: $(PYTHON) is not installed. On Debian: apt-get install -y python3 python3-venv"; exit 1; }
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "error: $(PYTHON) is older than 3.11. Name a newer one: make PYTHON=python3.12 ..."; exit 1; }
-	@$(PYTHON) -c 'import struct, sys; sys.exit(struct.calcsize("P") != 8)' || { \
-	  echo "error: $(PYTHON) is a 32-bit build, for which numpy and onnxruntime have no wheels."; exit 1; }
+	@$(PYTHON) requirements/supported.py
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
 	  echo "error: no virtual environment could be made. On Debian: apt-get install -y python3-venv"; exit 1; }
 
-$(VENV)/.demo: $(VENV)/bin/python requirements/demo.txt requirements/build.txt pyproject.toml
+$(VENV)/.demo: $(VENV)/bin/python requirements/device.txt requirements/demo.txt requirements/build.txt pyproject.toml
 	@echo "setting up $(VENV) ..."
 	@$(PIP) install --quiet -r requirements/build.txt -r requirements/demo.txt
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.give_back import give_back_code, give_back_heap
 from edge_agent.graph_frames import Frame, receive, send
 from edge_agent.graph_room import Room, ToldArray
 from fedtier.artefact.open_graph import OpenGraph, Slot
@@ -41,11 +42,14 @@ def main(descriptor: int, keep_s: float) -> None:
             document, arrays = frame
             if "open" in document:
                 graph = room = None  # their memory first
+                give_back_code("onnxruntime")  # steps and opening run different parts of it
                 try:
                     graph = make_session(arrays["graph"].tobytes(), threads=document["threads"])
                 except ConfigError as error:
                     send(link, {"refused": str(error)}, {})
                     continue
+                give_back_code("onnxruntime")
+                give_back_heap()
                 slots = {"inputs": _told(graph.get_inputs()), "outputs": _told(graph.get_outputs())}
                 send(link, slots, {})
             elif "room" in document:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from edge_agent.board_reading import read_board
 from edge_agent.budget import check_batch
 from edge_agent.conditions import check_shown
+from edge_agent.give_back import give_back_heap
 from edge_agent.graph_process import GraphProcess
 from edge_agent.trainer_onnx import OnnxTrainer
 from fedtier.artefact.artefact import Artefact
@@ -81,6 +82,7 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
                 "were dropped: see holdout_percent in docs/data.md",
             },
         )
+    give_back_heap()  # preparing data takes more than they do
     graphs = _graphs(artefact, file.board)  # last: what is refused before leaves no process behind
     return Kit(
         artefact=artefact,

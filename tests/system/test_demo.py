@@ -195,12 +195,3 @@ def test_a_directory_that_cannot_be_made_is_a_fault_of_the_disk(write_federation
     one = Demo(Path("/proc/fedtier"), write_federation(), log=tmp_path / "demo.log")
     assert one.program.exit_code() == 74, one.program.log
     assert "/proc/fedtier cannot be made" in one.program.log
-
-
-def test_a_federation_trains_where_torch_cannot_be_imported(demo, tmp_path, digest_alone):
-    (tmp_path / "no-torch").mkdir()
-    (tmp_path / "no-torch" / "torch.py").write_text('raise ImportError("a device has no torch")\n')
-    one = demo(environment={"PYTHONPATH": str(tmp_path / "no-torch")})
-    assert one.program.exit_code() == 0, one.program.log
-    report = json.loads((one.out / "report.json").read_bytes())
-    assert report["model_digest"] == digest_alone()
