@@ -26,11 +26,6 @@ _REFUSALS = (
 def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Open a graph with the options every node of a federation uses.
 
-    One thread, the default, and sequential execution fix the order of every sum. The optimisation
-    level is pinned since other levels fuse differently and so round differently. The memory
-    pattern is off because it costs a fifth of the peak and saves no time; the arena stays on
-    because without it steps are a quarter slower.
-
     Args:
         model: A serialised graph, or the path of one whose external data lies beside it.
         threads: More than one may be faster; the order of sums, and so the last bits, then differ.
@@ -38,16 +33,7 @@ def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.Infere
     Raises:
         ConfigError: If onnxruntime refuses the graph.
     """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = True
-    options.log_severity_level = 3  # errors only; warnings are about the graph's author
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    options = session_options(threads=threads)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(
@@ -59,3 +45,27 @@ def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.Infere
             f"onnxruntime {onnxruntime.__version__} cannot open {what}: {error}. "
             "Compile the artefact anew, or install the onnxruntime it was compiled for."
         ) from error
+
+
+def session_options(*, threads: int = 1) -> onnxruntime.SessionOptions:
+    """The options every node of a federation uses.
+
+    One thread, the default, and sequential execution fix the order of every sum. The optimisation
+    level is pinned since other levels fuse differently and so round differently. The memory
+    pattern is off because it costs a fifth of the peak and saves no time; the arena stays on
+    because without it steps are a quarter slower.
+
+    Args:
+        threads: See ``make_session``.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.enable_mem_pattern = False
+    options.enable_cpu_mem_arena = True
+    options.log_severity_level = 3  # errors only; warnings are about the graph's author
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    return options
