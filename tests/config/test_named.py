@@ -224,3 +224,16 @@ def test_momentum_that_the_artefact_has_not_cannot_be_carried(check):
     found = refusal(check, text)
     assert '[plan] carry = "iteration"' in found
     assert "imu-net was compiled without momentum" in found
+
+
+def test_a_lowering_that_the_artefact_has_not_is_refused_with_those_it_has(check):
+    text = FEDERATION.replace("tau = [1]", 'tau = [1]\nlowering = "taps"')
+    found = refusal(check, text)
+    assert '[plan] lowering = "taps"' in found
+    assert "the artefact imu-net has gemm" in found
+    assert "or compile it with that one, too" in found
+
+
+@pytest.mark.parametrize("lowering", ["gemm", "auto"])
+def test_the_artefacts_own_lowering_and_the_devices_choice_are_let_pass(check, lowering):
+    check(FEDERATION.replace("tau = [1]", f'tau = [1]\nlowering = "{lowering}"'))
