@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from fedtier.artefact.open_graph import Array, OpenGraph
 
+_STEPS_MIN = 5
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepTime:
@@ -35,14 +37,16 @@ def time_steps(
         outputs: What to take of it.
         feed: What to give it.
         steps: At most so many are timed; >= 1.
-        end_s: On the monotonic clock, after which none begins but the first two.
+        end_s: On the monotonic clock, after which none begins but the first few.
 
     Raises:
         TrainingError: If the graph cannot be run.
     """
     graph.run(outputs, feed)
     taken_s: list[float] = []
-    while not taken_s or (len(taken_s) < steps and time.monotonic() < end_s):
+    while len(taken_s) < min(steps, _STEPS_MIN) or (
+        len(taken_s) < steps and time.monotonic() < end_s
+    ):
         began_s = time.perf_counter()
         graph.run(outputs, feed)
         taken_s.append(time.perf_counter() - began_s)
