@@ -95,6 +95,7 @@ def _measured(name: str, case: Case, *, repeats: int) -> dict[str, Any]:
     }
     if name == EXPLAINED:
         result["share of the step"] = _shares(first, feed)
+        result["share of torch's step"] = _torch_shares(steps["torch"])
     for lowering, figures in result["lowerings"].items():
         ratio = figures["ratio to torch"]
         progress(
@@ -174,6 +175,18 @@ def _shares(artefact: Artefact, feed: Feed) -> dict[str, float]:
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             spent[_described(event["args"])] += event["dur"]
+    whole = sum(spent.values())
+    return {what: micros / whole for what, micros in spent.most_common(8)}
+
+
+def _torch_shares(step: Step) -> dict[str, float]:
+    """The same of torch's step, as its own profile has it."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        for _ in range(_PROFILED_STEPS):
+            step()
+    spent = Counter(
+        {event.key: float(event.self_cpu_time_total) for event in profile.key_averages()}
+    )
     whole = sum(spent.values())
     return {what: micros / whole for what, micros in spent.most_common(8)}
 
