@@ -28,7 +28,7 @@ check: $(VENV)/.dev ## Format, lint, types and import contracts
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.dev $(DATA) ## Measure cost and accuracy; an hour, on an idle machine
-	@for name in help_startup held_out_pairs end_to_end accuracy; do \
+	@for name in help_startup step_time held_out_pairs end_to_end accuracy; do \
 	  $(BIN)/python -m benchmarks.$$name --out benchmarks/results/$$name.json || exit 1; done
 
 format: $(VENV)/.dev ## Format the code and mend what the linter can

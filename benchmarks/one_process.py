@@ -77,7 +77,7 @@ class Tree:
         }
         return cls(
             federation=federation,
-            trainer=trainer or load_trainer(artefact),
+            trainer=trainer or load_trainer(artefact, lowering=federation.plan.lowering),
             codecs=tuple(make_codec(link.codec, link.parameters) for link in federation.links),
             examples=examples,
             q=tuple([] for _ in federation.links),

@@ -44,6 +44,7 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
         beacon_s=wanted.beacon_s,
         range_bits=wanted.range_bits,
         carry=wanted.carry,
+        lowering=wanted.lowering,
     )
     try:
         Plan.from_fields(Fields(plan.to_json(), what="plan"))

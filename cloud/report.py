@@ -125,6 +125,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "loss_devices": scores.loss,
         "model_digest": result.model_digest,
         "artefact_digest": result.artefact.digest,
+        "lowering": result.plan.lowering or result.artefact.manifest.lowering,
         "tau": list(result.plan.tau),
         "links": link_rows(result.plan, result.figures),
         "tiers_usage": [
@@ -200,6 +201,7 @@ def plan_text(plan: Plan) -> str:
         f"quorum = {json.dumps(list(plan.quorum) or 'all')}",
         f"deadline_s = {json.dumps([d if d is not None else 'none' for d in plan.deadline_s])}",
         *([] if plan.carry == "none" else [f'carry = "{plan.carry}"']),
+        *([f'lowering = "{plan.lowering}"'] if plan.lowering else []),
         "",
         "[plan.schedule]",
         f'kind = "{plan.schedule}"',

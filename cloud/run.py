@@ -70,6 +70,7 @@ def main(
         artefact = find_artefact(section.artefact)
         places = Places(state_dir=boot.state_dir, run_dir=out or Path(section.run_dir))
         plan = plan_of(described, rounds=rounds, seed=seed)
+        _check_lowering(plan, artefact, where=described.where)
         course = _course(places, plan, artefact, abandon=abandon)
         return _run(boot, described, artefact, places, course)
 
@@ -118,6 +119,13 @@ def _judged(code: int, performer: Performer) -> int:
     if code != EXIT_DONE:
         return code
     return EXIT_TERMINATED if done is None else done
+
+
+def _check_lowering(plan: Plan, artefact: Artefact, *, where: str) -> None:
+    try:
+        artefact.manifest.lowering_for(plan.lowering)
+    except ConfigError as error:  # now, and not as an abstention of every device
+        raise ConfigError(f"{where} [plan]: {error}") from error
 
 
 def _check_same_tree(file: NodeFile, federation: Federation) -> None:

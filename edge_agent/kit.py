@@ -10,14 +10,13 @@ from edge_agent.budget import check_batch
 from edge_agent.conditions import check_shown
 from edge_agent.give_back import give_back_heap
 from edge_agent.graph_process import GraphProcess
-from edge_agent.trainer_onnx import OnnxTrainer
+from edge_agent.lowerings import Trainers
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_examples, check_labels
-from fedtier.artefact.manifest import EVALUATE_FILE, GRADIENT_FILE, TRAIN_FILE
+from fedtier.artefact.manifest import EVALUATE_FILE, INFER_FILE
 from fedtier.artefact.open_graph import OpenGraph
-from fedtier.artefact.trainer import Trainer
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.data.examples import DeviceData
@@ -34,7 +33,7 @@ class Kit:
 
     artefact: Artefact
     graphs: GraphProcess
-    trainer: Trainer  # on these graphs
+    trainers: Trainers  # on these graphs
     evaluate: OpenGraph  # one of them
     data: DeviceData
     weight: int
@@ -87,11 +86,7 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
     return Kit(
         artefact=artefact,
         graphs=graphs,
-        trainer=OnnxTrainer(
-            artefact,
-            graph=graphs.graph(TRAIN_FILE),
-            gradient=graphs.graph(GRADIENT_FILE) if artefact.manifest.microbatch else None,
-        ),
+        trainers=Trainers(artefact, graphs),
         evaluate=graphs.graph(EVALUATE_FILE),
         data=data,
         weight=weight,
@@ -100,7 +95,7 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
 
 def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
     """The graphs a device runs, each opened once: what onnxruntime refuses is refused at start."""
-    names = [name for name in (EVALUATE_FILE, GRADIENT_FILE, TRAIN_FILE) if name in artefact.files]
+    names = [n for n in artefact.files if n.endswith(".onnx") and n != INFER_FILE]
     graphs = GraphProcess(
         {name: artefact.files[name] for name in names},
         threads=board.threads,

@@ -30,6 +30,7 @@ class OnnxTrainer:
         self,
         artefact: Artefact,
         *,
+        lowering: str = "",
         threads: int = 1,
         graph: ChainedGraph | None = None,
         gradient: OpenGraph | None = None,
@@ -38,12 +39,13 @@ class OnnxTrainer:
 
         Args:
             artefact: What to train.
-            threads: Of a graph that is opened here.
+            lowering: Of a graph that is opened here, as a plan names it.
+            threads: Of the same.
             graph: The training graph, open elsewhere.
             gradient: The gradient graph, for steps that exceed the memory of where they are done.
         """
         self._manifest = artefact.manifest
-        whole = graph or _opened(artefact, threads=threads)
+        whole = graph or _opened(artefact, lowering, threads=threads)
         self._graph = _Sparing(whole, gradient, manifest=artefact.manifest)
         self._augmentation = Augmentation.from_json(
             artefact.manifest.augmentation, where=artefact.manifest.name
@@ -69,8 +71,8 @@ class OnnxTrainer:
         )
 
 
-def _opened(artefact: Artefact, *, threads: int) -> OneByOne:
-    session = artefact.train_session(threads=threads)
+def _opened(artefact: Artefact, lowering: str, *, threads: int) -> OneByOne:
+    session = artefact.train_session(lowering, threads=threads)
     outputs = artefact.manifest.optimiser.outputs
     # The session copies w in and out, microseconds in a step of milliseconds. A buffer bound
     # as input and output at once would be overwritten before backward has read it.

@@ -233,7 +233,8 @@ class Worker:
             ),
             velocity=velocity,
         )
-        return kit.trainer.train(task, kit.data.train, cancelled=cancelled)
+        trainer = kit.trainers.trainer(head.plan.lowering, model)
+        return trainer.train(task, kit.data.train, cancelled=cancelled)
 
     def _trained(self, head: Head, model: Vector, trained: Trained, *, rested: bool) -> _Answer:
         figures = self._figures(head)

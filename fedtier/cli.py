@@ -47,6 +47,10 @@ MOUNTS = {
     "agent": Mount("edge_agent.commands:app", "Run a device: it trains on its own data."),
     "gateway": Mount("gateway.commands:app", "Run a gateway: it averages what its children send."),
     "cloud": Mount("cloud.commands:app", "Run the cloud node: it holds the global model."),
+    "probe": Mount(
+        "edge_agent.probe.commands:app",
+        "Measure what this board can do, and write a profile of it to paste.",
+    ),
     "config": Mount("fedtier.commands.config:app", "Check and explain configuration files."),
 }
 

@@ -68,7 +68,11 @@ def compile_(
         bool | None, typer.Option("--correction", help="Take a vector added to the gradient.")
     ] = None,
     lowering: Annotated[
-        str | None, typer.Option(help="How convolutions are computed: conv, taps or gemm.")
+        str | None,
+        typer.Option(
+            metavar="NAMES",
+            help="How convolutions are computed: conv, taps or gemm; several with commas.",
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, max=SEED_MAX, help="Of the initial parameters.")
@@ -116,18 +120,24 @@ def _lines(compiled: Compiled, out: Path) -> Iterator[str]:
     manifest, gate = compiled.artefact.manifest, compiled.gate
     shape = " x ".join(map(str, manifest.input_shape))
     tensors, size = len(manifest.layout.tensors), 4 * manifest.dimension
-    yield f"{out}: {manifest.name}"
-    yield f"  input          {shape}, batches of {manifest.batch}"
-    yield f"  classes        {manifest.classes}: {', '.join(manifest.labels)}"
-    yield f"  parameters     {manifest.dimension:,} in {tensors} tensors, {size:,} bytes as float32"
-    for file, content in compiled.artefact.files.items():
-        if file.endswith(".onnx"):
-            yield f"  {file:<15}{len(content):,} bytes"
-    yield (
-        f"  gradient       off by {gate.gradient:.1e} of its length from torch's in float64; "
+    rows = {
+        "input": f"{shape}, batches of {manifest.batch}",
+        "classes": f"{manifest.classes}: {', '.join(manifest.labels)}",
+        "parameters": f"{manifest.dimension:,} in {tensors} tensors, {size:,} bytes as float32",
+    }
+    if len(manifest.lowerings) > 1:
+        rows["lowerings"] = f"{', '.join(manifest.lowerings)}: the first unless a plan says"
+    graphs = [name for name in compiled.artefact.files if name.endswith(".onnx")]
+    rows |= {name: f"{len(compiled.artefact.files[name]):,} bytes" for name in graphs}
+    rows["gradient"] = (
+        f"off by {gate.gradient:.1e} of its length from torch's in float64; "
         f"at most {ERROR_MAX:.0e} is let through"
     )
-    yield f"  digest         {manifest.digest}"
+    rows["digest"] = manifest.digest
+    width = max(15, 2 + max(map(len, rows)))
+    yield f"{out}: {manifest.name}"
+    for what, said in rows.items():
+        yield f"  {what:<{width}}{said}"
 
 
 def _numbers(text: str) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,9 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.loss import Loss, LossKind
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
-    GRADIENT_FILE,
     INFER_FILE,
     INITIAL_FILE,
     INPUT_DTYPES,
-    TRAIN_FILE,
     ArtefactManifest,
     InputDtype,
 )
@@ -45,7 +43,7 @@ class Compiled:
     """An artefact, and how near its gradient is to the exact one."""
 
     artefact: Artefact
-    gate: GateResult
+    gate: GateResult  # of the lowering that is furthest from it
 
 
 def compile_module(
@@ -95,7 +93,9 @@ def compile_module(
         weight_decay: Pull towards zero, in ``[0, 1)``.
         prox: Pull towards the model an iteration starts from, in ``[0, 1000)``; of FedProx.
         correction: Whether the step takes a vector that is added to the gradient.
-        lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``.
+        lowering: How convolutions are computed: ``conv``, ``taps`` or ``gemm``; or several with
+            commas, which gives a training graph for each. The first is that of plans that name
+            none, and of evaluation.
         preprocessing: Named transforms from recordings to examples, as JSON data.
         augmentation: Named transforms of a batch, as JSON data; of float32 inputs alone.
         microbatch: Rows of a part of a batch, a divisor of ``batch``: devices whose memory a whole
@@ -106,7 +106,8 @@ def compile_module(
         ConfigError: If an argument is out of range, an operation cannot be compiled, or the
             step is off.
     """
-    _check_arguments(lowering=lowering, batch=batch, evaluated=evaluate_batch)
+    _check_batches(batch=batch, evaluated=evaluate_batch)
+    lowerings = _lowerings(lowering)
     _check_input(input_dtype, vocabulary, augmented=bool(augmentation))
     trained = Loss(kind=loss, smoothing=smoothing)
     optimiser = Optimiser(
@@ -125,18 +126,10 @@ def compile_module(
         input_dtype=input_dtype,
         output_shape=_output_shape(module, x, labels=labels, loss=trained),
         loss=trained,
-        lowering=lowering,
+        lowering=lowerings[0],
     )
     masks = find_masks(module, x)
     _check_microbatch(microbatch, batch=batch, optimiser=optimiser, tensors=tensors, masks=masks)
-    files = {
-        TRAIN_FILE: build_train(source, batch=batch, masks=masks, optimiser=optimiser),
-        EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
-        INFER_FILE: build_infer(source),
-        INITIAL_FILE: _initial(source),
-    }
-    if microbatch is not None:
-        files[GRADIENT_FILE] = build_gradient(source, rows=microbatch)
     manifest = ArtefactManifest(
         name=name,
         layout=source.layout,
@@ -151,26 +144,60 @@ def compile_module(
         target_shape=source.target_shape,
         optimiser=optimiser,
         masks=masks,
-        lowering=lowering,
+        lowerings=lowerings,
         microbatch=microbatch,
         preprocessing=tuple(preprocessing),
         augmentation=tuple(augmentation),
         opset=OPSET,
         producer={package: _version(package) for package in _PRODUCERS},
-        files={file: hashlib.sha256(content).hexdigest() for file, content in files.items()},
+        files={},
     )
-    artefact = Artefact.verify(manifest, files, where=name)
-    gate = check_gradient(module, artefact)
+    files = {
+        EVALUATE_FILE: build_evaluate(source, batch=evaluate_batch),
+        INFER_FILE: build_infer(source),
+        INITIAL_FILE: _initial(source),
+        **_training_graphs(source, manifest),
+    }
+    digests = {file: hashlib.sha256(content).hexdigest() for file, content in files.items()}
+    artefact = Artefact.verify(replace(manifest, files=digests), files, where=name)
+    gates = [check_gradient(module, artefact, lowering=each) for each in lowerings]
     if microbatch is not None:
-        check_parts(artefact)
+        for each in lowerings:
+            check_parts(artefact, lowering=each)
     if out is not None:
         artefact.write(out)
-    return Compiled(artefact=artefact, gate=gate)
+    return Compiled(artefact=artefact, gate=max(gates, key=lambda gate: gate.gradient))
 
 
 def layout_of(module: nn.Module) -> ParameterLayout:
     """Names and shapes of a module's parameters in its own order, then of its statistics."""
     return tensors_of(module).layout
+
+
+def _training_graphs(source: Source, manifest: ArtefactManifest) -> dict[str, bytes]:
+    """The graphs of every lowering, by the names that they have in the artefact.
+
+    Raises:
+        ConfigError: If two lowerings are one and the same for this model.
+    """
+    files: dict[str, bytes] = {}
+    same: dict[bytes, str] = {}
+    for lowering in manifest.lowerings:
+        lowered = replace(source, lowering=lowering)
+        graph = build_train(
+            lowered, batch=manifest.batch, masks=manifest.masks, optimiser=manifest.optimiser
+        )
+        other = same.setdefault(graph, lowering)
+        if other != lowering:
+            raise ConfigError(
+                f"lowering {lowering!r} makes of {manifest.name} the same graph as {other!r}. "
+                "Leave one of them out."
+            )
+        files[manifest.train_file(lowering)] = graph
+        gradient = manifest.gradient_file(lowering)
+        if gradient is not None and manifest.microbatch is not None:
+            files[gradient] = build_gradient(lowered, rows=manifest.microbatch)
+    return files
 
 
 def _initial(source: Source) -> bytes:
@@ -184,11 +211,21 @@ def _version(package: str) -> str:
     return importlib.metadata.version(package).split("+")[0]
 
 
-def _check_arguments(*, lowering: str, batch: int, evaluated: int) -> None:
-    if lowering not in LOWERING_NAMES:
-        raise ConfigError(
-            f"lowering {lowering!r} is unknown. Use one of {', '.join(LOWERING_NAMES)}."
-        )
+def _lowerings(text: str) -> tuple[str, ...]:
+    """One lowering, or several with commas."""
+    names = tuple(name.strip() for name in text.split(","))
+    for place, name in enumerate(names):
+        if name not in LOWERING_NAMES:
+            raise ConfigError(
+                f"lowering {name!r} is unknown. Use one of {', '.join(LOWERING_NAMES)}, or several "
+                "with commas."
+            )
+        if name in names[:place]:
+            raise ConfigError(f"lowering = {text!r} names {name} twice. Name each once.")
+    return names
+
+
+def _check_batches(*, batch: int, evaluated: int) -> None:
     if batch < 1 or evaluated < 1:
         raise ConfigError(f"batch = {batch}, evaluate_batch = {evaluated}: both must be >= 1.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, assert_never
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +20,9 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.masks import draw_masks
 from fedtier.artefact.open_graph import Array
+from fedtier.artefact.sample_feed import sample_batch, vectors_at_rest
 from fedtier.artefact.torch_step import TorchStep
-from fedtier.data.examples import Inputs, Targets
+from fedtier.data.examples import Inputs
 from fedtier.errors import ConfigError
 from fedtier.ids import IterationPath, NodeId
 from fedtier.model.layout import Vector
@@ -61,7 +62,7 @@ _BOUNDS = {
 }  # fmt: skip
 
 
-def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
+def check_gradient(module: nn.Module, artefact: Artefact, *, lowering: str = "") -> GateResult:
     """Compare the compiled step with torch's in float64 from the same parameters.
 
     Five probes with random parameters near the initial ones, random inputs and labels; their
@@ -69,17 +70,23 @@ def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
     float32 and float64 rightly take different sides. Where the optimiser takes vectors, each probe
     takes two steps: with these at rest, which shows the gradient, and drawn.
 
+    Args:
+        module: What was compiled.
+        artefact: What it became.
+        lowering: Which training graph; the first by default.
+
     Raises:
         ConfigError: If a median exceeds its bound.
     """
-    gate = _Gate(module, artefact)
+    gate = _Gate(module, artefact, lowering=lowering)
     probes = [asdict(gate.probe(seed)) for seed in range(_PROBES)]
     found = {name: float(np.median([probe[name] for probe in probes])) for name in _BOUNDS}
     result = GateResult(**found)
     # Written so that NaN fails too.
     if not all(found[name] <= bound for name, bound in _BOUNDS.items()):
         raise ConfigError(
-            f"{artefact.manifest.name}: against float64 the compiled gradient is off by "
+            f"{artefact.manifest.name}: against float64 the compiled gradient "
+            f"({artefact.manifest.lowering_for(lowering)}) is off by "
             f"{result.gradient:.1e} (at most {ERROR_MAX:.0e}), its worst tensor by "
             f"{result.tensors:.1e} (at most {TENSOR_ERROR_MAX:.0e}), a step by {result.step:.1e}, "
             f"the running statistics by {result.statistics:.1e}, the logits by "
@@ -89,19 +96,19 @@ def check_gradient(module: nn.Module, artefact: Artefact) -> GateResult:
     return result
 
 
-def check_parts(artefact: Artefact) -> None:
+def check_parts(artefact: Artefact, *, lowering: str = "") -> None:
     """Compare a step by parts of its batch with the whole one, from the initial parameters.
 
     Raises:
         ConfigError: If they differ by more than rounding: rows of this model see each other.
     """
     manifest = artefact.manifest
-    train, gradient = artefact.train_session(), artefact.gradient_session()
+    train, gradient = artefact.train_session(lowering), artefact.gradient_session(lowering)
     errors = []
     for seed in range(_PROBES):
         rng = np.random.default_rng(seed)
         w = _near_initial(artefact, rng)
-        x, y = _batch(manifest, rng)
+        x, y = sample_batch(manifest, rng)
         feed: dict[str, Array] = {"w": w, "x": x, "y": y, "mu": _MU}
         (w_next,) = train.run(["w_next"], feed)
         by_parts = accumulated_step(gradient, feed)["w_next"]
@@ -119,22 +126,22 @@ def check_parts(artefact: Artefact) -> None:
 class _Gate:
     """The compiled graphs and, beside them, the module in float64."""
 
-    def __init__(self, module: nn.Module, artefact: Artefact) -> None:
+    def __init__(self, module: nn.Module, artefact: Artefact, *, lowering: str) -> None:
         self._artefact = artefact
         self._double = in_float64(module)
         self._exact = TorchStep(self._double, artefact.manifest)
-        self._train = artefact.train_session()
+        self._train = artefact.train_session(lowering)
         self._evaluate = artefact.evaluate_session()
 
     def probe(self, seed: int) -> GateResult:
         manifest = self._artefact.manifest
         rng = np.random.default_rng(seed)
         w = _near_initial(self._artefact, rng)
-        x, y = _batch(manifest, rng)
+        x, y = sample_batch(manifest, rng)
         masks = draw_masks(
             manifest.masks, seed=seed, path=IterationPath((0,)), node=NodeId("gate"), step=0
         )
-        feed = {"w": w, "x": x, "y": y, "mu": _MU, **masks, **_at_rest(manifest, w)}
+        feed = {"w": w, "x": x, "y": y, "mu": _MU, **masks, **vectors_at_rest(manifest, w)}
         compiled, exact = self._both(feed)
         found, gradient = self._gradient(feed, compiled), self._gradient(feed, exact)
         step = _relative(found, gradient)
@@ -198,33 +205,6 @@ def _near_initial(artefact: Artefact, rng: np.random.Generator) -> Vector:
         if is_variance(name):
             np.abs(tensor, out=tensor)
     return w
-
-
-def _batch(manifest: ArtefactManifest, rng: np.random.Generator) -> tuple[Inputs, Targets]:
-    shape = (manifest.batch, *manifest.input_shape)
-    if manifest.vocabulary is not None:
-        return rng.integers(0, manifest.vocabulary, shape), _targets(manifest, rng)
-    return rng.standard_normal(shape).astype(np.float32), _targets(manifest, rng)
-
-
-def _targets(manifest: ArtefactManifest, rng: np.random.Generator) -> Targets:
-    shape = (manifest.batch, *manifest.target_shape)
-    match manifest.loss.kind:
-        case "cross_entropy":
-            return rng.integers(0, manifest.classes, shape)
-        case "mse":
-            return rng.standard_normal(shape).astype(np.float32)
-        case "bce":
-            return rng.random(shape).astype(np.float32)
-        case _:
-            assert_never(manifest.loss.kind)
-
-
-def _at_rest(manifest: ArtefactManifest, w: Vector) -> dict[str, Vector]:
-    parameters = w[: manifest.parameters]
-    rest = np.zeros_like(parameters)
-    vectors = {"velocity": rest, "anchor": parameters, "correction": rest}
-    return {name: vectors[name] for name in manifest.optimiser.inputs}
 
 
 def _drawn(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,10 @@ import numpy as np
 
 from fedtier.artefact.manifest import (
     EVALUATE_FILE,
-    GRADIENT_FILE,
     INFER_FILE,
     INITIAL_FILE,
     MANIFEST_FILE,
     MODEL_DATA_FILE,
-    TRAIN_FILE,
     ArtefactManifest,
 )
 from fedtier.errors import ConfigError
@@ -100,21 +98,35 @@ class Artefact:
         """The parameters a federation starts from, shape ``(d,)``; a fresh copy."""
         return np.frombuffer(self.files[INITIAL_FILE], "<f4").astype(np.float32)
 
-    def train_session(self, *, threads: int = 1) -> onnxruntime.InferenceSession:
+    def train_session(
+        self, lowering: str = "", *, threads: int = 1
+    ) -> onnxruntime.InferenceSession:
         """Open the training step, bit-exact with one thread: ``w, x, y, mu -> loss, w_next``.
 
         The manifest's masks and its optimiser's vectors are inputs, too; with momentum
         ``velocity_next`` is an output.
+
+        Args:
+            lowering: As a plan names it; the first by default.
+            threads: See ``make_session``.
+
+        Raises:
+            ConfigError: If there is no such lowering, or onnxruntime refuses the graph.
         """
         from fedtier.artefact.session import make_session  # onnxruntime, which verifying needs not
 
-        return make_session(self.files[TRAIN_FILE], threads=threads)
+        return make_session(self._graph(self.manifest.train_file, lowering), threads=threads)
 
-    def gradient_session(self) -> onnxruntime.InferenceSession:
+    def gradient_session(self, lowering: str = "") -> onnxruntime.InferenceSession:
         """Open the gradient of part of a batch: ``w, x, y -> loss_sum, gradient_sum``."""
         from fedtier.artefact.session import make_session
 
-        return make_session(self.files[GRADIENT_FILE])
+        return make_session(self._graph(self.manifest.gradient_file, lowering))
+
+    def _graph(self, named: Callable[[str], str | None], lowering: str) -> bytes:
+        name = named(self.manifest.lowering_for(lowering))
+        assert name is not None, "this artefact was compiled without a microbatch"
+        return self.files[name]
 
     def evaluate_session(self) -> onnxruntime.InferenceSession:
         """Open the evaluation graph: ``w, x -> logits``."""

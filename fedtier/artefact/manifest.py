@@ -13,6 +13,8 @@ from fedtier.artefact.masks import Mask
 from fedtier.artefact.optimiser import Optimiser
 from fedtier.errors import ConfigError, WireError
 from fedtier.model.layout import ParameterLayout
+from fedtier.wire.plan import AUTO_LOWERING, is_lowering
+from fedtier.words import nearest
 
 FORMAT = 2
 MANIFEST_FILE = "manifest.json"
@@ -23,6 +25,7 @@ INFER_FILE = "infer.onnx"
 MODEL_DATA_FILE = "model.f32"  # infer.onnx's parameters, written beside it when a model is kept
 INITIAL_FILE = "initial.f32"
 FILES = (EVALUATE_FILE, INFER_FILE, INITIAL_FILE, TRAIN_FILE)
+LOWERINGS_MAX = 8
 
 InputDtype = Literal["float32", "int64"]
 INPUT_DTYPES: tuple[InputDtype, ...] = get_args(InputDtype)
@@ -48,7 +51,9 @@ class ArtefactManifest:
     target_shape: tuple[int, ...]  # of one example; () of a class, else that of its output
     optimiser: Optimiser
     masks: tuple[Mask, ...]  # what the training graph takes for dropout, in the forward's order
-    lowering: str  # how the graph computes convolutions and their weight gradient
+    # How graphs compute convolutions and their weight gradient: a training graph for each, the
+    # first for plans that name none, and for evaluation.
+    lowerings: tuple[str, ...]
     microbatch: int | None = None  # rows of the gradient graph, if there is one; divides batch
     preprocessing: tuple[Transform, ...]
     augmentation: tuple[Transform, ...]
@@ -76,6 +81,54 @@ class ArtefactManifest:
         return self.labels[number] if number < self.classes else str(number)
 
     @property
+    def lowering(self) -> str:
+        """The first of the lowerings."""
+        return self.lowerings[0]
+
+    def lowering_for(self, asked: str) -> str:
+        """The lowering that a plan asks for; the first where it leaves that open.
+
+        Args:
+            asked: As in a plan; with ``auto`` the choice is the device's, not the manifest's.
+
+        Raises:
+            ConfigError: If there is no graph of it.
+        """
+        if asked in ("", AUTO_LOWERING):
+            return self.lowering
+        if asked not in self.lowerings:
+            raise ConfigError(
+                f"lowering {asked!r} is asked for, and the artefact {self.name} has "
+                f"{', '.join(self.lowerings)}.{nearest(asked, self.lowerings)} Name one of these, "
+                "or compile it with that one, too."
+            )
+        return asked
+
+    def train_file(self, lowering: str) -> str:
+        """The name of a lowering's training graph."""
+        return self._file_of(TRAIN_FILE, lowering)
+
+    def gradient_file(self, lowering: str) -> str | None:
+        """The name of its graph for part of a batch; None without a microbatch."""
+        return None if self.microbatch is None else self._file_of(GRADIENT_FILE, lowering)
+
+    def _file_of(self, name: str, lowering: str) -> str:
+        assert lowering in self.lowerings, lowering
+        if lowering == self.lowering:
+            return name
+        stem, _, ending = name.partition(".")
+        return f"{stem}.{lowering}.{ending}"
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """What its directory holds beside the manifest."""
+        found = set(FILES)
+        for lowering in self.lowerings:
+            gradient = self.gradient_file(lowering)
+            found |= {self.train_file(lowering), *([] if gradient is None else [gradient])}
+        return tuple(sorted(found))
+
+    @property
     def digest(self) -> str:
         """SHA-256 of the canonical manifest without its digest; it covers every file's digest."""
         return hashlib.sha256(_canonical(self._body())).hexdigest()
@@ -87,6 +140,7 @@ class ArtefactManifest:
 
     def _body(self) -> dict[str, Any]:
         parts = {} if self.microbatch is None else {"microbatch": self.microbatch}
+        more = {"lowerings": list(self.lowerings)} if len(self.lowerings) > 1 else {}
         return {
             "format": FORMAT,
             "name": self.name,
@@ -104,6 +158,7 @@ class ArtefactManifest:
             "optimiser": self.optimiser.to_json(),
             "masks": [mask.to_json() for mask in self.masks],
             "lowering": self.lowering,
+            **more,
             "preprocessing": [dict(step) for step in self.preprocessing],
             "augmentation": [dict(step) for step in self.augmentation],
             "opset": self.opset,
@@ -153,9 +208,6 @@ class ArtefactManifest:
 
 def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
     microbatch = data.get("microbatch")
-    expected = FILES if microbatch is None else (*FILES, GRADIENT_FILE)
-    if set(data["files"]) != set(expected):
-        raise ValueError(f"files are {sorted(data['files'])}, not {sorted(expected)}")
     if microbatch is not None and (int(microbatch) < 1 or int(data["batch"]) % int(microbatch)):
         raise ValueError(f"microbatch {microbatch} does not divide batch {data['batch']}")
     inputs = data["input"]
@@ -166,7 +218,7 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
     layout, parameters = ParameterLayout.from_json(data["layout"]), int(data["parameters"])
     if not 1 <= parameters <= layout.dimension:
         raise ValueError(f"parameters = {parameters} is outside [1, {layout.dimension}]")
-    return ArtefactManifest(
+    manifest = ArtefactManifest(
         name=str(data["name"]),
         layout=layout,
         parameters=parameters,
@@ -180,7 +232,7 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
         target_shape=tuple(int(size) for size in data["target"]["shape"]),
         optimiser=Optimiser.from_json(data["optimiser"]),
         masks=tuple(Mask.from_json(mask) for mask in data["masks"]),
-        lowering=str(data["lowering"]),
+        lowerings=_lowerings(data),
         microbatch=None if microbatch is None else int(microbatch),
         preprocessing=tuple(data["preprocessing"]),
         augmentation=tuple(data["augmentation"]),
@@ -188,6 +240,20 @@ def _from_data(data: Mapping[str, Any]) -> ArtefactManifest:
         producer=dict(data["producer"]),
         files=dict(data["files"]),
     )
+    if set(manifest.files) != set(manifest.file_names):
+        raise ValueError(f"files are {sorted(manifest.files)}, not {sorted(manifest.file_names)}")
+    return manifest
+
+
+def _lowerings(data: Mapping[str, Any]) -> tuple[str, ...]:
+    first = str(data["lowering"])
+    found = tuple(str(name) for name in data.get("lowerings", [first]))
+    if found[:1] != (first,) or len(set(found)) != len(found) or len(found) > LOWERINGS_MAX:
+        raise ValueError(f"lowerings are {list(found)}, the first is {first!r}")
+    odd = [name for name in found if not is_lowering(name) or name == AUTO_LOWERING]
+    if odd:
+        raise ValueError(f"lowering {odd[0]!r} is no name of one")
+    return found
 
 
 def _canonical(body: Mapping[str, Any]) -> bytes:

@@ -29,6 +29,30 @@ _REFUSALS = (
 def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
     """Open a graph with the options every node of a federation uses.
 
+    Args:
+        model: A serialised graph, or the path of one whose external data lies beside it.
+        threads: More than one may be faster; the order of sums, and so the last bits, then differ.
+
+    Raises:
+        ConfigError: If onnxruntime refuses the graph.
+    """
+    options = session_options(threads=threads)
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        return onnxruntime.InferenceSession(
+            source, sess_options=options, providers=["CPUExecutionProvider"]
+        )
+    except _REFUSALS as error:
+        what = "a compiled graph" if isinstance(model, bytes) else str(model)
+        raise ConfigError(
+            f"onnxruntime {onnxruntime.__version__} cannot open {what}: {error}. "
+            "Compile the artefact anew, or install the onnxruntime it was compiled for."
+        ) from error
+
+
+def session_options(*, threads: int = 1) -> onnxruntime.SessionOptions:
+    """The options every node of a federation uses.
+
     One thread, the default, and sequential execution fix the order of every sum. The optimisation
     level is pinned since other levels fuse differently and so round differently. The memory
     pattern is off because it costs a fifth of the peak and saves no time; the arena stays on
@@ -36,11 +60,7 @@ def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.Infere
     that is opened after another was closed takes the memory that one had.
 
     Args:
-        model: A serialised graph, or the path of one whose external data lies beside it.
-        threads: More than one may be faster; the order of sums, and so the last bits, then differ.
-
-    Raises:
-        ConfigError: If onnxruntime refuses the graph.
+        threads: See ``make_session``.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -54,17 +74,7 @@ def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.Infere
     options.add_session_config_entry("session.use_env_allocators", "1")
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
-    source = model if isinstance(model, bytes) else str(model)
-    try:
-        return onnxruntime.InferenceSession(
-            source, sess_options=options, providers=["CPUExecutionProvider"]
-        )
-    except _REFUSALS as error:
-        what = "a compiled graph" if isinstance(model, bytes) else str(model)
-        raise ConfigError(
-            f"onnxruntime {onnxruntime.__version__} cannot open {what}: {error}. "
-            "Compile the artefact anew, or install the onnxruntime it was compiled for."
-        ) from error
+    return options
 
 
 @functools.cache

@@ -11,11 +11,16 @@ from fedtier.errors import ConfigError
 GROUP = "fedtier.trainer"
 
 
-def load_trainer(artefact: Artefact, name: str = "onnx") -> Trainer:
+def load_trainer(artefact: Artefact, name: str = "onnx", *, lowering: str = "") -> Trainer:
     """Make the trainer of that name for an artefact.
 
+    Args:
+        artefact: What to train.
+        name: Of the entry point.
+        lowering: As a plan names it; nothing is timed here, so ``auto`` is the first.
+
     Raises:
-        ConfigError: If no installed package offers it.
+        ConfigError: If no installed package offers it, or the artefact has no such lowering.
     """
     found = {point.name: point for point in entry_points(group=GROUP)}
     if name not in found:
@@ -23,5 +28,5 @@ def load_trainer(artefact: Artefact, name: str = "onnx") -> Trainer:
             f"trainer {name!r} is not installed. Installed are: "
             + (", ".join(sorted(found)) or "none; install fedtier itself with pip")
         )
-    trainer: Trainer = found[name].load()(artefact)
+    trainer: Trainer = found[name].load()(artefact, lowering=lowering)
     return trainer

@@ -43,6 +43,7 @@ class Plan:
     beacon_s: float
     range_bits: int  # R: coordinates lie in (-2**R, 2**R)
     carry: Literal["none", "iteration"]
+    lowering: str  # "" = the artefact's first
     schedule: ScheduleTable
 
 
@@ -169,6 +170,7 @@ def _plan(table: PlanTable, links: int, place: Place) -> Plan:
         beacon_s=table.beacon_s,
         range_bits=table.range_bits,
         carry=table.carry,
+        lowering=table.lowering or "",
         schedule=table.schedule,
     )
 

@@ -23,6 +23,7 @@ from fedtier.limits import (
     TIERS_MAX,
 )
 from fedtier.transport.address import url_complaint
+from fedtier.wire.plan import is_lowering
 
 Quorum = Literal["all"] | int | float
 """How many children of a cell must answer: all, a number, or a fraction of them in (0, 1]."""
@@ -45,6 +46,12 @@ def _milestones_complaint(value: Any) -> str:  # noqa: ANN401 (what the schema l
     if all(before < after for before, after in pairwise((*value, 1.0))):
         return ""
     return f"= {list(value)}: milestones are ascending shares of the run, each below 1."
+
+
+def _lowering_complaint(value: Any) -> str:  # noqa: ANN401 (what the schema let pass)
+    if is_lowering(value):
+        return ""
+    return f'= "{value}": a lowering has a name such as conv, taps or gemm.'
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +181,13 @@ class PlanTable:
         "none: a device's momentum is zero when an iteration starts; iteration: it goes on from "
         "the device's iteration before. Only for an artefact with momentum.",
         default="none",
+    )
+    lowering: str | None = key(
+        "Which of the artefact's lowerings every device trains with, such as gemm; absent: its "
+        'first. "auto": each device takes the one that is fastest on it, and models are then not '
+        "the same to the bit.",
+        default=None,
+        complaint=_lowering_complaint,
     )
     schedule: ScheduleTable = key(
         "The learning rate of every local step.", default=lambda: ScheduleTable()

@@ -34,9 +34,9 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list
 
     Raises:
         ConfigError: If an artefact or a board's profile is missing or wrong, momentum that the
-            artefact has not is to be carried, or data lack a trait that the artefact's
-            preprocessing asks for, or name other labels than the artefact's, or columns for
-            another number of channels.
+            artefact has not is to be carried, a lowering is named that it has not, or data lack a
+            trait that the artefact's preprocessing asks for, or name other labels than the
+            artefact's, or columns for another number of channels.
     """
     match found:
         case Federation():
@@ -50,6 +50,7 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list
 def _check_federation(federation: Federation, place: Place) -> list[str]:
     artefact = _artefact(federation.artefact, place.below("model"))
     _check_carry(federation, artefact, place.below("plan"))
+    _check_lowering(federation, artefact, place.below("plan"))
     _check_boards(federation, place)
     devices = select_devices(federation, place=place)
     pipeline = _pipeline(artefact, place.below("model"))
@@ -138,6 +139,13 @@ def _check_carry(federation: Federation, artefact: Artefact, place: Place) -> No
             f'= "{carry}", and the artefact {artefact.manifest.name} was compiled without '
             "momentum: there is nothing to carry. Remove it, or compile with momentum.",
         )
+
+
+def _check_lowering(federation: Federation, artefact: Artefact, place: Place) -> None:
+    try:
+        artefact.manifest.lowering_for(federation.plan.lowering)
+    except ConfigError as error:
+        raise place.refuse("lowering", f'= "{federation.plan.lowering}": {error}') from error
 
 
 def _check_boards(federation: Federation, place: Place) -> None:

@@ -132,7 +132,8 @@ def accuracy_of(task: Task) -> float | None:
         for device in task.devices
     }
     try:
-        model = train_in_step(artefact, load_trainer(artefact), examples, task)
+        trainer = load_trainer(artefact, lowering=federation.plan.lowering)
+        model = train_in_step(artefact, trainer, examples, task)
     except TrainingError:
         return None
     held_out = load_held_out(federation.evaluation, preprocessing, where=federation.where)

@@ -47,7 +47,7 @@ def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connect
         child_filters(file.federation, cell=cell, node=file.id),
         mailbox.inbox("up"),
         will=Will(topic=topic, payload=payload),
-        credentials=_credentials(parent),
+        credentials=credentials_of(parent),
         keepalive_s=parent.keepalive_s,
         where=f"[parent] of {file.id}",
     )
@@ -79,7 +79,7 @@ def connection_down(
         parent_filters(file.federation, cell=file.id),
         mailbox.inbox("down"),
         will=Will(topic=topic, payload=payload),
-        credentials=_credentials(section),
+        credentials=credentials_of(section),
         keepalive_s=section.keepalive_s,
         where=f"[cell] of {file.id}",
         session_expiry_s=CELL_SESSION_EXPIRY_S,
@@ -114,7 +114,9 @@ def _presence(
     return topic, payload
 
 
-def _credentials(section: ConnectSection) -> Credentials:
+def credentials_of(section: ConnectSection) -> Credentials:
+    """Who a node file says the node is to a broker."""
+
     def path(text: str | None) -> Path | None:
         return None if text is None else Path(text)
 

@@ -32,9 +32,13 @@ Carry = Literal["none", "iteration"]
 SCHEDULE_KINDS: tuple[str, ...] = get_args(ScheduleKind)
 CARRIES: tuple[str, ...] = get_args(Carry)
 
+AUTO_LOWERING = "auto"
+"""Every device takes the lowering that is fastest on it, and no digest is promised."""
+
 _CODEC_PARAMETERS_MAX = 8
 _QUORUM = re.compile(r"all|[0-9]{1,9}|0\.[0-9]{1,17}|1\.0{1,17}")
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_LOWERING = re.compile(r"[a-z][a-z0-9]{0,19}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +68,7 @@ class Plan:
     beacon_s: float = BEACON_S  # a parent's sign of life
     range_bits: int = RANGE_BITS_DEFAULT  # R: coordinates of updates lie in (-2**R, 2**R)
     carry: Carry = "none"  # how long a device's optimiser keeps its momentum
+    lowering: str = ""  # of the artefact's; "" = its first, "auto" = each device's fastest
 
     @property
     def tiers(self) -> int:
@@ -80,6 +85,7 @@ class Plan:
             "quorum": list(self.quorum), "deadline_s": list(self.deadline_s),
             "give_up_s": self.give_up_s, "beacon_s": self.beacon_s, "range_bits": self.range_bits,
             **({} if self.carry == "none" else {"carry": self.carry}),
+            **({"lowering": self.lowering} if self.lowering else {}),
             **(stepped if self.schedule == "step" else {}),
         }  # fmt: skip
 
@@ -120,6 +126,7 @@ class Plan:
             beacon_s=fields.number("beacon_s", 1, 1e6),
             range_bits=fields.integer("range_bits", 0, RANGE_BITS_MAX),
             carry=fields.choice("carry", CARRIES) if fields.has("carry") else "none",  # type: ignore[arg-type]
+            lowering=_lowering(fields) if fields.has("lowering") else "",
         )  # fmt: skip
 
 
@@ -136,6 +143,11 @@ def _steps(fields: Fields) -> tuple[float, tuple[float, ...]]:
     return factor, milestones
 
 
+def is_lowering(name: str) -> bool:
+    """Whether a lowering may be called so; whether an artefact has it is another question."""
+    return _LOWERING.fullmatch(name) is not None
+
+
 def members_needed(quorum: str, *, members: int) -> int:
     """How many of a cell's members a quorum asks for, at least 1.
 
@@ -146,6 +158,13 @@ def members_needed(quorum: str, *, members: int) -> int:
     if "." in quorum:
         return math.ceil(Fraction(quorum) * members)
     return min(members, int(quorum))
+
+
+def _lowering(fields: Fields) -> str:
+    name = fields.text("lowering", characters_max=20)
+    if not is_lowering(name):
+        raise WireError(f"plan: lowering {name!r} is no name: a-z, then a-z and 0-9")
+    return name
 
 
 def _codec(item: object) -> CodecSpec:

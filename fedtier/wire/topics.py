@@ -15,6 +15,8 @@ from fedtier.ids import FederationId, NodeId, is_node_id
 
 ROOT = "fedtier/v1"
 ALL = NodeId("all")
+PROBE_FILTER = f"{ROOT}/probe/#"
+"""Where devices measure the way to a broker; one level short of any topic of a federation."""
 
 Channel = Literal["presence", "head", "model", "artefact", "update", "want", "ack"]
 
@@ -78,6 +80,11 @@ def _parse_part(text: str) -> int:
     if not _PART.fullmatch(text):
         raise WireError(f"part {text[:40]!r} in a topic is not a number")
     return int(text)
+
+
+def probe_topic(nonce: str) -> str:
+    """A topic that only one probe uses."""
+    return f"{ROOT}/probe/{nonce}/echo"
 
 
 def child_filters(federation: FederationId, *, cell: NodeId, node: NodeId) -> list[tuple[str, int]]:

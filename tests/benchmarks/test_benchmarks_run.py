@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import accuracy, end_to_end, held_out_pairs, help_startup, one_process
+from benchmarks import (
+    accuracy,
+    end_to_end,
+    held_out_pairs,
+    help_startup,
+    one_process,
+    step_time,
+)
 from benchmarks.federations import read, text_of
 
 pytestmark = pytest.mark.system
@@ -84,3 +91,13 @@ def test_one_process_takes_another_plan_and_other_links(result):
 def test_help_startup_measures_both_programs(result):
     found = result(help_startup, "--repeats", 1)["results"]
     assert found["ratio of CPU-seconds"]["median"] > 0
+
+
+def test_step_time_has_a_ratio_for_every_lowering(result):
+    document = result(step_time, "--repeats", 1, "--net", "IMU net", "--net", "MLP")
+    found = document["results"]
+    assert set(found) == {"IMU net", "MLP"}
+    assert set(found["IMU net"]["lowerings"]) == {"gemm", "conv", "taps"}
+    assert found["MLP"]["lowerings"]["conv"]["ratio to torch"]["median"] > 0
+    assert document["complete"] is False
+    assert document["versions"]["torch"]

@@ -47,6 +47,8 @@ side = 0
         'tau = [4]\nschedule = { kind = "constant", mu = 1e-9, floor = 1, factor = 0.5 }',
         'tau = [4]\nschedule = { kind = "step", milestones = [0.5] }',
         'tau = [4]\ncarry = "iteration"',
+        'tau = [4]\nlowering = "auto"',
+        'tau = [4]\nlowering = "gemm"',
         'tau = [4]\nschedule = { kind = "step", factor = 1, milestones = [1e-9, 0.5, 0.999999] }',
     ],
 )

@@ -235,3 +235,16 @@ def test_a_cell_without_a_broker_is_spoken_of_where_another_has_one(check):
     assert first.startswith("there is no broker for the cell of cloud: ")
     assert '[[node]] with id = "cloud" and broker_url' in first
     assert "there is no broker" not in check(text.replace('id = "barn"', 'id = "{barn,cloud}"'))
+
+
+def test_a_lowering_that_the_artefact_has_not_is_refused_with_those_it_has(check):
+    text = FEDERATION.replace("tau = [1]", 'tau = [1]\nlowering = "taps"')
+    found = refusal(check, text)
+    assert '[plan] lowering = "taps"' in found
+    assert "the artefact imu-net has gemm" in found
+    assert "or compile it with that one, too" in found
+
+
+@pytest.mark.parametrize("lowering", ["gemm", "auto"])
+def test_the_artefacts_own_lowering_and_the_devices_choice_are_let_pass(check, lowering):
+    check(FEDERATION.replace("tau = [1]", f'tau = [1]\nlowering = "{lowering}"'))

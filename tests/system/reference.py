@@ -44,7 +44,7 @@ class _Tree:
             make_codec(link.codec, link.parameters, where="link") for link in federation.links
         ]
         artefact = find_artefact(federation.artefact)
-        self.trainer = OnnxTrainer(artefact)
+        self.trainer = OnnxTrainer(artefact, lowering=federation.plan.lowering)
         self.velocities: dict[NodeId, Vector | None] = {}
         self.examples: dict[NodeId, Examples] = {
             device.id: load_device(

@@ -47,6 +47,7 @@ LARGEST_PLAN = Plan(
     mu=LONG_FLOAT, floor=LONG_FLOAT, quorum=(f"{LONG_FLOAT}",) * TIERS_MAX,
     deadline_s=(123456789.12345679,) * TIERS_MAX, give_up_s=123456789.12345679,
     beacon_s=123456.12345678912, range_bits=30, carry="iteration",
+    lowering="l" * 20,
 )  # fmt: skip
 
 

@@ -147,6 +147,7 @@ RANGES = [
     ("head", ("plan", "mu"), [-0.1, 0, 1e6, 1e7, 10**400]),
     ("head", ("plan", "floor"), [-0.1, 1.1]),
     ("head", ("plan", "carry"), ["round", "", None, 1]),
+    ("head", ("plan", "lowering"), ["", "Gemm", "1x1", "im2col_gemm", "x" * 21, None, 1, ["gemm"]]),
     ("head", ("plan", "codecs", 0), [["qsgd"], ["qsgd", 7], ["x" * 41, {}], ["q", {"": 1}]]),
     ("head", ("plan", "codecs", 0, 1), [{str(i): 1 for i in range(9)}, {"x" * 41: 1}]),
     ("head", ("plan", "codecs", 0, 1, "levels"), [2**31, -(2**31)]),

@@ -84,6 +84,8 @@ HEAD_STEP = replace(
     HEAD,
     plan=replace(PLAN, schedule="step", factor=0.1, milestones=(0.5, 0.75), carry="iteration"),
 )
+# With one of the artefact's lowerings by name.
+HEAD_LOWERING = replace(HEAD, plan=replace(PLAN, lowering="gemm"))
 BEACON = Beacon(nonce=NONCE, seq=77, run=RUN, epoch=1, path=PATH, state="open")
 WANT = Want(digest=_MODEL.digest, parts=(0, 7, 12))
 WANT_HEAD = Want(digest=NO_BLOB, parts=())
@@ -107,6 +109,7 @@ EXAMPLES: dict[str, bytes] = {
     "presence.json": PRESENCE.encode(),
     "head.json": HEAD.encode(),
     "head_step.json": HEAD_STEP.encode(),
+    "head_lowering.json": HEAD_LOWERING.encode(),
     "beacon.json": BEACON.encode(),
     "want.json": WANT.encode(),
     "want_head.json": WANT_HEAD.encode(),

@@ -104,6 +104,7 @@ def plans(draw, tiers=None):
         ),
         give_up_s=draw(numbers(0, 1e9)), beacon_s=draw(numbers(1, 1e6)),
         range_bits=draw(st.integers(0, 30)), carry=draw(st.sampled_from(("none", "iteration"))),
+        lowering=draw(st.sampled_from(("", "auto", "gemm", "l" * 20))),
     )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""What a board can do: ``fedtier probe``, one measurement a file."""

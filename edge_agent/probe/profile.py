@@ -1,0 +1,95 @@
+"""A board's profile as measured, in the form of those in ``firmware_configs/boards``."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from edge_agent.probe.findings import Findings, Steps, Temperature
+from fedtier.config.board import parse_board
+
+_BUDGET_STEP_MIB = 32
+_NAME_CHARACTERS_MAX = 40
+_NICE = 5  # as the shipped profiles have it
+
+
+def profile_of(findings: Findings) -> str:
+    """The profile's text; a node file's ``board`` may name a file that holds it.
+
+    Args:
+        findings: Of a probe that could time steps on one thread.
+    """
+    steps = one_thread(findings)
+    assert steps is not None, "a profile takes steps that were timed"
+    board = findings.board
+    keys = [
+        ("threads", "1", _threads_comment(findings, steps)),
+        ("batch_max", str(findings.batch), "what was tried; more may do"),
+        (
+            "memory_budget_mib",
+            str(_budget_mib(findings)),
+            f"this process {findings.agent_mib:.0f} and graph process {_peak_mib(findings):.0f} at their "
+            "peaks",
+        ),
+        ("nice", str(_NICE), ""),
+    ]
+    width = max(len(name) for name, _, _ in keys)
+    where = " in a virtual machine" if board.virtual else ""
+    lines = [
+        f"# Measured{where} by `fedtier probe` on {findings.date}, with {findings.artefact}.",
+        f"name        = {json.dumps(_name(board.model))}",
+        f"description = {json.dumps(_description(findings), ensure_ascii=False)}",
+        "measured    = true",
+        "",
+        "[board]",
+        *(f"{k:<{width}} = {v:<6} # {c}" if c else f"{k:<{width}} = {v}" for k, v, c in keys),
+    ]
+    warmth = _warmth(findings)
+    if warmth:
+        lines.append(f"# {warmth}")
+    text = "\n".join(lines) + "\n"
+    parse_board(text, where="the profile")
+    return text
+
+
+def one_thread(findings: Findings) -> Steps | None:
+    """The artefact's first lowering on one thread, as agents train by default."""
+    return next((row for row in findings.timed if row.threads == 1), None)
+
+
+def _threads_comment(findings: Findings, one: Steps) -> str:
+    fastest = min(findings.timed, key=lambda row: row.median_ms)
+    said = f"{one.median_ms:.2f} ms a step"
+    if fastest.threads == 1:
+        return f"{said}; more threads are no faster"
+    return f"{said}; {fastest.threads} threads: {fastest.median_ms:.2f}, no longer bit-exact"
+
+
+def _budget_mib(findings: Findings) -> int:
+    held_mib = findings.agent_mib + _peak_mib(findings)
+    return _BUDGET_STEP_MIB * (1 + int(held_mib // _BUDGET_STEP_MIB))
+
+
+def _peak_mib(findings: Findings) -> float:
+    return max(row.peak_mib for row in findings.timed)
+
+
+def _warmth(findings: Findings) -> str:
+    temperature = getattr(findings.sustained, "temperature_c", None)
+    if not isinstance(temperature, Temperature):
+        return ""
+    return (
+        f"The hottest zone reached {temperature.highest:.0f} °C: see temperature_max_c for a limit."
+    )
+
+
+def _description(findings: Findings) -> str:
+    board = findings.board
+    kind = ", virtual" if board.virtual else ""
+    return f"{board.model}: {board.cores} cores, {board.memory_mib} MiB, {board.architecture}{kind}"
+
+
+def _name(model: str) -> str:
+    """The model in the letters of a profile's name: ``raspberry-pi-4-model-b-rev-1-4``."""
+    name = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    return name[:_NAME_CHARACTERS_MAX].strip("-") or "board"

@@ -1,0 +1,98 @@
+"""`fedtier probe` as a person runs it: in time, whole, and gone without a trace when stopped."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fedtier.config.board import load_board
+
+pytestmark = pytest.mark.system
+
+PROBE = [sys.executable, "-m", "fedtier", "probe"]
+
+
+@pytest.fixture
+def scratch(tmp_path):
+    """Where temporary files go; empty when a probe has left nothing behind."""
+    path = tmp_path / "scratch"
+    path.mkdir()
+    return path
+
+
+def environment(scratch):
+    return {**os.environ, "TMPDIR": str(scratch)}
+
+
+def test_every_figure_within_the_time_and_a_profile_that_loads(any_broker, tmp_path, scratch):
+    out = tmp_path / "probe.json"
+    began_s = time.monotonic()
+    done = subprocess.run(
+        [*PROBE, "--seconds", "8", "--broker", any_broker.url, "--out", out],
+        cwd=scratch, env=environment(scratch), capture_output=True, text=True, check=True,
+        timeout=60,
+    )  # fmt: skip
+    # Of its own time; the interpreter and the command line come on top, at most this long.
+    assert time.monotonic() - began_s < 8 + 5
+    document = json.loads(out.read_text(encoding="utf-8"))
+    assert document["artefact"] == "imu-net"
+    first = document["steps"][0]
+    assert (first["lowering"], first["threads"]) == ("gemm", 1)
+    assert first["median_ms"] > 0 < first["peak_mib"]
+    assert document["disk"]["bytes_per_s"] > 0
+    assert document["link"]["round_trip_median_ms"] > 0
+    assert document["agent_mib"] > 0
+    for optional in ("inference", "sustained"):  # on a machine that is busy there may be no time
+        assert "why" in document[optional] or document[optional]
+    assert str(tmp_path) not in out.read_text(encoding="utf-8")
+    shown, _, profile = done.stdout.partition("that `board` names:\n\n")
+    assert "Training steps" in shown
+    path = tmp_path / "board.toml"
+    path.write_text(profile, encoding="utf-8")
+    assert tomllib.loads(profile)["board"]["batch_max"] == 32
+    assert load_board(str(path)).measured
+    assert left_in(scratch) == set()
+
+
+def test_stopped_by_hand_it_leaves_no_process_and_no_file(scratch, eventually):
+    process = subprocess.Popen(
+        [*PROBE, "--seconds", "600", "--json"],
+        cwd=scratch, env=environment(scratch), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        eventually(lambda: children(process.pid), "steps are timed in a process of their own")
+        (graphs,) = children(process.pid)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+    finally:
+        process.kill()
+    assert (process.returncode, output, errors) == (130, b"", b"")
+    eventually(lambda: not Path(f"/proc/{graphs}").exists(), "the graph process ends")
+    assert left_in(scratch) == set()
+
+
+def left_in(directory):
+    """What is there, but for the file that `import onnxruntime` itself puts into any TMPDIR."""
+    return {path.name for path in directory.iterdir()} - {".ses"}
+
+
+def children(pid):
+    listed = Path(f"/proc/{pid}/task/{pid}/children")
+    return listed.read_text().split() if listed.exists() else []
+
+
+def test_an_artefact_that_is_not_there_is_one_line(scratch):
+    done = subprocess.run(
+        [*PROBE, "--artefact", "nowhere"], capture_output=True, text=True, timeout=60, cwd=scratch
+    )
+    assert done.returncode == 78
+    assert done.stderr.startswith("error: nowhere/manifest.json: cannot be read")
+    assert done.stdout == ""

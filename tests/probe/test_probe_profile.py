@@ -1,0 +1,75 @@
+"""What a probe prints: a profile that loads as it stands, figures for people, and as JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from probe_findings import BOARD, NOT_OFFERED, ROW, findings
+
+from edge_agent.probe.findings import NoSteps
+from edge_agent.probe.profile import one_thread, profile_of
+from edge_agent.probe.screen import screen_of
+from fedtier.config.board import load_board
+
+
+def test_a_profile_is_loaded_as_any_boards_is(tmp_path):
+    path = tmp_path / "pear.toml"
+    path.write_text(profile_of(findings()), encoding="utf-8")
+    board = load_board(str(path))
+    assert board.measured is True
+    assert board.name == "pear-computer-3-model-b"
+    assert board.description == "Pear Computer 3 Model B: 4 cores, 905 MiB, aarch64"
+    assert (board.board.threads, board.board.batch_max) == (1, 32)
+    # What the two processes held at their peaks, 31.4 + 75.9, up to the next 32.
+    assert board.board.memory_budget_mib == 128
+
+
+def test_a_profile_tells_what_its_numbers_come_from():
+    text = profile_of(findings())
+    assert "12.50 ms a step; 4 threads: 5.50, no longer bit-exact" in text
+    assert "this process 31 and graph process 76 at their peaks" in text
+    assert "The hottest zone reached 63 °C" in text
+    assert "virtual" not in text
+
+
+@pytest.mark.parametrize("model", ['Quo"ted \\ 5', "日本", "x" * 200, "Two  words "])
+def test_whatever_a_board_calls_itself_a_profile_can_be_read(model):
+    profile_of(findings(board=replace(BOARD, model=model)))
+
+
+def test_a_profile_from_a_virtual_machine_says_so():
+    assert "in a virtual machine" in profile_of(findings(board=replace(BOARD, virtual=True)))
+
+
+def test_there_is_no_profile_without_steps_on_one_thread():
+    assert one_thread(findings(steps=[NoSteps(lowering="gemm", threads=1, why="no time")])) is None
+    assert one_thread(findings(steps=[replace(ROW, threads=2)])) is None
+
+
+def test_all_figures_are_on_the_screen_within_80_columns():
+    shown = screen_of(findings())
+    assert max(map(len, shown.splitlines())) <= 80
+    for figure in (
+        "Pear Computer 3 Model B", "4 cores, 905 MiB", "9.5 MiB/s", "slowest 310 ms",
+        "round trip 4.21 ms", "2.50 MiB/s each way", "1.234 ms for one example",
+        "12.40 ms at first, 14.90 at last", "41.5 to 62.5 °C in 58 s (+21.0), at most 63.0",
+        "37.5 mJ a step, 3.00 W, by battery", "memory: there was none",
+        'On one thread taps is fastest: a plan names it as lowering = "taps".',
+    ):  # fmt: skip
+        assert figure in shown
+
+
+def test_what_is_not_offered_is_said_in_its_place():
+    missing = dict.fromkeys(("disk", "link", "inference", "sustained"), NOT_OFFERED)
+    assert screen_of(findings(**missing)).count("not offered: no such file") == 4
+    assert findings(**missing).to_json()["disk"] == {"why": "not offered: no such file"}
+
+
+def test_the_json_has_every_figure_to_five_places_and_the_drift():
+    document = json.loads(json.dumps(findings().to_json()))
+    assert document["probe"] == 1
+    assert document["steps"][0]["median_ms"] == 12.5
+    assert document["sustained"]["temperature_c"]["drift"] == 21.0
+    assert document["disk"]["bytes_per_s"] == 9961500.0  # of 9961472
