@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from fedtier.errors import ConfigError
+from fedtier.model.layout import Vector
 
 # onnxruntime's errors share no base but Exception.
 _REFUSALS = (
@@ -23,7 +25,9 @@ _REFUSALS = (
 )
 
 
-def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+def make_session(
+    model: bytes | Path, *, threads: int = 1, external: Mapping[str, Vector] | None = None
+) -> onnxruntime.InferenceSession:
     """Open a graph with the options every node of a federation uses.
 
     One thread, the default, and sequential execution fix the order of every sum. The optimisation
@@ -34,6 +38,8 @@ def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.Infere
     Args:
         model: A serialised graph, or the path of one whose external data lies beside it.
         threads: More than one may be faster; the order of sums, and so the last bits, then differ.
+        external: Parameters by name that a serialised graph looks for in a file; they must stay as
+            they are for as long as the session is open.
 
     Raises:
         ConfigError: If onnxruntime refuses the graph.
@@ -48,6 +54,9 @@ def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.Infere
     options.log_severity_level = 3  # errors only; warnings are about the graph's author
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry("session.inter_op.allow_spinning", "0")
+    if external is not None:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
+        options.add_external_initializers(list(external), values)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(

@@ -14,7 +14,7 @@ REPORT = {
     "accuracy_devices": {"mean": None, "p10": None, "worst": None},
     "loss_devices": None,
     "versions": {"fedtier": "1.2.3"}, "links": [], "tiers_usage": [],
-    "model_digest": "ab" * 32,
+    "model_digest": "ab" * 32, "rollout": [],
 }  # fmt: skip
 
 

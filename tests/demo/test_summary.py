@@ -32,6 +32,7 @@ def shown(names: list[str], **changes: object) -> str:
         "accuracy_held_out_worst": {"group": "barn", "accuracy": 0.25},
         "accuracy_devices": {"mean": None, "p10": None, "worst": None},
         "loss_devices": None,
+        "rollout": [],
         **changes,
     }
     console = Console(file=io.StringIO(), width=80)
