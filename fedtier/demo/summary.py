@@ -50,7 +50,7 @@ def plain_table(title: str, *columns: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     for index, column in enumerate(columns):
-        left = index == 0 or column in ("quantizer", "node")
+        left = index == 0 or column in ("quantizer", "node", "digest")
         table.add_column(column, justify="left" if left else "right", no_wrap=True)
     return table
 
@@ -156,8 +156,8 @@ def _accuracy(report: Mapping[str, Any]) -> Table:
 def _rollout(rollout: Sequence[Mapping[str, Any]]) -> Table:
     """What the devices' applications are served; empty where no device serves anything."""
     table = plain_table(
-        "Roll-out: devices that serve the newest models, or refused to",
-        "model of round", "digest", "accepted by", "refused by",
+        "Roll-out of the newest models to devices", "model of round", "digest", "accepted by",
+        "refused by",
     )  # fmt: skip
     for row in reversed(rollout):
         cells = (str(row["round"]), row["model"], str(row["accepted"]), str(row["refused"]))

@@ -27,7 +27,6 @@ from fedtier.wire.manifest import decode_model, encode_model
 
 DEVICES = ("w-0", "w-1", "e-0")
 ROUNDS = 14
-# Half of each device's 48 examples are held out, so that one answer is 4 % of them.
 WANTED = {"rounds": ROUNDS, "tau": (6, 2), "tables": "[inference]\n"}
 ACCEPTED = re.compile(r"model accepted  path=r(\d+)\S* model=([0-9a-f]{12})")
 REFUSED = re.compile(r"model refused  path=r(\d+)\S* model=([0-9a-f]{12}).* reason='accuracy")
@@ -40,14 +39,14 @@ def sockets() -> Iterator[Path]:
         yield Path(directory)
 
 
-def serve_at(bed, sockets):
-    """Give every device an endpoint of its own with a short name, and a larger hold-out."""
+def serve_at(bed, sockets, *, holdout_percent=15):
+    """Give every device an endpoint of its own with a short name."""
     for device in DEVICES:
         file = bed.file(device)
         text = file.read_text(encoding="utf-8")
         assert "[inference]\n" in text
         text = text.replace("[inference]\n", f'[inference]\nendpoint = "{sockets / device}"\n')
-        text = text.replace("[data]\n", "[data]\nholdout_percent = 50\n")
+        text = text.replace("[data]\n", f"[data]\nholdout_percent = {holdout_percent}\n")
         file.write_text(text, encoding="utf-8")
     return {device: sockets / device for device in DEVICES}
 
@@ -77,8 +76,11 @@ def poison(bed):
 def test_a_poisoned_model_is_refused_by_devices_and_no_application_notices(
     testbed, data_dir, sockets
 ):
+    """Half of each device's 48 examples are held out, so that one answer is 4 % of them."""
     bed = testbed(**WANTED)
-    endpoints = serve_at(bed, sockets)
+    endpoints = serve_at(bed, sockets, holdout_percent=50)
+    with bed.file("e-0").open("a", encoding="utf-8") as file:
+        file.write("[board]\nmemory_budget_mib = 32\n")  # less than it holds: it never trains
     bed.start_fleet()
     out = bed.directory / "out"
     bed.start_cloud("--out", out)
@@ -116,13 +118,16 @@ def test_a_poisoned_model_is_refused_by_devices_and_no_application_notices(
         assert set(seen) <= set(accepted)
         assert len(seen) >= 4, "it was asked through at least three swaps"
         assert seen == sorted(seen), "and never went back"
+    assert " trained " not in bed.nodes["e-0"].log, "conditions stop training, not serving"
 
 
-def test_whatever_dies_the_accepted_model_is_served_again(testbed, data_dir, sockets):
-    bed = testbed(**WANTED | {"rounds": 2})
+def test_whatever_dies_the_accepted_model_is_served_again(testbed, data_dir, sockets, digest_alone):
+    short = WANTED | {"rounds": 2}
+    bed = testbed(**short)
     endpoint = serve_at(bed, sockets)["w-0"]
     bed.start_fleet()
-    bed.run()
+    report = bed.run()
+    assert report["model_digest"] == digest_alone(**short), "a verdict changes no bit of training"
     agent = bed.nodes["w-0"]
     before = served_version(endpoint)
     assert before is not None
