@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,6 +30,7 @@ Document = Mapping[str, Any]
 
 _KILLED_MAX = 3  # times in a row, for one question
 _OOM_SCORE = "500"  # of -1000 to 1000: after what trains, and before the agent
+_ANSWER_S = 600.0  # a process that is silent for so long has got stuck
 _END_S = 8.0  # a process whose control socket is closed ends when its answers are given
 _AGAIN_S_MAX = 60.0  # one that dies again and again is started ever later
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -37,15 +39,24 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 class ServingProcess:
     """One process at a time, always. Threads that ask it take turns."""
 
-    def __init__(self, listener: socket.socket, *, state_dir: Path, threads: int) -> None:
+    def __init__(
+        self,
+        listener: socket.socket,
+        *,
+        state_dir: Path,
+        threads: int,
+        answer_s: float = _ANSWER_S,
+    ) -> None:
         """Start it.
 
         Args:
             listener: Where applications connect.
             state_dir: Where it finds the model to begin with.
             threads: Of each graph.
+            answer_s: How long a question may take before the process counts as stuck, > 0.
         """
         self._listener = listener
+        self._answer_s = answer_s
         self._state_dir = state_dir
         self._threads = threads
         self._lock = threading.Lock()  # of what runs, and of questions to it
@@ -61,7 +72,7 @@ class ServingProcess:
         return self._running.pid
 
     def ask(self, document: Document, arrays: Mapping[str, Array]) -> Document:
-        """Ask it something; one that dies over a question is asked again in another process.
+        """Ask it something; one that dies or gets stuck over it is asked again in another process.
 
         Raises:
             TrainingError: If it dies every time.
@@ -87,7 +98,12 @@ class ServingProcess:
         self._watch.join()
 
     def _start(self) -> _Running:
-        return _Running(self._listener, state_dir=self._state_dir, threads=self._threads)
+        return _Running(
+            self._listener,
+            state_dir=self._state_dir,
+            threads=self._threads,
+            answer_s=self._answer_s,
+        )
 
     def _start_again(self) -> None:
         code = self._running.end()
@@ -98,11 +114,10 @@ class ServingProcess:
     def _keep_running(self) -> None:
         again_s = 0.0
         while not self._ending.is_set():
-            watched = self._running
-            lived = watched.wait(_AGAIN_S_MAX)
-            if lived:
+            watched, began_s = self._running, time.monotonic()
+            watched.wait()
+            if time.monotonic() - began_s >= _AGAIN_S_MAX:
                 again_s = 0.0
-                continue
             if self._ending.wait(again_s):
                 return
             again_s = min(_AGAIN_S_MAX, 2.0 * again_s or 1.0)
@@ -114,8 +129,12 @@ class ServingProcess:
 class _Running:
     """One process, from its start to its end."""
 
-    def __init__(self, listener: socket.socket, *, state_dir: Path, threads: int) -> None:
+    def __init__(
+        self, listener: socket.socket, *, state_dir: Path, threads: int, answer_s: float
+    ) -> None:
         self._link, its = socket.socketpair()
+        self._link.settimeout(answer_s)
+        self._stuck = False
         with its:
             passed = [its.fileno(), listener.fileno()]
             self._process = subprocess.Popen(
@@ -133,28 +152,27 @@ class _Running:
     def pid(self) -> int:
         return self._process.pid
 
-    def wait(self, patience_s: float) -> bool:
-        """Whether it lives still after so long."""
-        try:
-            self._process.wait(patience_s)
-        except subprocess.TimeoutExpired:
-            return True
-        return False
+    def wait(self) -> None:
+        """Until it has ended."""
+        self._process.wait()
 
     def ask(self, document: Document, arrays: Mapping[str, Array]) -> Document | None:
-        """What it answers; None where it is gone."""
+        """What it answers; None where it is gone, or stuck."""
         try:
             send(self._link, document, arrays)
+            answer = receive(self._link)
+        except TimeoutError:
+            self._stuck = True
+            return None
         except OSError:
             return None
-        answer = receive(self._link)
         return None if answer is None else answer[0]
 
     def end(self) -> int:
         """Let it end, and return its exit code; negative: the signal that killed it."""
         self._link.close()
         try:
-            return self._process.wait(_END_S)
+            return self._process.wait(0 if self._stuck else _END_S)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()

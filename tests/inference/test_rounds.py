@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import os
 import signal
+import subprocess
 import sys
 
 import numpy as np
@@ -256,3 +257,11 @@ def test_without_the_extra_int8_is_refused_before_anything_is_started(short_path
     ):
         pass
     assert not (short_path / "state").exists()
+
+
+def test_an_agent_that_serves_nothing_loads_nothing_of_it():
+    code = "import sys, edge_agent.run; print(*(m for m in sys.modules if 'agent.infer' in m))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.split() == []

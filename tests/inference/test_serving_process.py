@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -116,6 +117,14 @@ def test_killed_over_a_question_it_is_asked_again(process, artefact):
     assert process.pid != before
 
 
+def test_stuck_over_a_question_it_is_killed_and_asked_again(endpoint, tmp_path, artefact):
+    with listening(endpoint) as listener:
+        process = ServingProcess(listener, state_dir=tmp_path, threads=1, answer_s=5)
+        os.kill(process.pid, signal.SIGSTOP)
+        assert "score" in consider(process, servable(artefact))
+        process.end()
+
+
 def test_what_was_accepted_is_there_after_a_restart_and_garbage_is_passed_over(
     endpoint, artefact, tmp_path
 ):
@@ -145,6 +154,18 @@ def test_it_ends_with_its_agent(endpoint, tmp_path, eventually):
             with pytest.raises((ConnectionError, socket.timeout)):
                 application.ask(examples=[])
         eventually(lambda: not Path(f"/proc/{pid}").exists(), "the process is gone")
+
+
+def test_what_was_asked_before_its_end_is_answered(endpoint, artefact, tmp_path):
+    keep(tmp_path, servable(artefact))
+    with listening(endpoint) as listener:
+        process = ServingProcess(listener, state_dir=tmp_path, threads=1)
+        with Application(endpoint) as application:
+            application.ask(examples=[])  # so it is being served
+            ten = json.dumps({"examples": examples(10).tolist()}).encode()
+            application.link.sendall(ten + b"\n")
+            process.end()
+            assert len(json.loads(application._answers.readline())["predictions"]) == 10
 
 
 def test_its_memory_and_processor_time_are_known(process, endpoint):
