@@ -30,6 +30,13 @@ def quantized(servable: Servable, directory: Path) -> bytes:
     Raises:
         ConfigError: If it cannot be done; says why.
     """
+    try:
+        return _quantized(servable, directory)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConfigError(f"the model could not be quantized to int8: {error}") from error
+
+
+def _quantized(servable: Servable, directory: Path) -> bytes:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="int8-", dir=directory) as name:
         place = Path(name)

@@ -14,6 +14,12 @@ from inference_world import listening, servable
 from edge_agent.inference.open_model import OpenModel
 from edge_agent.inference.server import Server
 from fedtier.artefact.find import find_artefact
+from fedtier.limits import (
+    MIB,
+    PREDICT_BYTES_MAX,
+    PREDICT_CONNECTIONS_MAX,
+    PREDICT_EXAMPLES_MAX,
+)
 
 PAGE = (Path(__file__).parents[2] / "docs" / "inference.md").read_text(encoding="utf-8")
 ENDPOINT = "/var/lib/fedtier/state/watch-1-0/inference.sock"
@@ -21,6 +27,12 @@ ENDPOINT = "/var/lib/fedtier/state/watch-1-0/inference.sock"
 
 def block(language):
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)[0]
+
+
+def test_the_limits_are_those_of_the_code():
+    assert f"A line has at most {PREDICT_BYTES_MAX // MIB} MiB" in PAGE
+    assert f"at most {PREDICT_EXAMPLES_MAX} examples" in PAGE
+    assert f"{PREDICT_CONNECTIONS_MAX} connections are served" in PAGE
 
 
 @pytest.fixture

@@ -7,9 +7,10 @@ import socket
 
 import numpy as np
 import pytest
+from application import Application
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from inference_world import Application, bare_imu, listening, servable
+from inference_world import bare_imu, listening, servable
 
 from edge_agent.inference.open_model import OpenModel
 from edge_agent.inference.requests import parse_request

@@ -11,7 +11,8 @@ import sys
 
 import numpy as np
 import pytest
-from inference_world import Application, bare_imu, head_of, kit_of, listening
+from application import Application
+from inference_world import bare_imu, head_of, kit_of, listening
 
 from edge_agent.inference.inference import Inference, inference_directory, serving
 from edge_agent.inference.store import read_served

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inference_world import Application, Looping, bare_imu, examples, listening, servable
+from application import Application, Looping
+from inference_world import bare_imu, examples, listening, servable
 
 from edge_agent.inference.serving_process import ServingProcess
 from edge_agent.inference.store import Served, read_served, write_served

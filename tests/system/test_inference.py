@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from application import Application, Looping
 from run_directory_page import check_keys
-from testbed import REPOSITORY, all_gone, descendants
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "inference"))
-from inference_world import Application, Looping
+from testbed import REPOSITORY, all_gone, descendants, wait_until
 
 from fedtier.model.layout import model_digest
 from fedtier.storage.snapshots import Snapshots
@@ -122,26 +120,28 @@ def test_a_poisoned_model_is_refused_by_devices_and_no_application_notices(
 
 
 def test_whatever_dies_the_accepted_model_is_served_again(testbed, data_dir, sockets, digest_alone):
-    short = WANTED | {"rounds": 2}
-    bed = testbed(**short)
+    bed = testbed(**WANTED)
     endpoint = serve_at(bed, sockets)["w-0"]
     bed.start_fleet()
-    report = bed.run()
-    assert report["model_digest"] == digest_alone(**short), "a verdict changes no bit of training"
-    agent = bed.nodes["w-0"]
+    out = bed.directory / "out"
+    bed.start_cloud("--out", out)
+    bed.wait_until(lambda: len(bed.rows(out)) >= 2, "two rounds have closed")
+    kill(serving(bed.nodes["e-0"].pid))
+    orphans = serving(bed.nodes["w-0"].pid)
+    bed.restart("w-0")
+    bed.wait_until(lambda: all_gone(orphans), "nothing of the dead agent is left")
+    assert len(bed.rows(out)) < ROUNDS, "it was killed too late"
+    report = bed.finished(out)
+    assert report["model_digest"] == digest_alone(**WANTED), "no verdict changes a bit of training"
+    assert all(row["accepted"] + row["refused"] == len(DEVICES) for row in report["rollout"])
+    assert "serving process died" in bed.nodes["e-0"].log
+
     before = served_version(endpoint)
     assert before is not None
-    killed = serving(agent.pid)
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
-    bed.wait_until(lambda: all_gone(killed), "it is dead")
+    kill(serving(bed.nodes["w-0"].pid))
     assert served_version(endpoint) == before
-    bed.wait_until(lambda: "serving process died" in agent.log, "the agent says so")
-
-    last = serving(agent.pid)
     bed.restart("w-0")
-    bed.wait_until(lambda: all_gone(last), "nothing of the dead agent is left")
-    bed.wait_until(lambda: agent.log.count("serving  endpoint") == 2, "it serves again")
+    bed.wait_until(lambda: bed.nodes["w-0"].log.count("serving  endpoint") == 3, "it serves again")
     assert served_version(endpoint) == before
 
     by_agent = predict(bed, data_dir)
@@ -150,6 +150,12 @@ def test_whatever_dies_the_accepted_model_is_served_again(testbed, data_dir, soc
     assert not endpoint.exists()
     assert predict(bed, data_dir) == by_agent, "the stored model says the same, to the digit"
     assert {line["model"]["digest"] for line in by_agent} == {before["digest"]}
+
+
+def kill(pids):
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: all_gone(pids), "they are dead")
 
 
 def serving(pid):
