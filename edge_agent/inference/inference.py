@@ -14,7 +14,7 @@ import numpy as np
 
 from edge_agent.inference.endpoint import endpoint_of, listen
 from edge_agent.inference.int8 import quantized
-from edge_agent.inference.servable import Precision, Servable
+from edge_agent.inference.servable import Servable
 from edge_agent.inference.serving_process import ServingProcess
 from edge_agent.inference.store import (
     Served,
@@ -31,6 +31,7 @@ from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.open_graph import Array
 from fedtier.commands.extras import need, needs_extra
 from fedtier.config.board import BoardTable
+from fedtier.config.inference import Precision
 from fedtier.config.node_file import NodeFile
 from fedtier.core.rollout import Rollout, Version
 from fedtier.data.examples import DeviceData
@@ -110,7 +111,7 @@ class Inference:
         """
         self._directory = directory
         self._board = board
-        self._precision: Precision = precision
+        self._precision = precision
         self._served = _read(directory)
         self._refused: tuple[str, str] | None = None  # artefact and model refused last
         self._ledger = read_ledger(directory)
@@ -162,29 +163,32 @@ class Inference:
         """Why a model is refused; where it is not, it is served now. Adds to a log's fields."""
         if self._refused == (head.artefact, head.model):
             return "refused before"
-        if self._serves(head, kit):
-            return ""
         try:
+            served = self._in_use()
+            if served is not None and self._is_same(served, head, kit):
+                return ""  # a round in which nobody came changes nothing
             candidate = self._prepared(Servable.of(head, model, kit.artefact, kit.data))
             score = self._score_of(candidate, kit.data)
-            before = self._score_before(kit)
+            before = None if served is None else self._score_before(served, kit)
         except (TrainingError, ConfigError) as error:
             return str(error)
         fields |= _shown(score, before)
         reason = refusal(score, before, board=self._board)
         if not reason:
             self._serve(Served(servable=candidate, score=score, data=kit.data.digest))
+        elif served is not None:
+            self._choose(served)  # so that the candidate's memory is given back
         return reason
 
-    def _serves(self, head: Head, kit: Kit) -> bool:
-        """Whether this very model is served already: a round in which nobody came changes none."""
-        if self._served is None:
-            return False
-        now = self._served.servable
-        same = (now.model, now.manifest.digest, now.precision, self._served.data)
-        if same != (head.model, kit.artefact.digest, self._precision, kit.data.digest):
-            return False
-        return self._is_in_use(now)
+    def _in_use(self) -> Served | None:
+        """The accepted model, if it could be opened and serves."""
+        served = self._served
+        return served if served is not None and self._choose(served) else None
+
+    def _is_same(self, served: Served, head: Head, kit: Kit) -> bool:
+        now = served.servable
+        same = (now.model, now.manifest.digest, now.precision, served.data)
+        return same == (head.model, kit.artefact.digest, self._precision, kit.data.digest)
 
     def _prepared(self, servable: Servable) -> Servable:
         if self._precision == "float32":
@@ -202,12 +206,12 @@ class Inference:
             raise TrainingError(answer["failed"])
         return Score(**answer["score"])
 
-    def _score_before(self, kit: Kit) -> Score | None:
+    def _score_before(self, served: Served, kit: Kit) -> Score | None:
         """Of the served model, on the hold-out as it is now; None where nothing compares."""
-        served = self._served
-        if served is None or not _comparable(served.servable.manifest, kit.artefact):
+        manifest = served.servable.manifest
+        if not _comparable(manifest, kit.artefact):
             return None
-        if served.data == kit.data.digest or served.servable.manifest.digest != kit.artefact.digest:
+        if served.data == kit.data.digest or manifest.digest != kit.artefact.digest:
             return served.score
         answer = self.process.ask({"do": "score"}, _examples(kit.data))
         return Score(**answer["score"]) if "score" in answer else None
@@ -216,15 +220,15 @@ class Inference:
         """Durable first: whatever dies, no older model is served after a newer one."""
         write_served(self._directory, served)
         self._served, self._refused = served, None
-        self._is_in_use(served.servable)  # or will be: another process begins with what is stored
-
-    def _is_in_use(self, servable: Servable) -> bool:
         try:
-            answer = self.process.ask({"do": "serve", "version": servable.version}, {})
-        except TrainingError as error:
+            self._choose(served)
+        except TrainingError as error:  # another process will begin with what is stored
             log.warning("not served yet", extra={"reason": str(error)})
-            return False
-        return bool(answer["served"])
+
+    def _choose(self, served: Served) -> bool:
+        """Serve a model that the process has open, and drop any other; whether it does now."""
+        question = {"do": "serve", "version": served.servable.version}
+        return bool(self.process.ask(question, {})["served"])
 
 
 def _read(directory: Path) -> Served | None:

@@ -52,7 +52,11 @@ class OpenModel:
             WireError: If an example is not what the model takes.
         """
         x = self._inputs(request)
-        predictions = [] if x is None else [self._meaning(row) for row in self.outputs(x)]
+        outputs = [] if x is None else list(self.outputs(x))
+        for number, row in enumerate(outputs):
+            if not np.isfinite(row).all():  # which JSON could not say
+                raise WireError(f"example {number}: the model's outputs for it are not finite")
+        predictions = [self._meaning(row) for row in outputs]
         return {"model": self.servable.version, "predictions": predictions}
 
     def outputs(self, x: Inputs) -> npt.NDArray[np.float32]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import INFER_FILE, ArtefactManifest
 from fedtier.artefact.open_graph import Array
+from fedtier.config.inference import Precision
 from fedtier.data.examples import DeviceData
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import Vector
 from fedtier.wire.head import Head
-
-Precision = Literal["float32", "int8"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

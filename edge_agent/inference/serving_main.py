@@ -57,7 +57,8 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
                 case "serve":
                     wanted = document["version"]
                     if candidate is not None and candidate.servable.version == wanted:
-                        server.model, candidate = candidate, None
+                        server.model = candidate
+                    candidate = None
                     answer = {"served": _version(server.model) == wanted}
                 case _:
                     raise AssertionError(document)

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 Document = Mapping[str, Any]
 
-_KILLED_MAX = 3  # times in a row, for one question
+_KILLED_MAX = 2  # times in a row, for one question: each breaks the connections it had
 _OOM_SCORE = "500"  # of -1000 to 1000: after what trains, and before the agent
 _ANSWER_S = 600.0  # a process that is silent for so long has got stuck
 _END_S = 8.0  # a process whose control socket is closed ends when its answers are given

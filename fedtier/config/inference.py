@@ -1,4 +1,5 @@
 """What serves the model on a device: the endpoint for the application on the board."""
+# ruff: noqa: RUF009 (key() makes a dataclasses.field)
 
 from __future__ import annotations
 
@@ -6,6 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from fedtier.config.schema import key
+
+Precision = Literal["float32", "int8"]
+"""Of the weights of a model that is served."""
 
 LOCAL_HOSTS = ("127.0.0.1", "[::1]", "localhost")
 _PORT_MIN, _PORT_MAX = 1024, 65_535
@@ -45,7 +49,7 @@ class InferenceTable:
         default=None,
         complaint=endpoint_complaint,
     )
-    precision: Literal["float32", "int8"] = key(
+    precision: Precision = key(
         "int8: the weights of its matrix products and convolutions are quantized before the model "
         "is scored and served; needs the extra fedtier[int8].",
         default="float32",

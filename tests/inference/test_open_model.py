@@ -114,6 +114,13 @@ def test_a_model_that_is_not_finite_has_no_score(artefact):
         wild.score(held)
 
 
+def test_outputs_that_are_not_finite_are_an_error_and_no_json(artefact):
+    model = OpenModel(servable(artefact))
+    wild = np.full((6, 128), 3e38).tolist()
+    with pytest.raises(WireError, match="example 1: the model's outputs for it are not finite"):
+        ask(model, examples=[examples(1)[0].tolist(), wild])
+
+
 def test_a_graph_that_cannot_be_opened_is_refused(artefact):
     with pytest.raises(ConfigError, match="cannot open"):
         OpenModel(servable(artefact, graph=b"no graph"))

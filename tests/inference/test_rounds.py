@@ -15,7 +15,7 @@ from application import Application
 from inference_world import bare_imu, head_of, kit_of, listening
 
 from edge_agent.inference.inference import Inference, inference_directory, serving
-from edge_agent.inference.store import read_served
+from edge_agent.inference.store import read_served, write_served
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import INITIAL_FILE
 from fedtier.config.board import BoardTable
@@ -203,6 +203,22 @@ def test_the_record_is_written_before_the_model_serves(start, artefact, tmp_path
     )  # fmt: skip
     consider(inference, artefact, artefact.initial(), "r0.0")
     assert order == [("consider", False), ("serve", True)]
+
+
+def test_a_stored_model_that_cannot_be_opened_any_more_stands_in_nobodys_way(
+    start, served, artefact, tmp_path
+):
+    """Its score is known still; but what does not serve is nothing to be compared with."""
+    inference = start()
+    consider(inference, artefact, artefact.initial(), "r0.0")
+    kept = read_served(tmp_path)
+    assert kept is not None
+    broken = dataclasses.replace(kept.servable, graph=b"of another onnxruntime")
+    write_served(tmp_path, dataclasses.replace(kept, servable=broken))
+    inference = start()
+    assert served() is None
+    consider(inference, artefact, -artefact.initial(), "r1.0")
+    assert served() == 1
 
 
 def test_int8_is_scored_as_it_serves(start, short_path, artefact, caplog):
