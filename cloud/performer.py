@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from cloud.evaluation import Evaluator, HeldOutScore
 from cloud.metrics import Metrics
 from cloud.node_usage import NodeUsage
-from cloud.report import RunResult, link_rows, reason_rows, write_run_directory
+from cloud.report import RunResult, link_rows, reason_rows, rollout_rows, write_run_directory
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Aggregate, Effect, Finish, Spool
 from fedtier.core.events import Aggregated, Event
@@ -115,6 +115,7 @@ class Performer:
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
         self._snapshot(new.model, new.blob, **progress, finished=False)
         log.info("round closed", extra=_shown(aggregate, row))
+        _warn_of_refusals(row["rollout"])
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
@@ -152,6 +153,7 @@ class Performer:
             "accuracy_held_out_worst": worst[1] if worst else None,
             "training_loss": nats / steps if steps else None,
             "links": link_rows(self._course.plan, figures),
+            "rollout": rollout_rows(figures.rollout),
             "model_digest": digest,
         }
 
@@ -179,6 +181,7 @@ class Performer:
         write_run_directory(self._run_dir, result)
         progress = {"rounds_done": result.plan.rounds, "rounds_trained": result.rounds_trained}
         self._snapshot(digest, blob, **progress, finished=True)
+        _warn_of_refusals(rollout_rows(figures.rollout))
         fields = {"rounds": result.plan.rounds, "seconds": round(result.seconds, 2)}
         report = str(self._run_dir / "report.json")
         log.info("run finished", extra=fields | {"model": digest[:12], "report": report})
@@ -212,3 +215,9 @@ def _shown(aggregate: Aggregate, row: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": round(aggregate.seconds, 2),
         **{name: round(value, 4) for name, value in figures.items() if value is not None},
     }  # fmt: skip
+
+
+def _warn_of_refusals(rollout: Sequence[Mapping[str, Any]]) -> None:
+    """Say that devices do not serve the newest model, where some found it worse."""
+    if rollout and rollout[-1]["refused"]:
+        log.warning("model refused by devices", extra=dict(rollout[-1]))

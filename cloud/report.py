@@ -20,6 +20,7 @@ from fedtier import __version__
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Reasons
 from fedtier.core.figures import Q_UNITS_PER_ONE, Figures, LinkFigures, Scores
+from fedtier.core.rollout import Rollout
 from fedtier.ids import FederationId, RunId, hex64
 from fedtier.model.layout import Vector
 from fedtier.quantize.registry import make_codec
@@ -84,6 +85,19 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
     return rows
 
 
+def rollout_rows(rollout: Rollout) -> list[dict[str, Any]]:
+    """What devices that serve models said of the newest ones, oldest first."""
+    return [
+        {
+            "round": version.round,
+            "model": version.model,
+            "accepted": verdicts.accepted,
+            "refused": verdicts.refused,
+        }
+        for version, verdicts in rollout.versions.items()
+    ]
+
+
 def _percentile(scores: Scores, percent: float) -> float | None:
     """Read from bins of a hundredth by their lower edges, so never below the worst device."""
     found = scores.percentile(percent)
@@ -123,6 +137,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
             else {"node": worst[2], "accuracy": worst[0] / worst[1], "examples": worst[1]},
         },
         "loss_devices": scores.loss,
+        "rollout": rollout_rows(result.figures.rollout),
         "model_digest": result.model_digest,
         "artefact_digest": result.artefact.digest,
         "lowering": result.plan.lowering or result.artefact.manifest.lowering,

@@ -63,6 +63,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         _plot("Held-out accuracy after each round", curve, top=1.0),
         _plot("Held-out loss after each round", loss, top=None),
         _links(report["links"]),
+        _rollout(report["rollout"]),
         _tiers(report["tiers_usage"]),
         f"<h2>Model</h2><p><code>{report['model_digest']}</code></p></html>",
     ]
@@ -154,6 +155,20 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
         for r in links
     )
     return f"<h2>Links</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>"
+
+
+def _rollout(rollout: Sequence[Mapping[str, Any]]) -> str:
+    """How many devices serve each of the newest models; nothing where none serves any."""
+    if not rollout:
+        return ""
+    names = ("model of round", "digest", "accepted by devices", "refused by devices")
+    head = "".join(f"<th>{name}</th>" for name in names)
+    rows = "".join(
+        f"<tr><td>{r['round']}</td><td><code>{escape(r['model'])}</code></td>"
+        f"<td>{r['accepted']}</td><td>{r['refused']}</td></tr>"
+        for r in reversed(rollout)
+    )
+    return f"<h2>Roll-out</h2><table><tr>{head}</tr>{rows}</table>"
 
 
 def _tiers(tiers: Sequence[Mapping[str, Any]]) -> str:

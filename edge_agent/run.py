@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_agent.kit import Kit, first_kit, make_kit
 from edge_agent.worker import Device, Worker
 from fedtier import __version__
 from fedtier.config.node_file import NodeFile
 from fedtier.core.device import DeviceMachine, Trainee
-from fedtier.runtime.boot import booted
+from fedtier.runtime.boot import Boot, booted
 from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.wire.messages import Presence
+
+if TYPE_CHECKING:
+    from edge_agent.inference.inference import Inference
 
 
 def main(config: Path, *, debug: bool = False) -> int:
@@ -32,6 +36,7 @@ def main(config: Path, *, debug: bool = False) -> int:
         file, where = boot.file, str(config)
         store = ArtefactStore(boot.state_dir)
         kit = first_kit(file, store, where=where)
+        inference = _serve(boot, where=where)
         machine = DeviceMachine(
             node=file.id,
             parent=file.parent_id,
@@ -52,6 +57,7 @@ def main(config: Path, *, debug: bool = False) -> int:
                 store=store,
                 state_dir=boot.state_dir,
                 board=file.board,
+                inference=inference,
             ),
             kit,
             driver=driver,
@@ -60,6 +66,15 @@ def main(config: Path, *, debug: bool = False) -> int:
         )
         boot.stack.callback(worker.end)
         return driver.run(worker.perform, boot.farewells())
+
+
+def _serve(boot: Boot, *, where: str) -> Inference | None:
+    """Serve to the application from now on, where the node file asks for it."""
+    if boot.file.inference is None:
+        return None
+    from edge_agent.inference.inference import serving  # what others need not hold in memory
+
+    return boot.stack.enter_context(serving(boot.file, where=where))
 
 
 def _weight(file: NodeFile) -> int:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -25,6 +26,7 @@ from fedtier.config.board import BoardTable
 from fedtier.core.effects import Effect, Install, Keep, Preempt, SavePart, Work
 from fedtier.core.events import Event, Hindered, Installed, WorkDone, WorkFailed
 from fedtier.core.figures import Figures, Scores
+from fedtier.core.rollout import Rollout
 from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.limits import LOSS_UNITS_PER_NAT
@@ -38,6 +40,9 @@ from fedtier.storage.outbox import Carried, Outbox
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import clip_reason, decode_model
 
+if TYPE_CHECKING:
+    from edge_agent.inference.inference import Inference
+
 log = logging.getLogger(__name__)
 
 
@@ -50,6 +55,7 @@ class Device:
     store: ArtefactStore
     state_dir: Path
     board: BoardTable
+    inference: Inference | None = None  # what it serves; None where it serves nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +115,7 @@ class Worker:
             case Keep():
                 write_durably(self._device.state_dir / "model.blob", effect.model)
                 log.info("run finished", extra={"model": effect.head.model[:12]})
-                self._driver.work(self.end)  # on the thread that uses the graphs
+                self._driver.work(lambda: self._rest(effect))  # on the thread that uses the graphs
             case _:
                 raise AssertionError(f"not a device's effect: {effect}")
 
@@ -117,6 +123,18 @@ class Worker:
         """Give back the memory of the graphs, until they are used again."""
         if self._kit is not None:
             self._kit.graphs.end()
+
+    def _rest(self, keep: Keep) -> None:
+        """Serve the last model, where it was not judged before, and train no more."""
+        model, _, _ = decode_model(keep.model)
+        self._consider(keep.head, model)
+        self.end()
+
+    def _consider(self, head: Head, model: Vector) -> None:
+        """Judge a global model and serve it, whatever the board's conditions for training."""
+        inference, kit = self._device.inference, self._kit
+        if inference is not None and kit is not None and kit.artefact.digest == head.artefact:
+            inference.consider(head, model, kit)
 
     def _install(self, install: Install) -> Event:
         """Use an artefact from now on, if it suits the board and the data."""
@@ -147,6 +165,7 @@ class Worker:
             digest = kit.artefact.digest
             asked = f"artefact {work.head.artefact[:12]} is asked for: {digest[:12]} is here"
             return self._failed(work, asked)
+        self._consider(work.head, model)
         hindered = self._hindered(kit, work)
         if hindered is not None:
             return hindered
@@ -238,9 +257,7 @@ class Worker:
 
     def _trained(self, head: Head, model: Vector, trained: Trained, *, rested: bool) -> _Answer:
         figures = self._figures(head)
-        figures = Figures(
-            links=figures.links,
-            tiers=figures.tiers,
+        figures += Figures(
             trained_steps=trained.steps,
             trained_loss_units=round(trained.loss_sum * LOSS_UNITS_PER_NAT),
         )
@@ -291,7 +308,14 @@ class Worker:
 
     def _figures(self, head: Head) -> Figures:
         link = self._meter.figures(head.run, micros=self._micros())
-        kit = self._kit
-        peak_kib, cpu_ms = (0, 0) if kit is None else kit.graphs.usage()
-        own = process_figures(helper_peak_kib=peak_kib, helper_cpu_ms=cpu_ms)
-        return Figures(links={head.tier: link}, tiers={0: own})
+        kit, inference = self._kit, self._device.inference
+        helpers = [
+            *([] if kit is None else [kit.graphs.usage()]),
+            *([] if inference is None else [inference.process.usage()]),
+        ]
+        own = process_figures(
+            helper_peak_kib=sum(peak_kib for peak_kib, _ in helpers),
+            helper_cpu_ms=sum(cpu_ms for _, cpu_ms in helpers),
+        )
+        rollout = Rollout() if inference is None else inference.rollout(head.run)
+        return Figures(links={head.tier: link}, tiers={0: own}, rollout=rollout)

@@ -44,7 +44,9 @@ MOUNTS = {
         "cloud.compiler.commands:app",
         "Compile a torch module for devices; options replace what its ARTEFACT says.",
     ),
-    "agent": Mount("edge_agent.commands:app", "Run a device: it trains on its own data."),
+    "agent": Mount(
+        "edge_agent.commands:app", "Run a device: it trains on its own data, and predicts."
+    ),
     "gateway": Mount("gateway.commands:app", "Run a gateway: it averages what its children send."),
     "cloud": Mount("cloud.commands:app", "Run the cloud node: it holds the global model."),
     "probe": Mount(

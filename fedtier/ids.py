@@ -113,6 +113,11 @@ class IterationPath:
         """The round this iteration belongs to, from 0."""
         return self.indices[0]
 
+    @property
+    def opens_round(self) -> bool:
+        """Whether no iteration of the round came before: its model is the global one."""
+        return not any(self.indices[1:])
+
     def child(self, index: int) -> IterationPath:
         """The path of iteration ``index`` in a cell below this one."""
         return IterationPath((*self.indices, index))

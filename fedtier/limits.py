@@ -61,6 +61,11 @@ CONNECT_WARN_S = 5.0  # a broker that does not answer is told of after so long,
 CONNECT_WARN_AGAIN_S = 60.0  # then every so often
 CONNECT_GIVE_UP_S = 10.0  # to the broker of one's own cell; that of the parent is tried for ever
 
+# The application's requests on a device
+PREDICT_BYTES_MAX = 4 * MIB  # of one line
+PREDICT_EXAMPLES_MAX = 1024  # in it
+PREDICT_CONNECTIONS_MAX = 16  # at a time; further ones wait
+
 # Arithmetic
 WEIGHT_MAX = 2**31 - 1  # of a member: devices, or examples, beneath it
 COUNT_MAX = 2**31 - 1  # any other number of things in a message

@@ -95,12 +95,26 @@ def score(
 
     Raises:
         TrainingError: If an output is not finite: the model has diverged.
+    """
+    return score_outputs(predict(session, model, examples.x), examples.y, kind=kind)
+
+
+def score_outputs(found: npt.NDArray[np.float32], y: Targets, *, kind: LossKind) -> Score:
+    """Count right answers and sum the plain loss of outputs, wherever they were computed.
+
+    Args:
+        found: An output for each example, shape ``(n, ...)``.
+        y: The examples' targets, shape ``(n, ...)``.
+        kind: As of ``score``.
+
+    Raises:
+        TrainingError: If an output is not finite: the model has diverged.
 
     Notes:
         In float64; the loss of an example with several outputs is their mean. It is rounded to
         units of 2**-20 and cut at 2**20 before it is added.
     """
-    outputs = predict(session, model, examples.x).astype(np.float64)
+    outputs = found.astype(np.float64)
     if not np.isfinite(outputs).all():
         finite = np.isfinite(outputs).reshape(len(outputs), -1).all(axis=1)
         raise TrainingError(
@@ -109,7 +123,7 @@ def score(
         )
     if not len(outputs):
         return Score(examples=0, correct=0, loss_units=0)
-    loss, right = _losses_and_right(outputs, examples.y, kind)
+    loss, right = _losses_and_right(outputs, y, kind)
     units = np.rint(np.minimum(loss, LOSS_MAX) * LOSS_UNITS_PER_NAT).astype(np.int64)
     return Score(
         examples=len(outputs),

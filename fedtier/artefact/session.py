@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 
 import onnxruntime
 from onnxruntime.capi import onnxruntime_pybind11_state as native
 
 from fedtier.errors import ConfigError
+from fedtier.model.layout import Vector
 
 _GROW_BY_WHAT_IS_ASKED = 1  # of an arena; its default doubles what it holds
 
@@ -26,17 +28,24 @@ _REFUSALS = (
 )
 
 
-def make_session(model: bytes | Path, *, threads: int = 1) -> onnxruntime.InferenceSession:
+def make_session(
+    model: bytes | Path, *, threads: int = 1, external: Mapping[str, Vector] | None = None
+) -> onnxruntime.InferenceSession:
     """Open a graph with the options every node of a federation uses.
 
     Args:
         model: A serialised graph, or the path of one whose external data lies beside it.
         threads: More than one may be faster; the order of sums, and so the last bits, then differ.
+        external: Parameters by name that a serialised graph looks for in a file; they must stay as
+            they are for as long as the session is open.
 
     Raises:
         ConfigError: If onnxruntime refuses the graph.
     """
     options = session_options(threads=threads)
+    if external is not None:
+        values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in external.values()]
+        options.add_external_initializers(list(external), values)
     source = model if isinstance(model, bytes) else str(model)
     try:
         return onnxruntime.InferenceSession(

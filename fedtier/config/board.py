@@ -107,6 +107,21 @@ class BoardTable:
         "artefact that was on its way. Carried momentum is written all the same.",
         default="disk",
     )
+    accuracy_drop_max: float = key(
+        "Agent with [inference]: how much lower than the served model's a new model's accuracy on "
+        "this device's own hold-out may be, as a share of all answers; a lower one is refused and "
+        "the old model goes on being served. On n answers one makes 1/n.",
+        default=0.05,
+        minimum=0,
+        maximum=1,
+    )
+    loss_rise_max: float = key(
+        "The same of a model whose answers are neither right nor wrong: how much higher its loss "
+        "may be, as a share of the served model's.",
+        default=0.1,
+        minimum=0,
+        maximum=1000,
+    )
     nice: int = key(
         "How far the process steps back for others (nice value).",
         default=0,

@@ -17,6 +17,7 @@ from fedtier.config.federation_tables import (
     ScheduleTable,
 )
 from fedtier.config.files import read_text, resolve, resolve_spec
+from fedtier.config.inference import InferenceTable
 from fedtier.config.kinds import check_kind
 from fedtier.config.parse import parse_table
 from fedtier.config.particulars import NodeExtras, combine, read_particulars
@@ -63,6 +64,7 @@ class Federation:
     artefact: str  # "package:NAME" or a directory
     nodes: Mapping[NodeId, NodeExtras]
     evaluation: Mapping[str, object] | None  # the cloud's held-out data specification
+    inference: InferenceTable | None  # of every device; None = no model is served
     broker_kind: Literal["mosquitto", "embedded", "url"]
 
     @property
@@ -148,6 +150,7 @@ def parse_federation(
         artefact=resolve(file.model.artefact, data_directory),
         nodes=nodes,
         evaluation=_evaluation(file, data_directory, top),
+        inference=file.inference,
         broker_kind=file.broker.kind,
     )
     check_federation(federation, place=top)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
+from fedtier.config.inference import InferenceTable
 from fedtier.config.schema import key
 from fedtier.limits import (
     BEACON_S,
@@ -321,6 +322,10 @@ class FederationFile:
     data: DataTable = key("What devices train on.")
     evaluation: EvaluationTable | None = key(
         "What the cloud evaluates the global model on.", default=None
+    )
+    inference: InferenceTable | None = key(
+        "Devices: each serves the newest model it accepted to the application on its board.",
+        default=None,
     )
     broker: BrokerTable = key("The MQTT brokers of the federation.", default=lambda: BrokerTable())
     node: tuple[NodeTable, ...] = key("What is particular to some nodes of the tree.", default=())

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from fedtier.config.access import check_pairs
 from fedtier.config.board import BoardTable
 from fedtier.config.files import at_home, read_text, resolve_spec
+from fedtier.config.inference import is_local_port
 from fedtier.config.kinds import check_kind
 from fedtier.config.node_tables import (
     CONNECT_FILES,
@@ -50,8 +51,9 @@ _PATHS = {
 }
 
 # A key that would be ignored is a mistake of the writer, so each role says what it does not take.
-_FOR_TRAINING = (
+_FOR_DEVICES = (
     "node.weight",
+    "inference",
     *(f"board.{key.name}" for key in keys_of(BoardTable) if key.name != "nice"),
 )
 _NEEDED = {
@@ -61,8 +63,8 @@ _NEEDED = {
 }
 _UNWANTED = {
     "agent": ("node.run_dir", "node.federation_file", "cell"),
-    "gateway": ("node.run_dir", "node.federation_file", "node.artefact", "data", *_FOR_TRAINING),
-    "cloud": ("parent", "data", "cell.members_min", *_FOR_TRAINING),  # its quorum is in the plan
+    "gateway": ("node.run_dir", "node.federation_file", "node.artefact", "data", *_FOR_DEVICES),
+    "cloud": ("parent", "data", "cell.members_min", *_FOR_DEVICES),  # its quorum is in the plan
 }
 
 
@@ -229,6 +231,10 @@ def _absolute(file: NodeFile, directory: Path) -> NodeFile:
             if name != "node" and section.password_file is not None and section.username is None:
                 resolved["username"] = file.node.id  # a node's name towards brokers is its id
             changed[name] = dataclasses.replace(section, **resolved)
+    endpoint = None if file.inference is None else file.inference.endpoint
+    if file.inference is not None and endpoint is not None and not is_local_port(endpoint):
+        place = at_home(endpoint, directory)
+        changed["inference"] = dataclasses.replace(file.inference, endpoint=place)
     if file.data is not None:
         parameters = resolve_spec(file.data.parameters, directory)
         changed["data"] = dataclasses.replace(file.data, parameters=parameters)

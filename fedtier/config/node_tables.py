@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from fedtier.config.board import BoardTable
+from fedtier.config.inference import InferenceTable
 from fedtier.config.schema import key
 from fedtier.ids import FederationId, NodeId
 from fedtier.limits import (
@@ -151,6 +152,10 @@ class NodeFile:
         "Gateway and cloud: the cell of this node's children, and its broker.", default=None
     )
     data: DataSection | None = key("Agent: what this device trains on.", default=None)
+    inference: InferenceTable | None = key(
+        "Agent: serves the newest accepted global model to the application on the board.",
+        default=None,
+    )
     board: BoardTable = key(
         "What this node's process may use of its board.", default=lambda: BoardTable()
     )

@@ -406,6 +406,6 @@ class Cell:
             Collected(
                 job=Job.of(head), head=head, came=() if decision == "give up" else came,
                 answered=len(self._answers), seconds=self._waiting.seconds(now_s),
-                reasons=tuple(reasons), figures=replace(reported, links={}, tiers={}),
+                reasons=tuple(reasons), figures=reported.of_iteration,
             )
         ]  # fmt: skip

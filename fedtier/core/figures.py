@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields, replace
 from operator import attrgetter
 from typing import Any, TypeVar
 
+from fedtier.core.counts import FIGURE_MAX, capped
+from fedtier.core.rollout import Rollout
 from fedtier.errors import WireError
 from fedtier.ids import NodeId, is_node_id
 from fedtier.limits import LOSS_UNITS_PER_NAT, TIERS_MAX
@@ -21,7 +23,6 @@ Q_UNITS_PER_ONE = 2**20
 FIGURES_BYTES_MAX = 2700
 """Of the 3584 bytes of a manifest: the rest of one that carries figures has at most 819."""
 
-_MAX = 2**62
 _BINS = 101
 _F = TypeVar("_F", "LinkFigures", "TierFigures")
 
@@ -43,7 +44,7 @@ class LinkFigures:
 
     def __add__(self, other: LinkFigures) -> LinkFigures:
         pairs = zip(_LINK_NAMES, _link_values(self), _link_values(other), strict=True)
-        return LinkFigures(**{name: _capped(a + b) for name, a, b in pairs})
+        return LinkFigures(**{name: capped(a + b) for name, a, b in pairs})
 
     def since(self, before: LinkFigures) -> LinkFigures:
         """What was counted after ``before``; a counter that has fallen began again at zero."""
@@ -63,10 +64,10 @@ class TierFigures:
 
     def __add__(self, other: TierFigures) -> TierFigures:
         return TierFigures(
-            nodes=_capped(self.nodes + other.nodes),
-            peak_rss_kib_sum=_capped(self.peak_rss_kib_sum + other.peak_rss_kib_sum),
+            nodes=capped(self.nodes + other.nodes),
+            peak_rss_kib_sum=capped(self.peak_rss_kib_sum + other.peak_rss_kib_sum),
             peak_rss_kib_max=max(self.peak_rss_kib_max, other.peak_rss_kib_max),
-            cpu_ms_sum=_capped(self.cpu_ms_sum + other.cpu_ms_sum),
+            cpu_ms_sum=capped(self.cpu_ms_sum + other.cpu_ms_sum),
             cpu_ms_max=max(self.cpu_ms_max, other.cpu_ms_max),
         )
 
@@ -121,12 +122,12 @@ class Scores:
     def __add__(self, other: Scores) -> Scores:
         bins = dict(self.histogram)
         for hundredths, devices in other.histogram:
-            bins[hundredths] = _capped(bins.get(hundredths, 0) + devices)
+            bins[hundredths] = capped(bins.get(hundredths, 0) + devices)
         return Scores(
-            examples=_capped(self.examples + other.examples),
-            correct=_capped(self.correct + other.correct),
-            loss_units=_capped(self.loss_units + other.loss_units),
-            judged=_capped(self.judged + other.judged),
+            examples=capped(self.examples + other.examples),
+            correct=capped(self.correct + other.correct),
+            loss_units=capped(self.loss_units + other.loss_units),
+            judged=capped(self.judged + other.judged),
             histogram=tuple(sorted(bins.items())),
             worst=min((w for w in (self.worst, other.worst) if w), key=_accuracy_key, default=None),
         )
@@ -164,22 +165,29 @@ def _accuracy_key(worst: tuple[int, int, str]) -> tuple[float, str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """All that a subtree reports: links up to the sender's own, tiers, training, scores."""
+    """All that a subtree reports: links up to its root, tiers, training, scores, rollout."""
 
     links: Mapping[int, LinkFigures] = field(default_factory=dict)
     tiers: Mapping[int, TierFigures] = field(default_factory=dict)
     scores: Scores = field(default_factory=Scores)
     trained_steps: int = 0  # local steps done for this update
     trained_loss_units: int = 0  # their losses, in 2^-20 nats
+    rollout: Rollout = field(default_factory=Rollout)
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(
             links=_merge(self.links, other.links),
             tiers=_merge(self.tiers, other.tiers),
             scores=self.scores + other.scores,
-            trained_steps=_capped(self.trained_steps + other.trained_steps),
-            trained_loss_units=_capped(self.trained_loss_units + other.trained_loss_units),
+            trained_steps=capped(self.trained_steps + other.trained_steps),
+            trained_loss_units=capped(self.trained_loss_units + other.trained_loss_units),
+            rollout=self.rollout + other.rollout,
         )
+
+    @property
+    def of_iteration(self) -> Figures:
+        """What answers tell of their iteration alone: scores and training, each to be summed."""
+        return replace(self, links={}, tiers={}, rollout=Rollout())
 
     def with_link(self, link: int, figures: LinkFigures) -> Figures:
         """These figures with a link's counts added."""
@@ -208,6 +216,8 @@ class Figures:
             document["w"] = list(scores.worst or ())
             if scores.judged != scores.examples:
                 document["j"] = scores.judged
+        if self.rollout.versions:
+            document["v"] = self.rollout.to_json()
         return document
 
     @classmethod
@@ -228,7 +238,11 @@ class Figures:
             row[0]: TierFigures(**dict(zip(_TIER_NAMES, row[1:], strict=True)))
             for row in _rows(reader, "t", width=1 + len(_TIER_NAMES))
         }
-        steps = reader.integers("s", -_MAX, _MAX, items_max=2) if "s" in document else (0, 0)
+        steps = (
+            reader.integers("s", -FIGURE_MAX, FIGURE_MAX, items_max=2)
+            if "s" in document
+            else (0, 0)
+        )
         if len(steps) != 2 or any(not 0 <= key <= TIERS_MAX for key in (*links, *tiers)):
             raise WireError("figures: a link or tier outside the tree")
         return cls(
@@ -237,6 +251,7 @@ class Figures:
             scores=_scores(reader, judged="j" in document) if "e" in document else Scores(),
             trained_steps=steps[0],
             trained_loss_units=steps[1],
+            rollout=Rollout.from_fields(reader, "v") if "v" in document else Rollout(),
         )
 
 
@@ -246,18 +261,18 @@ def fold(figures: Iterable[Figures]) -> Figures:
 
 
 def _scores(reader: Fields, *, judged: bool) -> Scores:
-    totals = reader.integers("e", 0, _MAX, items_max=3)
-    flat = reader.integers("h", 0, _MAX, items_max=2 * _BINS)
+    totals = reader.integers("e", 0, FIGURE_MAX, items_max=3)
+    flat = reader.integers("h", 0, FIGURE_MAX, items_max=2 * _BINS)
     histogram = tuple(zip(flat[::2], flat[1::2], strict=False))
     worst = reader.listing("w", items_max=3)
     if len(totals) != 3 or len(flat) % 2 or any(bin_ >= _BINS for bin_ in flat[::2]):
         raise WireError("figures: scores out of range")
-    answers = reader.integer("j", 0, _MAX) if judged else totals[0]
+    answers = reader.integer("j", 0, FIGURE_MAX) if judged else totals[0]
     if answers == 0 and not flat and not worst:
         return Scores(examples=totals[0], correct=totals[1], loss_units=totals[2])
     if len(worst) != 3 or not isinstance(worst[2], str) or not is_node_id(worst[2]):
         raise WireError("figures: the worst device is not [correct, judged, node]")
-    pair = Fields({"pair": worst[:2]}, what="figures").integers("pair", 0, _MAX, items_max=2)
+    pair = Fields({"pair": worst[:2]}, what="figures").integers("pair", 0, FIGURE_MAX, items_max=2)
     if not pair[0] <= pair[1] or pair[1] == 0:
         raise WireError("figures: the worst device has more right than it was judged on")
     return Scores(
@@ -271,13 +286,10 @@ def _rows(reader: Fields, name: str, *, width: int) -> list[tuple[int, ...]]:
     for row in reader.listing(name, items_max=TIERS_MAX + 1):
         if not isinstance(row, list) or len(row) != width:
             raise WireError(f"figures: a row of {name!r} does not have {width} numbers")
-        rows.append(Fields({name: row}, what="figures").integers(name, 0, _MAX, items_max=width))
+        rows.append(
+            Fields({name: row}, what="figures").integers(name, 0, FIGURE_MAX, items_max=width)
+        )
     return rows
-
-
-def _capped(number: int) -> int:
-    """Sums stop at the largest number a manifest takes: no child can make them unsayable."""
-    return number if -_MAX <= number <= _MAX else _MAX if number > 0 else -_MAX
 
 
 def _merge(left: Mapping[int, _F], right: Mapping[int, _F]) -> dict[int, _F]:

@@ -55,8 +55,8 @@ class Tally:
         self._own += LinkFigures(lost=members)
 
     def figures(self, link: int, counts: IntakeCounts) -> Figures:
-        """Links and tiers of the whole subtree; ``link`` is the cell's own."""
+        """Links, tiers and rollout of the whole subtree; ``link`` is the cell's own."""
         own = replace(self._own, duplicates=counts.duplicates, late=counts.late)
-        tiers = fold(self._latest.values()).tiers
-        below = Figures(links=self._below, tiers=tiers)
+        latest = fold(self._latest.values())
+        below = Figures(links=self._below, tiers=latest.tiers, rollout=latest.rollout)
         return below.with_link(link, own)

@@ -130,6 +130,10 @@ def _figures(row: Mapping[str, Any]) -> list[str]:
         first += f"  held-out accuracy {100 * row['accuracy']:.1f} %"
     if row.get("loss") is not None:
         first += f"  {'held-out ' if row.get('accuracy') is None else ''}loss {row['loss']:.3f}"
+    if row.get("rollout"):
+        newest = row["rollout"][-1]
+        first += f"  model of round {newest['round']} accepted by {newest['accepted']}"
+        first += f", refused by {newest['refused']}" if newest["refused"] else ""
     links = (
         f"link {r['link']}  {r['bytes_up'] / 1e6:.2f} MB up  {r['bytes_down'] / 1e6:.2f} MB down"
         for r in row["links"]

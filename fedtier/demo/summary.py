@@ -26,6 +26,7 @@ def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int
         _abstentions(report["links"]),
         _processes(report["nodes"]),
         _quality(report),
+        _rollout(report["rollout"]),
     ):
         if table.row_count:
             console.print()
@@ -49,7 +50,7 @@ def plain_table(title: str, *columns: str) -> Table:
         padding=(0, 1, 0, 0),
     )
     for index, column in enumerate(columns):
-        left = index == 0 or column in ("quantizer", "node")
+        left = index == 0 or column in ("quantizer", "node", "digest")
         table.add_column(column, justify="left" if left else "right", no_wrap=True)
     return table
 
@@ -149,6 +150,18 @@ def _accuracy(report: Mapping[str, Any]) -> Table:
     if devices["worst"] is not None:
         name = f"  the worst device ({devices['worst']['node']})"
         table.add_row(name, _percent(devices["worst"]["accuracy"]))
+    return table
+
+
+def _rollout(rollout: Sequence[Mapping[str, Any]]) -> Table:
+    """What the devices' applications are served; empty where no device serves anything."""
+    table = plain_table(
+        "Roll-out of the newest models to devices", "model of round", "digest", "accepted by",
+        "refused by",
+    )  # fmt: skip
+    for row in reversed(rollout):
+        cells = (str(row["round"]), row["model"], str(row["accepted"]), str(row["refused"]))
+        table.add_row(*cells, style="red" if row["refused"] else None)
     return table
 
 

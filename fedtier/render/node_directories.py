@@ -68,7 +68,10 @@ def render_node_directories(
     for node in federation.topology:
         files = {f"{node.role}.toml": texts[node.id]}
         files[unit_name(node.role)] = render_unit(
-            node.role, state_dir=state_dir, memory_budget_mib=_budget_mib(federation, node)
+            node.role,
+            state_dir=state_dir,
+            memory_budget_mib=_budget_mib(federation, node),
+            serves=federation.inference is not None,
         )
         if not node.is_device and federation.broker_kind == "mosquitto":
             files |= render_broker_files(federation, node.id)

@@ -69,6 +69,7 @@ def render_node_files(
             "parent": _parent(node, federation, given),
             "cell": _cell(node, federation, given, kind=kind, start=start_brokers),
             "data": federation.nodes[node.id].data,
+            "inference": _inference(federation, node),
             "board": _board(federation, node),
         }
         texts[node.id] = write_document(
@@ -125,6 +126,13 @@ def _cell(
         "members": federation.topology.children(node.id),
         "members_min": federation.members_needed(node.id) if partial else None,
     }
+
+
+def _inference(federation: Federation, node: Node) -> dict[str, object]:
+    table = federation.inference
+    if table is None or not node.is_device:
+        return {}
+    return {"precision": table.precision, "endpoint": table.endpoint}
 
 
 def _board(federation: Federation, node: Node) -> dict[str, object]:

@@ -12,6 +12,7 @@ STATE_DIR = PurePosixPath("/var/lib/fedtier")
 """What StateDirectory= of the shipped units comes to."""
 
 _BUDGETS_MAX = 2  # the budget is what training may begin with; as much again is for what it takes
+_SERVING_MIB = 64  # what serving a model takes, of the demo's size
 
 
 def unit_name(role: Role) -> str:
@@ -20,7 +21,11 @@ def unit_name(role: Role) -> str:
 
 
 def render_unit(
-    role: Role, *, state_dir: PurePosixPath = STATE_DIR, memory_budget_mib: int | None = None
+    role: Role,
+    *,
+    state_dir: PurePosixPath = STATE_DIR,
+    memory_budget_mib: int | None = None,
+    serves: bool = False,
 ) -> str:
     """Write the unit of a node.
 
@@ -28,10 +33,12 @@ def render_unit(
         role: Which program it starts.
         state_dir: Where the node keeps its state, absolute.
         memory_budget_mib: The budget of the device's board; twice that is its limit.
+        serves: Whether the device serves models, too; the limit is then higher by what that takes.
     """
     own: dict[str, str] = {}
     if memory_budget_mib is not None:
-        own["MemoryMax"] = f"{_BUDGETS_MAX * memory_budget_mib}M"
+        most_mib = _BUDGETS_MAX * memory_budget_mib + (_SERVING_MIB if serves else 0)
+        own["MemoryMax"] = f"{most_mib}M"
     if not state_dir.is_relative_to(STATE_DIR):
         own["ReadWritePaths"] = str(state_dir)
     shipped = files("firmware_configs") / "systemd" / unit_name(role)

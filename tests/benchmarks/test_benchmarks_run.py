@@ -14,9 +14,11 @@ from benchmarks import (
     held_out_pairs,
     help_startup,
     one_process,
+    serving,
     step_time,
 )
 from benchmarks.federations import read, text_of
+from fedtier.artefact.find import find_artefact
 
 pytestmark = pytest.mark.system
 
@@ -86,6 +88,19 @@ def test_one_process_takes_another_plan_and_other_links(result):
     ]  # fmt: skip
     assert found["links"][0]["q_mean"] == 0 < found["links"][1]["q_mean"]
     assert set(found["groups"]) == {f"subject-{s}-{w}" for s in (7, 8) for w in ("left", "right")}
+
+
+def test_serving_measures_both_precisions(result, tiny, tmp_path):
+    pytest.importorskip("onnx", reason="this test needs the extra: pip install -e '.[int8]'")
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "federation.toml").write_bytes(tiny.read_bytes())
+    (run / "model.f32").write_bytes(find_artefact("package:imu").files["initial.f32"])
+    document = result(serving, run, "--repeats", 1)
+    found = document["results"]
+    assert found["int8"]["bytes"] < found["float32"]["bytes"] / 2
+    assert all(0 <= found[p]["accuracy"] <= 1 for p in ("float32", "int8"))
+    assert document["complete"] is False
 
 
 def test_help_startup_measures_both_programs(result):

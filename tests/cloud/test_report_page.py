@@ -14,7 +14,7 @@ REPORT = {
     "accuracy_devices": {"mean": None, "p10": None, "worst": None},
     "loss_devices": None,
     "versions": {"fedtier": "1.2.3"}, "links": [], "tiers_usage": [],
-    "model_digest": "ab" * 32,
+    "model_digest": "ab" * 32, "rollout": [],
 }  # fmt: skip
 
 
@@ -66,3 +66,15 @@ def test_a_page_says_in_how_many_rounds_nobody_trained_and_why(trained, said):
     page = report_page(REPORT | {"rounds_trained": trained, "reasons": reasons}, [])
     assert said in page
     assert "barn: out of &lt;memory&gt;" in page
+
+
+def test_a_page_shows_how_far_models_got_newest_first():
+    assert "Roll-out" not in report_page(REPORT, [])
+    rollout = [
+        {"round": 39, "model": "ab" * 6, "accepted": 16, "refused": 0},
+        {"round": 40, "model": "cd" * 6, "accepted": 14, "refused": 2},
+    ]
+    page = report_page(REPORT | {"rollout": rollout}, [])
+    newest = f"<tr><td>40</td><td><code>{'cd' * 6}</code></td><td>14</td><td>2</td></tr>"
+    assert newest in page
+    assert page.index("<td>40</td>") < page.index("<td>39</td>")

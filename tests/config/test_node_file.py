@@ -109,6 +109,24 @@ def test_a_gateways_file_gives_both_its_sides():
     assert read(GATEWAY.replace("members =", "members_min = 1\nmembers =")).members_min == 1
 
 
+def test_a_device_serves_where_its_file_says_and_nobody_else_does():
+    assert read(AGENT).inference is None
+    table = read(AGENT + "[inference]\n").inference
+    assert table is not None
+    assert (table.endpoint, table.precision) == (None, "float32")
+    for given, found in (("s", "/etc/fedtier/s"), ("127.0.0.1:7070", "127.0.0.1:7070")):
+        table = read(AGENT + f'[inference]\nendpoint = "{given}"').inference
+        assert table is not None
+        assert table.endpoint == found
+    for other in (GATEWAY, CLOUD):
+        with pytest.raises(ConfigError, match=r"\[inference\] means nothing for role"):
+            read(other + "[inference]\n")
+    with pytest.raises(ConfigError, match=r"\[inference\] endpoint = \"0.0.0.0:1\": the host"):
+        read(AGENT + '[inference]\nendpoint = "0.0.0.0:1"')
+    with pytest.raises(ConfigError, match=r"board\.accuracy_drop_max|accuracy_drop_max"):
+        read(GATEWAY + "[board]\naccuracy_drop_max = 0.1")
+
+
 def test_any_node_may_step_back_for_others():
     assert read(GATEWAY + "[board]\nnice = 5").board.nice == 5
     assert read(CLOUD + "[board]\nnice = 5").board.nice == 5

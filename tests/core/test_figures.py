@@ -21,6 +21,7 @@ from fedtier.core.figures import (
     fold,
 )
 from fedtier.core.intake import IntakeCounts
+from fedtier.core.rollout import VERSIONS_MAX, Rollout, Verdicts, Version
 from fedtier.core.tally import Tally
 from fedtier.errors import WireError
 from fedtier.ids import IterationPath, NodeId, RunId
@@ -39,10 +40,16 @@ scores = st.builds(
     st.sampled_from(["a", "b", "c"]), st.integers(0, 99), st.integers(0, 99), counts,
     st.integers(0, 3),
 )  # fmt: skip
+versions = st.builds(
+    Version, st.integers(0, 1), st.integers(0, 4), st.sampled_from(["0" * 12, "ab" * 6])
+)
+rollouts = st.dictionaries(
+    versions, st.builds(Verdicts, accepted=counts, refused=counts), max_size=5
+).map(lambda some: Rollout() + Rollout(some))
 figures = st.builds(
     Figures, links=st.dictionaries(st.integers(1, 8), links, max_size=3),
     tiers=st.dictionaries(st.integers(0, 7), tiers, max_size=3), scores=scores,
-    trained_steps=counts, trained_loss_units=counts,
+    trained_steps=counts, trained_loss_units=counts, rollout=rollouts,
 )  # fmt: skip
 
 
@@ -93,6 +100,49 @@ def test_where_every_output_is_judged_accuracy_is_a_share_of_the_outputs():
     assert "j" not in Figures(scores=classes).to_json(), "as before there was a choice"
 
 
+# How far models got
+
+
+@given(st.lists(rollouts, max_size=4))
+def test_a_sum_of_any_parts_has_the_newest_versions_with_all_their_verdicts(some):
+    whole = sum(some, start=Rollout())
+    everything = {}
+    for part in some:
+        for version, verdicts in part.versions.items():
+            everything[version] = everything.get(version, Verdicts()) + verdicts
+    newest = sorted(everything)[-VERSIONS_MAX:]
+    assert list(whole.versions) == newest
+    assert whole.versions == {version: everything[version] for version in newest}
+
+
+@pytest.mark.covers("R-9")
+def test_a_child_that_reports_a_verdict_again_is_counted_once():
+    def verdict(number, *, accepted):
+        version = Version(0, number, "ab" * 6)
+        return Rollout({version: Verdicts(accepted=accepted, refused=1 - accepted)})
+
+    tally = Tally()
+    tally.open(RunId(1))
+    old, new = verdict(4, accepted=1), verdict(5, accepted=1)
+    for child, rollout in (
+        ("a", old), ("a", old + new), ("a", old + new), ("b", old + verdict(5, accepted=0)),
+    ):  # fmt: skip
+        manifest = replace(report(child), figures=Figures(rollout=rollout).to_json())
+        tally.enter(NodeId(child), manifest)
+    found = tally.figures(1, IntakeCounts()).rollout
+    assert list(found.versions.values()) == [
+        Verdicts(accepted=2), Verdicts(accepted=1, refused=1),
+    ]  # fmt: skip
+    assert Figures(rollout=found).of_iteration == Figures(), "no iteration adds it once more"
+
+
+def test_what_an_older_state_begins_anew_is_newer():
+    """A cloud that went back to round 10 has devices that judged round 40 before."""
+    before = Rollout({Version(0, n, "ab" * 6): Verdicts(accepted=1) for n in (38, 39, 40)})
+    after = before + Rollout({Version(1, 10, "cd" * 6): Verdicts(refused=1)})
+    assert list(after.versions)[-1] == Version(1, 10, "cd" * 6)
+
+
 # Size
 
 
@@ -121,6 +171,12 @@ def test_the_most_an_honest_tree_reports_fits_a_manifest():
             histogram=tuple((bin_, 9901) for bin_ in range(101)), worst=(1, 10**5, "n" * 40),
         ),
         trained_steps=10**12, trained_loss_units=2**20 * 10**12,
+        rollout=Rollout(
+            {
+                Version(10, 10**6 - n, "f" * 12): Verdicts(accepted=10**6, refused=10**6)
+                for n in reversed(range(VERSIONS_MAX))
+            }
+        ),
     )  # fmt: skip
     assert some.to_json()
     assert len(to_json(manifest_of(some).to_json())) <= MANIFEST_BYTES_MAX
@@ -154,10 +210,11 @@ def test_sums_stop_at_what_a_parent_takes():
 GOOD = Figures(
     links={1: LinkFigures(updates=1)}, tiers={0: TierFigures(nodes=1)},
     scores=Scores.of_device(NodeId("a"), examples=4, correct=1, loss_units=5), trained_steps=3,
+    rollout=Rollout({Version(0, 1, "0" * 12): Verdicts(accepted=1)}),
 ).to_json()  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["l", "t", "s", "e", "h", "w"])
+@pytest.mark.parametrize("key", ["l", "t", "s", "e", "h", "w", "v"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -174,7 +231,17 @@ def test_odd_figures_are_refused(key, value):
         Figures.from_json(odd)
 
 
-@pytest.mark.parametrize("odd", [{"l": None}, {"h": [101, 1]}, {"h": [7]}, {"e": [1, 2]}], ids=str)
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"l": None}, {"h": [101, 1]}, {"h": [7]}, {"e": [1, 2]}, {"v": [0, 1, "0" * 11, 1, 0]},
+        {"v": [0, 1, "G" * 12, 1, 0]}, {"v": [0, 1, "0" * 12, 1]}, {"v": [0, 1, "0" * 12, -1, 0]},
+        {"v": [0, 2**32, "0" * 12, 1, 0]}, {"v": [0, 1, "0" * 12, 1, 0] * 2},
+        {"v": [0, 2, "0" * 12, 1, 0, 0, 1, "0" * 12, 1, 0]},
+        {"v": [0, 1, "0" * 12, 1, 0, 0, 2, "0" * 12, 1, 0] * 2},
+    ],
+    ids=str,
+)  # fmt: skip
 def test_figures_that_almost_fit_are_refused(odd):
     with pytest.raises(WireError):
         Figures.from_json(GOOD | odd)

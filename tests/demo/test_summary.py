@@ -32,6 +32,7 @@ def shown(names: list[str], **changes: object) -> str:
         "accuracy_held_out_worst": {"group": "barn", "accuracy": 0.25},
         "accuracy_devices": {"mean": None, "p10": None, "worst": None},
         "loss_devices": None,
+        "rollout": [],
         **changes,
     }
     console = Console(file=io.StringIO(), width=80)
@@ -87,3 +88,15 @@ def test_a_model_that_is_never_right_or_wrong_is_shown_by_its_loss():
     rows = [line.split() for line in text.splitlines()]
     assert ["held-out", "data", "0.125"] in rows
     assert ["the", "devices'", "own", "hold-outs", "0.5"] in rows
+
+
+def test_models_that_devices_serve_have_a_table_newest_first():
+    assert "Roll-out" not in shown(["d"])
+    rollout = [
+        {"round": 39, "model": "ab" * 6, "accepted": 10**6, "refused": 0},
+        {"round": 10**6, "model": "cd" * 6, "accepted": 14, "refused": 2},
+    ]
+    page = shown(["d"], rollout=rollout)
+    rows = [line.split() for line in page.splitlines() if "ababab" in line or "cdcdcd" in line]
+    assert rows == [["1000000", "cd" * 6, "14", "2"], ["39", "ab" * 6, "1000000", "0"]]
+    assert max(map(len, page.splitlines())) <= 80

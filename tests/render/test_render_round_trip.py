@@ -113,6 +113,16 @@ def test_the_cloud_alone_is_told_where_the_plan_is():
     assert [f.id for f in files.values() if f.node.federation_file] == ["cloud"]
 
 
+def test_every_device_serves_where_the_federation_says_so():
+    text = (SHIPPED / "wearables-3-tier.toml").read_text(encoding="utf-8")
+    text += '\n[inference]\nprecision = "int8"\n'
+    files = render(parse_federation(text, where="f.toml", directory=DIRECTORY))
+    serving = {file.id for file in files.values() if file.inference is not None}
+    assert serving == {file.id for file in files.values() if file.node.role == "agent"}
+    tables = {file.inference for file in files.values() if file.id in serving}
+    assert [(t.precision, t.endpoint) for t in tables if t is not None] == [("int8", None)]
+
+
 def test_a_quorum_of_the_plan_becomes_the_members_a_gateway_waits_for():
     text = (SHIPPED / "factory-2-tier.toml").read_text(encoding="utf-8")
     plan = "[plan]\nquorum = [0.5, 2]"

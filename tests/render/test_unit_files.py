@@ -90,6 +90,8 @@ def test_a_boards_budget_becomes_a_limit_with_room_for_training():
     assert parsed(render_unit("agent"))["Service"]["MemoryMax"] == "60%"
     unit = render_unit("agent", memory_budget_mib=160)
     assert parsed(unit)["Service"]["MemoryMax"] == "320M"
+    unit = render_unit("agent", memory_budget_mib=160, serves=True)
+    assert parsed(unit)["Service"]["MemoryMax"] == "384M"
 
 
 def test_a_state_directory_elsewhere_is_made_writable():

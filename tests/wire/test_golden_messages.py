@@ -8,6 +8,7 @@ from wire_examples import (
     ACK,
     ARTEFACT_PART,
     BEACON,
+    EVALUATION_MANIFEST,
     EXAMPLES,
     GOLDEN,
     HEAD,
@@ -27,6 +28,8 @@ from wire_examples import (
     load,
 )
 
+from fedtier.core.figures import Figures
+from fedtier.core.rollout import Verdicts, Version
 from fedtier.quantize import Qsgd
 from fedtier.wire.blob import decode_blob
 from fedtier.wire.head import decode_head_or_beacon
@@ -53,6 +56,7 @@ READ = {
         [b"packed", b"too"],
     ),
     "update_blob.hex": (lambda data: decode_update(data).manifest, UPDATE_MANIFEST),
+    "evaluation_blob.hex": (lambda data: decode_update(data).manifest, EVALUATION_MANIFEST),
     "model_blob.hex": (lambda data: decode_model(data)[1:], (MODEL, LAYOUT.digest)),
 }
 
@@ -84,6 +88,15 @@ def test_the_blobs_give_back_their_numbers_to_the_bit():
     codes = [int(digit, 16) - 4 for byte in sections[1] for digit in f"{byte:02x}"[::-1]]
     expected = np.array(codes, np.float32) / np.float32(4) * norm
     assert Qsgd(levels=4).decode(sections, 6).tolist() == expected.tolist()
+
+
+def test_figures_of_a_golden_file_say_how_far_models_got():
+    found = Figures.from_json(decode_update(load("evaluation_blob.hex")).manifest.figures)
+    assert found.rollout.versions == {
+        Version(1, 11, "00112233aabb"): Verdicts(accepted=2),
+        Version(1, 12, "ccddeeff0011"): Verdicts(accepted=1, refused=1),
+    }
+    assert found.to_json() == EVALUATION_MANIFEST.figures
 
 
 def test_the_manifest_is_read_from_the_first_part_alone():

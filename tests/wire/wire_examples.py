@@ -59,6 +59,15 @@ UPDATE_MANIFEST = UpdateManifest(
 UPDATE_BLOB = encode_update(
     UPDATE_MANIFEST, Qsgd(levels=4).encode(DELTA, DrawKey(k0=1, k1=2)).sections
 )
+EVALUATION_MANIFEST = UpdateManifest(
+    run=RUN, path=PATH, node=NodeId("home-1"), task="evaluate", base=MODEL, layout=LAYOUT.digest,
+    weight=0,
+    figures={
+        "l": [], "t": [], "e": [60, 57, 9437184], "h": [93, 1, 97, 1], "w": [28, 30, "wrist-04"],
+        "v": [1, 11, "00112233aabb", 2, 0, 1, 12, "ccddeeff0011", 1, 1],
+    },
+)  # fmt: skip
+EVALUATION_BLOB = encode_update(EVALUATION_MANIFEST, ())
 _MODEL = Outgoing(MODEL_BLOB, kind="model", part_bytes=4096)
 _WHERE = {"run": RUN, "epoch": 1, "path": PATH, "nonce": NONCE, "seq": 77}
 
@@ -121,6 +130,7 @@ EXAMPLES: dict[str, bytes] = {
     "artefact_part.hex": ARTEFACT_PART.encode(),
     "artefact_blob.hex": ARTEFACT_BLOB,
     "update_blob.hex": UPDATE_BLOB,
+    "evaluation_blob.hex": EVALUATION_BLOB,
     "model_blob.hex": MODEL_BLOB,
 }
 

@@ -1,0 +1,1 @@
+"""Serves the newest accepted global model to the application on the board, beside training."""

@@ -1,0 +1,100 @@
+"""What to predict, from a file: CSV, numpy's own formats, or JSON as the endpoint takes it."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedtier.errors import ConfigError
+from fedtier.limits import PREDICT_BYTES_MAX
+
+_NPY, _NPZ = b"\x93NUMPY", b"PK\x03\x04"
+_HINT = "Give .npy, .npz with an array x, CSV with an example a line, or JSON with one a line."
+_AT_ONCE = 32  # examples in one request, where they are small enough
+
+
+def read_requests(source: str, *, prepared: bool, traits: Mapping[str, int]) -> Iterator[bytes]:
+    """The lines to send for a file; its content says of which format it is.
+
+    Args:
+        source: A path; ``-`` is stdin.
+        prepared: Whether its examples have had the preprocessing.
+        traits: Of all its examples.
+
+    Returns:
+        Requests, each with the end of its line. Lines that are requests already stay as they are.
+
+    Raises:
+        ConfigError: If it cannot be read, or is of none of the formats.
+    """
+    try:
+        content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read: {error.strerror}.") from error
+    if content.startswith((_NPY, _NPZ)):
+        examples = _of_numpy(content, source=source)
+    else:
+        try:
+            lines = [line for line in content.decode().splitlines() if line.strip()]
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"{source}: neither text nor an array of numpy. {_HINT}") from error
+        first = lines[0].lstrip()[:1] if lines else ""
+        if first == "{":
+            return (f"{line}\n".encode() for line in lines)
+        read = _of_json if first == "[" else _of_csv
+        examples = [read(line, where=f"{source} line {n}") for n, line in enumerate(lines, 1)]
+    common: dict[str, Any] = {"traits": dict(traits)} if traits else {}
+    return _requests(examples, name="inputs" if prepared else "examples", common=common)
+
+
+def _requests(
+    examples: Sequence[object], *, name: str, common: Mapping[str, Any]
+) -> Iterator[bytes]:
+    """Lines of at most so many examples, and of no more bytes than are taken."""
+    texts = [json.dumps(example, separators=(",", ":")) for example in examples]
+    longest = max(map(len, texts), default=0)
+    at_once = max(1, min(_AT_ONCE, (PREDICT_BYTES_MAX - 4096) // (longest + 1)))
+    head = json.dumps({**common, name: []}, separators=(",", ":")).removesuffix("]}")
+    for start in range(0, len(texts), at_once):
+        yield f"{head}{','.join(texts[start : start + at_once])}]}}\n".encode()
+
+
+def _of_numpy(content: bytes, *, source: str) -> list[object]:
+    try:
+        loaded = np.load(io.BytesIO(content), allow_pickle=False)
+        array = loaded["x"] if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
+        found: list[object] = array.tolist()
+    except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ConfigError(f"{source}: no array to predict ({error}). {_HINT}") from error
+    if array.ndim < 2 or array.dtype.kind not in "iuf":
+        raise ConfigError(
+            f"{source}: an array of {array.dtype}, shape {array.shape}; examples are numbers, the "
+            "first axis counts them."
+        )
+    return found
+
+
+def _of_json(line: str, *, where: str) -> object:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: not JSON ({error}). {_HINT}") from error
+
+
+def _of_csv(line: str, *, where: str) -> list[object]:
+    try:
+        return [_number(cell) for cell in line.split(",")]
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}. {_HINT}") from error
+
+
+def _number(cell: str) -> int | float:
+    text = cell.strip()
+    return int(text) if text.lstrip("+-").isdecimal() else float(text)

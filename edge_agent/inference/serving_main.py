@@ -1,0 +1,108 @@
+"""The serving process: answers the application with one model, while the agent trains the next.
+
+It serves what the agent's store holds when it starts. Then the agent gives it candidates to open
+and score beside that, and says which of them to serve. It may be killed at any moment: the agent
+keeps the socket on which applications wait, and starts another.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edge_agent.graph_frames import receive, send
+from edge_agent.inference.open_model import OpenModel
+from edge_agent.inference.servable import Servable
+from edge_agent.inference.server import Server
+from edge_agent.inference.store import read_served
+from fedtier.artefact.open_graph import Array
+from fedtier.data.examples import Examples
+from fedtier.errors import ConfigError, TrainingError
+from fedtier.runtime import logs
+
+log = logging.getLogger(__name__)
+
+
+def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
+    """Serve until the agent is gone.
+
+    Args:
+        control: The socket to the agent.
+        listener: The socket where applications connect.
+        state_dir: The agent's, for what was accepted.
+        threads: Of each graph.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the agent ends this
+        signal.signal(number, signal.SIG_IGN)
+    logs.set_up()
+    with socket.socket(fileno=control) as link, suppress(ConnectionError):
+        stored = _stored(state_dir, threads=threads)
+        server = Server(socket.socket(fileno=listener), stored)
+        candidate: OpenModel | None = None
+        while (frame := receive(link)) is not None:
+            document, arrays = frame
+            match document["do"]:
+                case "consider":
+                    candidate = None  # its memory first
+                    answer, candidate = _consider(document["model"], arrays, threads=threads)
+                case "score":
+                    answer = {} if server.model is None else _score(server.model, arrays)
+                case "serve":
+                    wanted = document["version"]
+                    if candidate is not None and candidate.servable.version == wanted:
+                        server.model = candidate
+                    candidate = None
+                    answer = {"served": _version(server.model) == wanted}
+                case _:
+                    raise AssertionError(document)
+            send(link, answer, {})
+        server.end()
+
+
+def _stored(state_dir: Path, *, threads: int) -> OpenModel | None:
+    try:
+        found = read_served(state_dir)
+        return None if found is None else OpenModel(found.servable, threads=threads)
+    except ConfigError as error:
+        log.warning("stored model passed over", extra={"reason": str(error)})
+        return None
+
+
+def _consider(
+    document: Mapping[str, Any], arrays: Mapping[str, Array], *, threads: int
+) -> tuple[dict[str, Any], OpenModel | None]:
+    """Open a candidate and score it on the device's hold-out."""
+    examples = {name: arrays[name] for name in ("x", "y")}
+    try:
+        model = OpenModel(
+            Servable.from_record(
+                document, {name: a for name, a in arrays.items() if name not in examples}
+            ),
+            threads=threads,
+        )
+    except ConfigError as error:
+        return {"failed": str(error)}, None
+    answer = _score(model, examples)
+    return answer, model if "score" in answer else None
+
+
+def _score(model: OpenModel, arrays: Mapping[str, Array]) -> dict[str, Any]:
+    try:
+        return {"score": asdict(model.score(Examples(x=arrays["x"], y=arrays["y"])))}
+    except TrainingError as error:
+        return {"failed": str(error)}
+
+
+def _version(model: OpenModel | None) -> Mapping[str, Any] | None:
+    return None if model is None else model.servable.version
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]), threads=int(sys.argv[4]))
