@@ -8,7 +8,8 @@ training graph and once with torch's autograd::
     python -m benchmarks.learning_curves --out benchmarks/results/learning_curves.json
 
 Both sum the same products in another order, so their models part by a rounding at the first step
-and drift from there; so do the models of two seeds, at once. Hence the yardstick is the noise
+and drift from there, in nets with ReLU and pooling perhaps as far as torch drifts from itself when
+it begins one rounding away. The models of two seeds part at once. Hence the yardstick is the noise
 between seeds, taken from torch's curves alone and, since all seeds begin with the same model, from
 nothing but the order of batches and the draws:
 
