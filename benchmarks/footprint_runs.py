@@ -44,10 +44,10 @@ def write_images(directory: Path, *, count: int = 600) -> None:
     """Fashion-MNIST images for one device, and as many for the cloud to evaluate on."""
     directory.mkdir()
     with gzip.open(Path(DIRECTORY) / "train-images-idx3-ubyte.gz") as file:
-        x = np.frombuffer(file.read(16 + 2 * count * 784)[16:], np.uint8)
+        pixels = np.frombuffer(file.read(16 + 2 * count * 784)[16:], np.uint8)
     with gzip.open(Path(DIRECTORY) / "train-labels-idx1-ubyte.gz") as file:
         y = np.frombuffer(file.read(8 + 2 * count)[8:], np.uint8).astype(np.int64)
-    x = x.reshape(-1, 1, 28, 28).astype(np.float32) / 255
+    x = pixels.reshape(-1, 1, 28, 28).astype(np.float32) / 255
     np.savez(directory / f"{DEVICE}.npz", x=x[:count], y=y[:count])
     np.savez(directory / "held-out.npz", x=x[count:], y=y[count:])
 

@@ -23,7 +23,7 @@ REST_S = 3.0  # between rounds, long enough to be looked at
 Weights = list[np.ndarray]
 
 
-class Client(flwr.client.NumPyClient):  # type: ignore[misc, name-defined]
+class Client(flwr.client.NumPyClient):
     """Trains and evaluates on one device's examples."""
 
     def __init__(self, data: Path) -> None:

@@ -77,6 +77,6 @@ def torch_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
 
 
 if __name__ == "__main__":
-    edge_agent.kit.GraphProcess = NoGraphs  # type: ignore[misc]
-    edge_agent.kit.make_kit = edge_agent.run.make_kit = torch_kit
+    vars(edge_agent.kit).update(GraphProcess=NoGraphs, make_kit=torch_kit)
+    vars(edge_agent.run).update(make_kit=torch_kit)
     exit_with(lambda: edge_agent.run.main(Path(sys.argv[1])))
