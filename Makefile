@@ -10,10 +10,10 @@ WHEEL  := seglearn-1.2.5-py3-none-any.whl
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench format setup data clean
+.PHONY: help demo test check bench format setup data smoke-aarch64 clean
 
 help: ## List these commands
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
 demo: $(VENV)/.demo $(DATA) ## Train the demo's federation in real processes on this machine
 	@$(BIN)/fedtier demo $(ARGS)
@@ -38,6 +38,9 @@ format: $(VENV)/.dev ## Format the code and mend what the linter can
 setup: $(VENV)/.dev $(DATA) ## Make the developer's environment, with every extra
 
 data: $(DATA) ## Download and convert the demo's recordings
+
+smoke-aarch64: $(VENV)/.dev ## Install for aarch64, train and make an update there, emulated by qemu; root
+	@.ci/smoke-aarch64
 
 clean: ## Remove the environment, the data and every cache
 	rm -rf $(VENV) $(CACHE) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

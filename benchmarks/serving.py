@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.agent_memory import tree_memory
 from benchmarks.measure import Record, arguments_of, in_turn, progress, ratios, spread
+from benchmarks.tree_memory import held_by
 from edge_agent.inference.endpoint import connect, listen
 from edge_agent.inference.int8 import quantized
 from edge_agent.inference.open_model import OpenModel
@@ -97,7 +97,7 @@ def main() -> int:
             results[precision] = {
                 "microseconds a request": spread(1e6 * s for s in seconds[precision]),
                 "bytes": kept, "accuracy": score.accuracy, "loss": score.loss,
-                "memory_mib": tree_memory(variant.process.pid),
+                "memory_mib": asdict(held_by(variant.process.pid)),
             }  # fmt: skip
             progress(f"{precision}: {results[precision]}")
     return record.close(results, complete=chosen.repeats >= parser.get_default("repeats"))

@@ -1,4 +1,4 @@
-"""Says whether fedtier can be installed here, before pip tries: ``python3 requirements/supported.py``.
+"""Says whether fedtier can be installed on this machine, before pip tries.
 
 It prints nothing and exits with 0 where it can; otherwise it says why not and what to do, and exits
 with 1. It takes the standard library alone and runs on a Python too old for the rest.
@@ -39,12 +39,12 @@ def complaint(
         return f"{machine} is not supported: {NO_WHEELS}. Supported are {' and '.join(MACHINES)}."
     if pointer_bits != 64:
         return (
-            f"{python} is a {pointer_bits}-bit program, though the kernel is {machine}: {NO_WHEELS}. "
-            "Install a 64-bit system, such as Raspberry Pi OS (64-bit)."
+            f"{python} is a {pointer_bits}-bit program, though the kernel is {machine}: "
+            f"{NO_WHEELS}. Install a 64-bit system, such as Raspberry Pi OS (64-bit)."
         )
     if version < PYTHON_MIN:
         wanted, found = (".".join(map(str, pair)) for pair in (PYTHON_MIN, version))
-        return f"{python} is Python {found}: {wanted} or newer is needed, by make PYTHON=python{wanted}."
+        return f"{python} is Python {found}, not {wanted} or newer: make PYTHON=python{wanted} ..."
     return ""
 
 

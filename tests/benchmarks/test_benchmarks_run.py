@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 from benchmarks import (
     accuracy,
     end_to_end,
+    footprint,
+    footprint_runs,
     held_out_pairs,
     help_startup,
     one_process,
@@ -116,3 +119,24 @@ def test_step_time_has_a_ratio_for_every_lowering(result):
     assert found["MLP"]["lowerings"]["conv"]["ratio to torch"]["median"] > 0
     assert document["complete"] is False
     assert document["versions"]["torch"]
+
+
+def test_footprint_counts_a_page_once_and_a_child_with_its_parent():
+    allocate = "import mmap; m = mmap.mmap(-1, 64 << 20); m.write(bytes([1]) * (64 << 20))"
+    forks = f"{allocate}; import os; os.fork(); print('done', flush=True); input()"
+    # A child that shares all of it adds little: its own page tables and stacks.
+    held = footprint_runs.still([sys.executable, "-c", forks])
+    assert 64 < held.pss < 96
+    if os.geteuid() == 0:  # page frames are for root's eyes
+        assert 64 < held.alone < 96
+
+
+def test_footprint_finds_an_agent_larger_in_training_than_idle(tmp_path, mosquitto_binary):
+    federation = footprint_runs.imu_federation(tmp_path, rounds=1)
+    held = footprint_runs.run_agent(tmp_path, federation)
+    assert held["training"].pss > held["idle"].pss > 10
+
+
+def test_footprint_knows_the_cost_of_a_step():
+    command = [*footprint.WORK, "cost", "fedtier", "package:imu", "random", "5"]
+    assert footprint.cost(command) > 0

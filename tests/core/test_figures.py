@@ -115,7 +115,7 @@ def test_a_sum_of_any_parts_has_the_newest_versions_with_all_their_verdicts(some
     assert whole.versions == {version: everything[version] for version in newest}
 
 
-@pytest.mark.covers("R-9")
+@pytest.mark.covers("R-10")
 def test_a_child_that_reports_a_verdict_again_is_counted_once():
     def verdict(number, *, accepted):
         version = Version(0, number, "ab" * 6)

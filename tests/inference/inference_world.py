@@ -12,11 +12,11 @@ import numpy as np
 from edge_agent.graph_process import GraphProcess
 from edge_agent.inference.servable import Servable
 from edge_agent.kit import Kit
-from edge_agent.trainer_onnx import OnnxTrainer
+from edge_agent.lowerings import Trainers
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import predict
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.manifest import EVALUATE_FILE, INFER_FILE, TRAIN_FILE
+from fedtier.artefact.manifest import EVALUATE_FILE, INFER_FILE
 from fedtier.data.examples import DeviceData, Examples
 from fedtier.ids import BootNonce, IterationPath, RunId
 from fedtier.model.layout import model_digest
@@ -78,7 +78,7 @@ def kit_of(artefact: Artefact, *, seed: int = 1, held: int = 40) -> Kit:
     graphs = GraphProcess(artefact.files)
     return Kit(
         artefact=artefact, graphs=graphs, evaluate=graphs.graph(EVALUATE_FILE), weight=1,
-        trainer=OnnxTrainer(artefact, session=graphs.graph(TRAIN_FILE)),
+        trainers=Trainers(artefact, graphs),
         data=DeviceData(
             train=some, holdout=some, untrained=(), fitted=artefact.manifest.preprocessing,
             digest=f"{seed:064x}",

@@ -52,7 +52,7 @@ def test_other_machines_are_told_which_are_supported(machine):
 
 
 def test_an_old_python_is_told_which_is_needed():
-    assert "/usr/bin/python3 is Python 3.9: 3.11 or newer" in of(version=(3, 9))
+    assert "/usr/bin/python3 is Python 3.9, not 3.11 or newer" in of(version=(3, 9))
 
 
 def test_other_systems_are_not_judged():
