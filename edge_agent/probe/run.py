@@ -31,6 +31,7 @@ from fedtier.errors import EXIT_DONE
 from fedtier.runtime.assembly import credentials_of
 from fedtier.runtime.usage import peak_rss_kib
 from fedtier.storage.durable import write_durably
+from fedtier.transport.address import parse_url
 from fedtier.transport.base import ANONYMOUS, Credentials
 
 _PACKAGES = ("numpy", "onnxruntime", "paho-mqtt")
@@ -76,8 +77,10 @@ def main(wanted: Wanted) -> int:
         versions={"fedtier": __version__, **{name: version(name) for name in _PACKAGES}},
         board=this_board(),
     )
+    broker = _broker(wanted, file)
+    directory = _directory(wanted, file)
     with _no_longer_than(end_s):
-        _measure(findings, wanted, file, artefact, end_s=end_s)
+        _measure(findings, artefact, directory=directory, broker=broker, end_s=end_s)
     document = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) + "\n"
     sys.stdout.write(document if wanted.as_json else _for_people(findings))
     if wanted.out is not None:
@@ -86,7 +89,12 @@ def main(wanted: Wanted) -> int:
 
 
 def _measure(
-    findings: Findings, wanted: Wanted, file: NodeFile | None, artefact: Artefact, *, end_s: float
+    findings: Findings,
+    artefact: Artefact,
+    *,
+    directory: Path,
+    broker: tuple[str | None, Credentials],
+    end_s: float,
 ) -> None:
     """Fill in the findings one by one, so that what is there stays when the time is up."""
     began_s = time.monotonic()
@@ -95,9 +103,9 @@ def _measure(
     def share_s(share: float) -> float:
         return min(end_s, time.monotonic() + share * (end_s - began_s))
 
-    _say(f"probing for {wanted.seconds:g} s: disk ...")
-    findings.disk = measure_disk(_directory(wanted, file), end_s=share_s(_DISK))
-    url, credentials = _broker(wanted, file)
+    _say(f"probing for {findings.seconds:g} s: disk ...")
+    findings.disk = measure_disk(directory, end_s=share_s(_DISK))
+    url, credentials = broker
     if url is None:
         findings.link = Missing("not asked for: give --broker URL, or --config")
     else:
@@ -132,10 +140,12 @@ def _directory(wanted: Wanted, file: NodeFile | None) -> Path:
 
 
 def _broker(wanted: Wanted, file: NodeFile | None) -> tuple[str | None, Credentials]:
-    parent = None if file is None else file.parent
-    if parent is None:
+    """Which broker, and who we are to it: a node's password is for its parent's broker alone."""
+    if wanted.broker is not None:
+        parse_url(wanted.broker, where="--broker")
         return wanted.broker, ANONYMOUS
-    return wanted.broker or parent.url, credentials_of(parent)
+    parent = None if file is None else file.parent
+    return (None, ANONYMOUS) if parent is None else (parent.url, credentials_of(parent))
 
 
 def _for_people(findings: Findings) -> str:

@@ -60,8 +60,8 @@ class Trainer(Protocol):
         Args:
             task: The starting model and everything random or scheduled about the steps.
             examples: The device's preprocessed training examples, at least one.
-            cancelled: Asked before every stretch of steps, of some tenths of a second; true ends the
-                work.
+            cancelled: Asked before every stretch of steps, of some tenths of a second; true ends
+                the work.
 
         Returns:
             The result, or ``None`` when cancelled.
