@@ -103,6 +103,12 @@ def _measure(
     def share_s(share: float) -> float:
         return min(end_s, time.monotonic() + share * (end_s - began_s))
 
+    # On one thread first: that is what agents train on.
+    findings.steps = [
+        NoSteps(lowering=lowering, threads=threads, why=_UNTIMED)
+        for threads in thread_counts(findings.board.cores)
+        for lowering in artefact.manifest.lowerings
+    ]
     _say(f"probing for {findings.seconds:g} s: disk ...")
     findings.disk = measure_disk(directory, end_s=share_s(_DISK))
     url, credentials = broker
@@ -111,21 +117,17 @@ def _measure(
     else:
         _say("broker ...")
         findings.link = measure_link(url, credentials=credentials, end_s=share_s(_LINK))
-    # On one thread first: that is what agents train on.
-    cases = [
-        (lowering, threads)
-        for threads in thread_counts(findings.board.cores)
-        for lowering in artefact.manifest.lowerings
-    ]
     steps_end_s = share_s(_STEPS)
-    for number, (lowering, threads) in enumerate(cases):
+    for number, case in enumerate(findings.steps):
         left_s = steps_end_s - time.monotonic()
         if left_s <= 0 and number:
-            findings.steps.append(NoSteps(lowering=lowering, threads=threads, why=_UNTIMED))
-            continue
+            break
+        lowering, threads = case.lowering, case.threads
         _say(f"steps by {lowering} on {threads} {'thread' if threads == 1 else 'threads'} ...")
-        each_end_s = time.monotonic() + left_s / (len(cases) - number)
-        findings.steps.append(measure_steps(artefact, lowering, threads=threads, end_s=each_end_s))
+        each_end_s = time.monotonic() + left_s / (len(findings.steps) - number)
+        findings.steps[number] = measure_steps(
+            artefact, lowering, threads=threads, end_s=each_end_s
+        )
     findings.agent_mib = peak_rss_kib() / 1024  # before onnxruntime is loaded here, for inference
     _say("inference ...")
     findings.inference = measure_inference(artefact, end_s=share_s(_INFERENCE))
