@@ -31,6 +31,7 @@ from fedtier.errors import EXIT_DONE
 from fedtier.runtime.assembly import credentials_of
 from fedtier.runtime.usage import peak_rss_kib
 from fedtier.storage.durable import write_durably
+from fedtier.transport.address import parse_url
 from fedtier.transport.base import ANONYMOUS, Credentials
 
 _PACKAGES = ("numpy", "onnxruntime", "paho-mqtt")
@@ -76,8 +77,10 @@ def main(wanted: Wanted) -> int:
         versions={"fedtier": __version__, **{name: version(name) for name in _PACKAGES}},
         board=this_board(),
     )
+    broker = _broker(wanted, file)
+    directory = _directory(wanted, file)
     with _no_longer_than(end_s):
-        _measure(findings, wanted, file, artefact, end_s=end_s)
+        _measure(findings, artefact, directory=directory, broker=broker, end_s=end_s)
     document = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) + "\n"
     sys.stdout.write(document if wanted.as_json else _for_people(findings))
     if wanted.out is not None:
@@ -86,7 +89,12 @@ def main(wanted: Wanted) -> int:
 
 
 def _measure(
-    findings: Findings, wanted: Wanted, file: NodeFile | None, artefact: Artefact, *, end_s: float
+    findings: Findings,
+    artefact: Artefact,
+    *,
+    directory: Path,
+    broker: tuple[str | None, Credentials],
+    end_s: float,
 ) -> None:
     """Fill in the findings one by one, so that what is there stays when the time is up."""
     began_s = time.monotonic()
@@ -95,29 +103,31 @@ def _measure(
     def share_s(share: float) -> float:
         return min(end_s, time.monotonic() + share * (end_s - began_s))
 
-    _say(f"probing for {wanted.seconds:g} s: disk ...")
-    findings.disk = measure_disk(_directory(wanted, file), end_s=share_s(_DISK))
-    url, credentials = _broker(wanted, file)
+    # On one thread first: that is what agents train on.
+    findings.steps = [
+        NoSteps(lowering=lowering, threads=threads, why=_UNTIMED)
+        for threads in thread_counts(findings.board.cores)
+        for lowering in artefact.manifest.lowerings
+    ]
+    _say(f"probing for {findings.seconds:g} s: disk ...")
+    findings.disk = measure_disk(directory, end_s=share_s(_DISK))
+    url, credentials = broker
     if url is None:
         findings.link = Missing("not asked for: give --broker URL, or --config")
     else:
         _say("broker ...")
         findings.link = measure_link(url, credentials=credentials, end_s=share_s(_LINK))
-    # On one thread first: that is what agents train on.
-    cases = [
-        (lowering, threads)
-        for threads in thread_counts(findings.board.cores)
-        for lowering in artefact.manifest.lowerings
-    ]
     steps_end_s = share_s(_STEPS)
-    for number, (lowering, threads) in enumerate(cases):
+    for number, case in enumerate(findings.steps):
         left_s = steps_end_s - time.monotonic()
         if left_s <= 0 and number:
-            findings.steps.append(NoSteps(lowering=lowering, threads=threads, why=_UNTIMED))
-            continue
+            break
+        lowering, threads = case.lowering, case.threads
         _say(f"steps by {lowering} on {threads} {'thread' if threads == 1 else 'threads'} ...")
-        each_end_s = time.monotonic() + left_s / (len(cases) - number)
-        findings.steps.append(measure_steps(artefact, lowering, threads=threads, end_s=each_end_s))
+        each_end_s = time.monotonic() + left_s / (len(findings.steps) - number)
+        findings.steps[number] = measure_steps(
+            artefact, lowering, threads=threads, end_s=each_end_s
+        )
     findings.agent_mib = peak_rss_kib() / 1024  # before onnxruntime is loaded here, for inference
     _say("inference ...")
     findings.inference = measure_inference(artefact, end_s=share_s(_INFERENCE))
@@ -132,10 +142,12 @@ def _directory(wanted: Wanted, file: NodeFile | None) -> Path:
 
 
 def _broker(wanted: Wanted, file: NodeFile | None) -> tuple[str | None, Credentials]:
-    parent = None if file is None else file.parent
-    if parent is None:
+    """Which broker, and who we are to it: a node's password is for its parent's broker alone."""
+    if wanted.broker is not None:
+        parse_url(wanted.broker, where="--broker")
         return wanted.broker, ANONYMOUS
-    return wanted.broker or parent.url, credentials_of(parent)
+    parent = None if file is None else file.parent
+    return (None, ANONYMOUS) if parent is None else (parent.url, credentials_of(parent))
 
 
 def _for_people(findings: Findings) -> str:

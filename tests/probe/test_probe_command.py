@@ -79,14 +79,37 @@ def test_stopped_by_hand_it_leaves_no_process_and_no_file(scratch, eventually):
     assert left_in(scratch) == set()
 
 
+def test_a_step_that_never_ends_is_broken_off_when_the_time_is_up(scratch, eventually):
+    process = subprocess.Popen(
+        [*PROBE, "--seconds", "6", "--json"],
+        cwd=scratch, env=environment(scratch), stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        eventually(lambda: children(process.pid), "steps are timed in a process of their own")
+        (graphs,) = children(process.pid)
+        os.kill(int(graphs), signal.SIGSTOP)
+        output, _ = process.communicate(timeout=6 + 5)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    document = json.loads(output)
+    assert document["disk"]["bytes_per_s"] > 0
+    assert "no time" in document["sustained"]["why"]
+    eventually(lambda: not Path(f"/proc/{graphs}").exists(), "the graph process ends")
+
+
 def left_in(directory):
     """What is there, but for the file that `import onnxruntime` itself puts into any TMPDIR."""
     return {path.name for path in directory.iterdir()} - {".ses"}
 
 
 def children(pid):
+    """The graph processes of a process, once they are such."""
     listed = Path(f"/proc/{pid}/task/{pid}/children")
-    return listed.read_text().split() if listed.exists() else []
+    found = listed.read_text().split() if listed.exists() else []
+    return [
+        child for child in found if b"graph_main" in Path(f"/proc/{child}/cmdline").read_bytes()
+    ]
 
 
 def test_an_artefact_that_is_not_there_is_one_line(scratch):
