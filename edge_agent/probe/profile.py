@@ -28,13 +28,8 @@ def profile_of(findings: Findings) -> str:
         (
             "memory_budget_mib",
             str(_budget_mib(findings)),
-<<<<<<< HEAD
-            f"this process {findings.agent_mib:.0f} and graph process {_peak_mib(findings):.0f} at "
-            "their peaks",
-=======
             f"this process {findings.agent_mib:.0f} and graph process {_peak_mib(findings):.0f} "
             "at their peaks",
->>>>>>> probe
         ),
         ("nice", str(_NICE), ""),
     ]
