@@ -214,6 +214,7 @@ def table(subjects: list[Subject]) -> list[str]:
                 f"{subject.install_mib:.0f}",
             ]
         )
+    rows.insert(1, ["---"] * len(rows[0]))
     return ["| " + " | ".join(row) + " |" for row in rows]
 
 
