@@ -8,16 +8,16 @@ training graph and once with torch's autograd::
     python -m benchmarks.learning_curves --out benchmarks/results/learning_curves.json
 
 Both sum the same products in another order, so their models part by a rounding at the first step
-and drift from there, in nets with ReLU and pooling perhaps as far as torch drifts from itself when
-it begins one rounding away. The models of two seeds part at once. Hence the yardstick is the noise
-between seeds, taken from torch's curves alone and, since all seeds begin with the same model, from
-nothing but the order of batches and the draws:
+and drift from there: in nets with ReLU and pooling as far as torch drifts from itself when it
+begins one rounding away, which is as far as two seeds are apart. So curves of one seed cannot be
+compared one by one. What can is whether a trainer is better or worse than the other: the mean over
+seeds of their difference, in standard errors of such a mean where only chance tells them apart,
+``s sqrt(2 / seeds)`` with ``s`` the standard deviation between seeds of one trainer. More seeds see
+smaller differences.
 
-- *ends*: the mean over the last fifth of the evaluations. The largest difference of the trainers at
-  one seed must be below the standard deviation of the seeds. The range would be laxer, and grow
-  with the number of seeds.
-- *curves*: the root mean square difference over all evaluations. No seed's two curves may be as far
-  apart as the nearest two curves of different seeds.
+- *ends*: the mean over the last fifth of the evaluations; at most 3 standard errors.
+- *curves*: the root mean square over all evaluations of the difference, by that of the standard
+  errors; 1 is what chance alone gives, at most 2.
 """
 
 from __future__ import annotations
@@ -28,12 +28,13 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -49,8 +50,9 @@ from fedtier.artefact.trainer import Trained, Trainer, TrainTask
 from fedtier.data.examples import Examples
 from fedtier.demo.net import ARTEFACT, ImuNet
 
-SEEDS = (1, 2, 3)
+SEEDS = (1, 2, 3, 4, 5)
 LAST = 5  # the ends are the last fifth of the evaluations
+STANDARD_ERRORS_MAX = {"ends": 3.0, "curves": 2.0}
 CLOTHES = (
     "t-shirt", "trouser", "pullover", "dress", "coat",
     "sandal", "shirt", "sneaker", "bag", "ankle boot",
@@ -198,39 +200,32 @@ def end_of(curve: Sequence[float]) -> float:
     return statistics.fmean(curve[-max(1, len(curve) // LAST) :])
 
 
-def distance(first: Sequence[float], second: Sequence[float]) -> float:
-    """Root mean square difference of two curves."""
-    return float(np.sqrt(np.mean((np.asarray(first) - np.asarray(second)) ** 2)))
-
-
 def compare(
     ours: Sequence[Sequence[float]], theirs: Sequence[Sequence[float]]
 ) -> dict[str, dict[str, float]]:
-    """One measure's curves of both trainers, against the noise between torch's seeds.
+    """One measure's curves of both trainers, against the noise between seeds.
 
     Args:
-        ours: The compiled artefact's, one for each seed.
+        ours: The compiled artefact's, one for each seed, of two at least.
         theirs: Torch's, in the same order.
 
     Returns:
-        For ``ends`` and ``curves``: how far the trainers are ``apart`` at one seed at most, the
-        ``seed_noise``, and the ``ratio`` of the two.
+        For ``ends`` and ``curves``: how far the trainers are ``apart`` in the mean of the seeds,
+        the ``standard_error`` of that, and their ratio.
     """
-    pairs = list(zip(ours, theirs, strict=True))
-    apart = {
-        "ends": max(abs(end_of(a) - end_of(b)) for a, b in pairs),
-        "curves": max(distance(a, b) for a, b in pairs),
-    }
-    noise = {
-        "ends": statistics.stdev(end_of(curve) for curve in theirs),
-        "curves": min(distance(a, b) for a, b in combinations(theirs, 2)),
-    }
-    return {
-        name: {
-            "apart": apart[name], "seed_noise": noise[name], "ratio": apart[name] / noise[name],
-        }
-        for name in apart
-    }  # fmt: skip
+    curves = np.asarray([ours, theirs], np.float64)  # trainer, seed, evaluation
+    ends = np.asarray([[[end_of(each)] for each in trainer] for trainer in (ours, theirs)])
+    return {"ends": _apart(ends), "curves": _apart(curves)}
+
+
+def _apart(values: npt.NDArray[np.float64]) -> dict[str, float]:
+    """Of values by trainer, seed and evaluation: root mean squares over the evaluations."""
+    seeds = values.shape[1]
+    difference = values[0].mean(axis=0) - values[1].mean(axis=0)
+    variance = values.var(axis=1, ddof=1).mean(axis=0)
+    apart = float(np.sqrt(np.mean(difference**2)))
+    error = float(np.sqrt(np.mean(variance) * 2 / seeds))
+    return {"apart": apart, "standard_error": error, "standard_errors": apart / error}
 
 
 def judge(of_kind: Mapping[Kind, Sequence[Curves]]) -> dict[str, Any]:
@@ -271,7 +266,11 @@ def main() -> int:
         }
         results[name] = judged = judge(of_kind)
         gates += [
-            Gate(name=f"{name}: {measure}, {what}", value=each["ratio"], at_most=1.0)
+            Gate(
+                name=f"{name}: {measure}, {what}",
+                value=each["standard_errors"],
+                at_most=STANDARD_ERRORS_MAX[what],
+            )
             for measure, of_what in judged["compared"].items()
             for what, each in of_what.items()
         ]
