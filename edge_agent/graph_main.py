@@ -21,7 +21,7 @@ from edge_agent.give_back import give_back_code, give_back_heap
 from edge_agent.graph_frames import Frame, receive, send
 from edge_agent.graph_room import Room, ToldArray
 from fedtier.artefact.open_graph import OpenGraph, Slot
-from fedtier.artefact.session import make_session
+from fedtier.artefact.session import ONNXRUNTIME_ERRORS, is_out_of_memory, make_session
 from fedtier.errors import ConfigError
 
 
@@ -46,7 +46,8 @@ def main(descriptor: int, keep_s: float) -> None:
                 try:
                     graph = make_session(arrays["graph"].tobytes(), threads=document["threads"])
                 except ConfigError as error:
-                    send(link, {"refused": str(error)}, {})
+                    memory = error.__cause__ is not None and is_out_of_memory(error.__cause__)
+                    send(link, {"refused": str(error), "memory": memory}, {})
                     continue
                 give_back_code("onnxruntime")
                 give_back_heap()
@@ -58,7 +59,12 @@ def main(descriptor: int, keep_s: float) -> None:
             else:
                 assert graph is not None, "a graph is opened before it is run"
                 assert room is not None, "and has room"
-                _run(graph, room, document)
+                try:
+                    _run(graph, room, document)
+                except (MemoryError, *ONNXRUNTIME_ERRORS) as error:
+                    failed = {"failed": str(error), "memory": is_out_of_memory(error)}
+                    send(link, failed, {})
+                    continue
                 send(link, {"cpu_ms": round(1e3 * time.process_time())}, {})
 
 

@@ -154,9 +154,13 @@ class GraphProcess:
             if self._running is None:
                 self._oom_kills = oom_kills(self._proc)
                 self._running = _Running(keep_s=self._keep_s)
-            answer = self._running.open(name, self._graphs[name], threads=self._threads)
-            if answer is not None and question is not None:
-                answer = self._running.run(question)
+            try:
+                answer = self._running.open(name, self._graphs[name], threads=self._threads)
+                if answer is not None and question is not None:
+                    answer = self._running.run(question)
+            except OutOfMemory:
+                self.end()  # with all that it could have
+                raise
             if answer is not None:
                 return answer
             killed += self._killed()
@@ -268,6 +272,8 @@ class _Running:
             if told is None:
                 return None
             if "refused" in told:
+                if told["memory"]:
+                    raise OutOfMemory(f"memory: {name} cannot be opened: {told['refused']}")
                 raise ConfigError(f"{name}: {told['refused']}")
             self._open = (name, told)
         return self._open[1]
@@ -284,7 +290,12 @@ class _Running:
                 room.arrays[name][turn] = array
         names = {"shared": list(question.shared), "each": list(question.each[0])}
         document = {"run": question.wanted, "times": len(question.each), **names}
-        return self._ask({**document, "carried": question.carried}, {})
+        answer = self._ask({**document, "carried": question.carried}, {})
+        if answer is not None and "failed" in answer:
+            if answer["memory"]:
+                raise OutOfMemory(f"memory: {answer['failed']}")
+            raise TrainingError(f"onnxruntime: {answer['failed']}")
+        return answer
 
     def results(self, question: Question) -> dict[str, Array]:
         """What came of the last run, copied: the next one overwrites it."""

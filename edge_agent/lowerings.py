@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -46,26 +47,35 @@ class Trainers:
                 gradient=None if gradient is None else graphs.graph(gradient),
             )
 
-    def trainer(self, asked: str, model: Vector) -> Trainer:
+    def trainer(
+        self, asked: str, model: Vector, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Trainer | None:
         """The trainer of a lowering.
 
         Args:
             asked: As the plan has it.
             model: What is to be trained, shape ``(d,)``; lowerings are timed on it.
+            cancelled: Asked before every step that is timed.
+
+        Returns:
+            None where it was cancelled.
 
         Raises:
             TrainingError: If the artefact has no such lowering, or none of them can be run.
         """
         if asked == AUTO_LOWERING:
-            return self._made[self._choose(model)]
+            fastest = self._choose(model, cancelled)
+            return None if fastest is None else self._made[fastest]
         try:
             return self._made[self._manifest.lowering_for(asked)]
         except ConfigError as error:
             raise TrainingError(str(error)) from error
 
-    def _choose(self, model: Vector) -> str:
+    def _choose(self, model: Vector, cancelled: Callable[[], bool]) -> str | None:
         if self._fastest is None:
-            taken_s = self._timed(model) if len(self._made) > 1 else {}
+            taken_s = self._timed(model, cancelled) if len(self._made) > 1 else {}
+            if taken_s is None:
+                return None
             # All of them out of memory: the first, which does with parts of a batch if it can.
             self._fastest = min(taken_s, key=taken_s.__getitem__, default=self._manifest.lowering)
             log.info(
@@ -75,20 +85,25 @@ class Trainers:
             )
         return self._fastest
 
-    def _timed(self, model: Vector) -> dict[str, float]:
-        """Seconds of a step by each lowering that the memory has room for."""
+    def _timed(self, model: Vector, cancelled: Callable[[], bool]) -> dict[str, float] | None:
+        """Seconds of a step by each lowering that the memory has room for; None if cancelled."""
         feed = sample_feed(self._manifest, model, np.random.default_rng(0))
         taken_s: dict[str, float] = {}
         for lowering in self._made:
             graph = self._graphs.graph(self._manifest.train_file(lowering))
             try:
-                taken_s[lowering] = time_steps(
+                found = time_steps(
                     graph,
                     self._manifest.optimiser.outputs,
                     feed,
                     steps=_STEPS,
                     end_s=time.monotonic() + _TIMED_S,
-                ).median_s
+                    cancelled=cancelled,
+                )
             except OutOfMemory as error:
                 log.warning("lowering left out", extra={"lowering": lowering, "reason": str(error)})
+                continue
+            if found is None:
+                return None
+            taken_s[lowering] = found.median_s
         return taken_s

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedtier.artefact.open_graph import Array, OpenGraph
-
-_STEPS_MIN = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +27,8 @@ def time_steps(
     *,
     steps: int,
     end_s: float,
-) -> StepTime:
+    cancelled: Callable[[], bool] = lambda: False,
+) -> StepTime | None:
     """Run one and the same step several times.
 
     Args:
@@ -37,19 +36,23 @@ def time_steps(
         outputs: What to take of it.
         feed: What to give it.
         steps: At most so many are timed; >= 1.
-        end_s: On the monotonic clock, after which none begins but the first few.
+        end_s: On the monotonic clock, after which none begins but the first that is timed.
+        cancelled: Asked before every step.
+
+    Returns:
+        None where it was cancelled.
 
     Raises:
         TrainingError: If the graph cannot be run.
     """
-    graph.run(outputs, feed)
     taken_s: list[float] = []
-    while len(taken_s) < min(steps, _STEPS_MIN) or (
-        len(taken_s) < steps and time.monotonic() < end_s
-    ):
+    while len(taken_s) < 2 or (len(taken_s) <= steps and time.monotonic() < end_s):
+        if cancelled():
+            return None
         began_s = time.perf_counter()
         graph.run(outputs, feed)
         taken_s.append(time.perf_counter() - began_s)
+    del taken_s[0]
     return StepTime(
         median_s=statistics.median(taken_s),
         fastest_s=min(taken_s),

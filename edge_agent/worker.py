@@ -252,7 +252,9 @@ class Worker:
             ),
             velocity=velocity,
         )
-        trainer = kit.trainers.trainer(head.plan.lowering, model)
+        trainer = kit.trainers.trainer(head.plan.lowering, model, cancelled=cancelled)
+        if trainer is None:
+            return None
         return trainer.train(task, kit.data.train, cancelled=cancelled)
 
     def _trained(self, head: Head, model: Vector, trained: Trained, *, rested: bool) -> _Answer:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,7 +75,9 @@ class TorchTrainers(Trainers):
     def __init__(self, trainer: Trainer) -> None:
         self._torch = trainer
 
-    def trainer(self, asked: str, model: Vector) -> Trainer:
+    def trainer(
+        self, asked: str, model: Vector, *, cancelled: Callable[[], bool] = lambda: False
+    ) -> Trainer | None:
         """The only one."""
         return self._torch
 

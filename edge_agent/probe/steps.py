@@ -70,6 +70,7 @@ def measure_steps(
     try:
         with training_graph(artefact, lowering, threads=threads) as (process, graph):
             found = time_steps(graph, outputs, feed_of(artefact), steps=_STEPS, end_s=end_s)
+            assert found is not None, "nobody cancels it"
             peak_kib, _ = process.usage()
     except (ConfigError, TrainingError) as error:  # a graph that is refused, want of memory
         return NoSteps(lowering=lowering, threads=threads, why=str(error))

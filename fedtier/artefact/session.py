@@ -15,7 +15,7 @@ from fedtier.model.layout import Vector
 _GROW_BY_WHAT_IS_ASKED = 1  # of an arena; its default doubles what it holds
 
 # onnxruntime's errors share no base but Exception.
-_REFUSALS = (
+ONNXRUNTIME_ERRORS = (
     native.EPFail,
     native.Fail,
     native.InvalidArgument,
@@ -26,6 +26,12 @@ _REFUSALS = (
     native.NotImplemented,
     native.RuntimeException,
 )
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether that is what an error of onnxruntime, or of Python, says."""
+    text = str(error).lower()
+    return isinstance(error, MemoryError) or "allocate memory" in text or "bad_alloc" in text
 
 
 def make_session(
@@ -51,7 +57,7 @@ def make_session(
         return onnxruntime.InferenceSession(
             source, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except _REFUSALS as error:
+    except ONNXRUNTIME_ERRORS as error:
         what = "a compiled graph" if isinstance(model, bytes) else str(model)
         raise ConfigError(
             f"onnxruntime {onnxruntime.__version__} cannot open {what}: {error}. "

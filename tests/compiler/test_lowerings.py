@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 
 import numpy as np
@@ -109,6 +110,14 @@ def test_a_device_trains_by_the_lowering_that_the_plan_names(both, trainers, ask
 def test_a_lowering_that_is_not_there_is_a_reason_to_abstain(both, trainers):
     with pytest.raises(TrainingError, match="'conv' is asked for, and the artefact strided has"):
         trainers.trainer("conv", both.initial())
+
+
+def test_timing_ends_as_soon_as_its_work_is_not_wanted(both, trainers):
+    asked = itertools.count()
+    stopped = trainers.trainer("auto", both.initial(), cancelled=lambda: next(asked) == 3)
+    assert stopped is None
+    assert next(asked) == 4
+    assert trainers.trainer("auto", both.initial()) is not None  # another time
 
 
 @pytest.mark.covers("R-9")

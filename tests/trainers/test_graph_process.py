@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -254,6 +255,23 @@ def test_without_a_gradient_graph_it_is_tried_once_more_to_the_same_bits(
     here = OnnxTrainer(artefact).train(task(artefact), examples(), cancelled=never)
     assert digest(there) == digest(here)
     assert caplog.messages == ["graph process killed", "training once more"]
+
+
+def test_memory_that_is_refused_rather_than_taken_back_counts_as_none_left(
+    artefact, graphs, caplog
+):
+    """As under a limit of the address space, or where the kernel promises no more than it has."""
+    graph = graphs.graph(TRAIN_FILE)
+    graph.get_inputs()
+    held = int(Path(f"/proc/{graphs.pid}/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.prlimit(graphs.pid, resource.RLIMIT_AS, (held + 2**21, held + 2**21))
+    limited = graphs.pid
+    there = trained(artefact, graphs)
+    assert caplog.messages == ["training once more"]
+    assert caplog.records[0].reason.startswith("memory: ")
+    assert graphs.pid != limited  # what it held is given back
+    here = OnnxTrainer(artefact).train(task(artefact), examples(), cancelled=never)
+    assert digest(there) == digest(here)
 
 
 @pytest.mark.parametrize(("text", "count"), [("oom_kill 3\n", 3), ("nr_free_pages 1\n", None)])
