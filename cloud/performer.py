@@ -76,6 +76,7 @@ class Performer:
         self._driver = driver
         self._topology = topology
         self._usage = NodeUsage(topology)
+        self._refusals: dict[str, int] = {}  # of the newest models, as the log has them
         self._spool = SpoolFiles(places.state_dir / "spool")
         self._snapshots = Snapshots(places.state_dir)
         self.exit_code: int | None = None  # of the finished run; None while it is not
@@ -115,7 +116,7 @@ class Performer:
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
         self._snapshot(new.model, new.blob, **progress, finished=False)
         log.info("round closed", extra=_shown(aggregate, row))
-        _warn_of_refusals(row["rollout"])
+        self._warn_of_refusals(row["rollout"])
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
@@ -181,7 +182,7 @@ class Performer:
         write_run_directory(self._run_dir, result)
         progress = {"rounds_done": result.plan.rounds, "rounds_trained": result.rounds_trained}
         self._snapshot(digest, blob, **progress, finished=True)
-        _warn_of_refusals(rollout_rows(figures.rollout))
+        self._warn_of_refusals(rollout_rows(figures.rollout))
         fields = {"rounds": result.plan.rounds, "seconds": round(result.seconds, 2)}
         report = str(self._run_dir / "report.json")
         log.info("run finished", extra=fields | {"model": digest[:12], "report": report})
@@ -202,6 +203,13 @@ class Performer:
             log.warning("not evaluated", extra={"reason": str(error)})
             return None
 
+    def _warn_of_refusals(self, rollout: Sequence[Mapping[str, Any]]) -> None:
+        """Say that devices do not serve a model that they found worse, as their number grows."""
+        for version in rollout:
+            if version["refused"] > self._refusals.get(version["model"], 0):
+                log.warning("model refused by devices", extra=dict(version))
+        self._refusals = {version["model"]: version["refused"] for version in rollout}
+
     def _seconds(self) -> float:
         """Seconds of this run, those before a restart included."""
         return self._seconds_before + time.monotonic() - self._began_s
@@ -215,9 +223,3 @@ def _shown(aggregate: Aggregate, row: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": round(aggregate.seconds, 2),
         **{name: round(value, 4) for name, value in figures.items() if value is not None},
     }  # fmt: skip
-
-
-def _warn_of_refusals(rollout: Sequence[Mapping[str, Any]]) -> None:
-    """Say that devices do not serve the newest model, where some found it worse."""
-    if rollout and rollout[-1]["refused"]:
-        log.warning("model refused by devices", extra=dict(rollout[-1]))
