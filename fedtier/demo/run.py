@@ -15,12 +15,11 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.inputs import check_labels
 from fedtier.broker.process import check_embedded, find_mosquitto
 from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.files import read_text
-from fedtier.data.load import load_held_out
+from fedtier.config.named import check_named
 from fedtier.demo.fleet import Fleet
 from fedtier.demo.node_logs import NodeLogs
 from fedtier.demo.progress import Progress
@@ -140,15 +139,13 @@ def _prepare(
             f"--reference compares on held-out data, and {loaded.where} has none. Add "
             "[evaluation], or leave the option out."
         )
-    manifest, where = find_artefact(loaded.artefact).manifest, f"{loaded.where} [evaluation]"
+    check_named(loaded, where=loaded.where, all_here=True)
+    manifest = find_artefact(loaded.artefact).manifest
     if reference and not manifest.loss.judged:
         raise ConfigError(
             f"--reference compares accuracies, and {manifest.name}, which is trained by "
             f"{manifest.loss.kind}, has none. Leave the option out."
         )
-    if loaded.evaluation is not None:  # before any process starts: are the data there?
-        check_labels(loaded.evaluation, manifest, where=where)
-        load_held_out(loaded.evaluation, manifest.preprocessing, where=where)
     options: list[str] = []
     if rounds is not None:
         options += ["--rounds", str(rounds)]
