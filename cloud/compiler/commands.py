@@ -106,9 +106,7 @@ def compile_(
         "preprocessing": None if preprocessing is None else _transforms(preprocessing),
         "augmentation": None if augmentation is None else _transforms(augmentation),
     }
-    typer.echo(
-        f"compiling {target} and comparing its gradient with torch's in float64 ...", err=True
-    )
+    typer.echo(f"compiling {target} and comparing its gradient with torch's in float64 ...")
     with needs_extra("torch"):
         from cloud.compiler.by_name import compile_by_name
     overrides = {name: value for name, value in given.items() if value is not None}

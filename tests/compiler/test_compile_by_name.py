@@ -70,8 +70,10 @@ def test_the_command_warns_of_a_softmax_before_cross_entropy(compiles, capsys, t
     text = NET.replace("nn.Linear(16, 2))", "nn.Linear(16, 2), nn.Softmax(1))")
     Path("net.py").write_text(text, encoding="utf-8")
     assert run("compile", "net.py:Net", "--out", str(tmp_path / "out")) == 0
-    first, warning = capsys.readouterr().err.splitlines()
-    assert first == "compiling net.py:Net and comparing its gradient with torch's in float64 ..."
+    said = capsys.readouterr()
+    first = "compiling net.py:Net and comparing its gradient with torch's in float64 ...\n"
+    assert said.out.startswith(first)
+    (warning,) = said.err.splitlines()
     assert warning.startswith("warning: net.py:Net: the module's output is that of softmax")
     assert "Return what goes into softmax instead" in warning
 
