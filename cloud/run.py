@@ -14,11 +14,10 @@ from cloud.plan import differences, plan_of
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import encode_artefact
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.inputs import check_examples, check_labels
+from fedtier.artefact.prepared_data import prepare_held_out
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile
 from fedtier.core.root import Course, RootMachine
-from fedtier.data.load import load_held_out
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import model_digest
@@ -150,10 +149,7 @@ def _evaluator(federation: Federation, artefact: Artefact) -> Evaluator | None:
     if federation.evaluation is None:
         return None
     where = f"{federation.where} [evaluation]"
-    check_labels(federation.evaluation, artefact.manifest, where=where)
-    held_out = load_held_out(federation.evaluation, artefact.manifest.preprocessing, where=where)
-    for name, examples in held_out.groups:
-        check_examples(examples, artefact.manifest, where=f"{where}: group {name!r}")
+    held_out = prepare_held_out(federation.evaluation, artefact.manifest, where=where)
     return Evaluator(artefact, held_out)
 
 

@@ -14,9 +14,9 @@ from edge_agent.lowerings import Trainers
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.inputs import check_examples, check_labels
 from fedtier.artefact.manifest import EVALUATE_FILE, INFER_FILE
 from fedtier.artefact.open_graph import OpenGraph
+from fedtier.artefact.prepared_data import prepare_device
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.data.examples import DeviceData
@@ -55,12 +55,7 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
     check_batch(file.board, artefact, where=where)
     check_shown(file.board, read_board(), where=where)
     where = f"{where} [data]"
-    check_labels(data_section.spec, artefact.manifest, where=where)
-    data = load_device(
-        data_section.spec, artefact.manifest.preprocessing, node=file.id, where=where
-    )
-    for part, examples in (("training part", data.train), ("hold-out", data.holdout)):
-        check_examples(examples, artefact.manifest, where=f"{where}: the {part}")
+    data = prepare_device(data_section.spec, artefact.manifest, node=file.id, where=where)
     weight = len(data.train) if section.weight == "examples" else section.weight
     classes = {}
     if artefact.manifest.loss.of_classes:

@@ -38,7 +38,7 @@ from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
 from fedtier.storage.outbox import Carried, Outbox
 from fedtier.wire.head import Head
-from fedtier.wire.manifest import clip_reason, decode_model
+from fedtier.wire.manifest import decode_model
 
 if TYPE_CHECKING:
     from edge_agent.inference.inference import Inference
@@ -143,7 +143,7 @@ class Worker:
             artefact = decode_artefact(install.blob, digest=install.artefact)
             kit = self._device.equip(artefact)
         except (ConfigError, WireError) as error:
-            return Installed(artefact=install.artefact, reason=clip_reason(str(error)))
+            return Installed(artefact=install.artefact, reason=str(error))
         self._device.store.put(install.artefact, install.blob)
         self._kit = kit
         layout = artefact.layout

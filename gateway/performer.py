@@ -31,7 +31,7 @@ from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.spool import Spool as SpoolFiles
-from fedtier.wire.manifest import clip_reason, decode_model
+from fedtier.wire.manifest import decode_model
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Performer:
         try:
             decode_artefact(install.blob, digest=install.artefact)
         except (ConfigError, WireError) as error:
-            return Installed(artefact=install.artefact, reason=clip_reason(str(error)))
+            return Installed(artefact=install.artefact, reason=str(error))
         self._artefacts.put(install.artefact, install.blob)
         return Installed(artefact=install.artefact)
 

@@ -106,11 +106,15 @@ def compile_(
         "preprocessing": None if preprocessing is None else _transforms(preprocessing),
         "augmentation": None if augmentation is None else _transforms(augmentation),
     }
+    typer.echo(f"compiling {target} and comparing its gradient with torch's in float64 ...")
     with needs_extra("torch"):
         from cloud.compiler.by_name import compile_by_name
     overrides = {name: value for name, value in given.items() if value is not None}
-    for line in _lines(compile_by_name(target, out=out, overrides=overrides), out):
+    compiled = compile_by_name(target, out=out, overrides=overrides)
+    for line in _lines(compiled, out):
         typer.echo(line)
+    for warning in compiled.warnings:
+        typer.echo(f"warning: {target}: {warning}", err=True)
 
 
 def _lines(compiled: Compiled, out: Path) -> Iterator[str]:

@@ -17,7 +17,7 @@ from cloud.compiler.graphs import Source, build_evaluate, build_gradient, build_
 from cloud.compiler.ops.convolution import LOWERING_NAMES
 from cloud.compiler.serialize import OPSET
 from cloud.compiler.tensors import ModuleTensors, tensors_of
-from cloud.compiler.trace import find_masks, in_mode
+from cloud.compiler.trace import find_masks, in_mode, last_operation
 from cloud.compiler.user_module import MISTAKES, told
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.loss import Loss, LossKind
@@ -44,6 +44,7 @@ class Compiled:
 
     artefact: Artefact
     gate: GateResult  # of the lowering that is furthest from it
+    warnings: tuple[str, ...] = ()  # what compiles, and is hardly meant
 
 
 def compile_module(
@@ -166,7 +167,22 @@ def compile_module(
             check_parts(artefact, lowering=each)
     if out is not None:
         artefact.write(out)
-    return Compiled(artefact=artefact, gate=max(gates, key=lambda gate: gate.gradient))
+    return Compiled(
+        artefact=artefact,
+        gate=max(gates, key=lambda gate: gate.gradient),
+        warnings=_squashed_twice(module, source.zeros(1), trained),
+    )
+
+
+def _squashed_twice(module: nn.Module, x: torch.Tensor, loss: Loss) -> tuple[str, ...]:
+    """The warning that the output is squashed already as the loss will squash it."""
+    squash = {"cross_entropy": "softmax", "bce": "sigmoid"}.get(loss.kind)
+    if squash is None or last_operation(module, x) != squash:
+        return ()
+    return (
+        f"the module's output is that of {squash}, and the loss {loss.kind} applies {squash} "
+        f"itself: twice, it trains slowly. Return what goes into {squash} instead.",
+    )
 
 
 def layout_of(module: nn.Module) -> ParameterLayout:

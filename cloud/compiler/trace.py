@@ -24,6 +24,7 @@ from fedtier.errors import ConfigError
 
 _META = "custom"  # the field of a node's ``meta`` that torch copies and leaves to its users
 _MODULE = "fedtier_module"
+_RESHAPES = ("view", "unsafe_view", "reshape", "squeeze", "unsqueeze", "alias", "clone", "detach")
 
 Named = Mapping[str, torch.Tensor]
 Decompositions = Mapping[Any, Callable[..., Any]]
@@ -58,6 +59,22 @@ def trace_forward(module: nn.Module, x: torch.Tensor, *, decompositions: Decompo
 
     with in_mode(module, training=False), torch.no_grad():
         return _record(module, forward, (x,), decompositions)
+
+
+def last_operation(module: nn.Module, x: torch.Tensor) -> str:
+    """The operation whose result is the module's output, such as ``softmax``; reshaped or not."""
+    graph = trace_forward(module, x, decompositions={}).module.graph
+    (output,) = [node for node in graph.nodes if node.op == "output"]
+    (node,) = output.all_input_nodes
+    while _operation(node) in _RESHAPES:
+        node = node.all_input_nodes[0]
+    return _operation(node)
+
+
+def _operation(node: fx.Node) -> str:
+    """``softmax`` of ``aten._softmax.default``; empty for an input."""
+    name = str(node.target) if node.op == "call_function" else ""
+    return name.removeprefix("aten.").partition(".")[0].strip("_")
 
 
 def find_masks(module: nn.Module, x: torch.Tensor) -> tuple[Mask, ...]:

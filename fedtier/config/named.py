@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_labels
+from fedtier.artefact.prepared_data import prepare_device, prepare_held_out
 from fedtier.config.board import BoardFile, load_board
 from fedtier.config.data_rules import data_place, select_devices, select_held_out
 from fedtier.config.federation import Federation
@@ -20,12 +22,17 @@ from fedtier.errors import ConfigError
 from fedtier.words import counted, nearest
 
 
-def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list[str]:
+def check_named(
+    found: Federation | NodeFile | BoardFile, *, where: str, all_here: bool = False
+) -> list[str]:
     """Look at everything a file names, as far as it can be seen from this machine.
+
+    Data that are here are read and treated as the nodes will, one node's at a time.
 
     Args:
         found: What the file says, checked by itself.
         where: The file's name, for errors.
+        all_here: Whether a federation's data must all be on this machine, as for a demo.
 
     Returns:
         Which data, and which files of passwords and certificates, are not on this machine: a line
@@ -36,18 +43,19 @@ def check_named(found: Federation | NodeFile | BoardFile, *, where: str) -> list
         ConfigError: If an artefact or a board's profile is missing or wrong, momentum that the
             artefact has not is to be carried, a lowering is named that it has not, or data lack a
             trait that the artefact's preprocessing asks for, or name other labels than the
-            artefact's, or columns for another number of channels.
+            artefact's, or columns for another number of channels; or data that are here cannot be
+            read, give no example, or are not what the artefact takes.
     """
     match found:
         case Federation():
-            return _check_federation(found, Place(where))
+            return _check_federation(found, Place(where), all_here=all_here)
         case NodeFile():
             return _check_node(found, Place(where))
         case BoardFile():
             return []
 
 
-def _check_federation(federation: Federation, place: Place) -> list[str]:
+def _check_federation(federation: Federation, place: Place, *, all_here: bool) -> list[str]:
     artefact = _artefact(federation.artefact, place.below("model"))
     _check_carry(federation, artefact, place.below("plan"))
     _check_lowering(federation, artefact, place.below("plan"))
@@ -68,8 +76,15 @@ def _check_federation(federation: Federation, place: Place) -> list[str]:
     for name, selection in selections.items():
         _check_traits(selection, pipeline, where=name)
         _check_channels(selection, pipeline, artefact, where=name)
+    for device, selection in devices.items():
+        if all_here or _is_seen(selection):
+            spec, where = federation.nodes[device].data, data_place(federation, device, place)
+            prepare_device(spec, artefact.manifest, node=device, where=where)
     absent = {str(device): s for device, s in devices.items()}
-    if held_out is not None:
+    if federation.evaluation is not None and held_out is not None:
+        if all_here or _is_seen(held_out):
+            where = str(place.below("evaluation"))
+            prepare_held_out(federation.evaluation, artefact.manifest, where=where)
         absent["[evaluation]"] = held_out
     return [*_without_broker(federation), *_absent(absent)]
 
@@ -100,6 +115,8 @@ def _check_node(file: NodeFile, place: Place) -> list[str]:
     pipeline = _pipeline(artefact, place.below("node"))
     _check_traits(selection, pipeline, where=where)
     _check_channels(selection, pipeline, artefact, where=where)
+    if _is_seen(selection):
+        prepare_device(file.data.spec, artefact.manifest, node=file.id, where=where)
     return [*secrets, *_absent({str(file.id): selection})]
 
 
@@ -185,15 +202,21 @@ def _absent(selections: Mapping[str, Selection]) -> list[str]:
     absent: dict[Path, list[str]] = {}
     for name, selection in selections.items():
         for path in selection.paths:
-            if not _is_here(path):
+            if not os.access(path, os.R_OK):
                 absent.setdefault(path, []).append(name)
     if not absent:
         return []
     names = list(dict.fromkeys(name for those in absent.values() for name in those))
     return [
-        f"the data of {_some(names)} are not on this machine, and were not looked at: "
+        f"the data of {_some(names)} are not on this machine, or not for this user to read, and "
+        f"were not looked at: "
         f"{_some(list(map(str, absent)))}"
     ]
+
+
+def _is_seen(selection: Selection) -> bool:
+    """Whether data can be looked at: a source that tells no paths may have them elsewhere."""
+    return bool(selection.paths) and all(os.access(path, os.R_OK) for path in selection.paths)
 
 
 def _is_here(path: Path) -> bool:

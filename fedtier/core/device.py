@@ -169,8 +169,7 @@ class DeviceMachine:
     def _refusal(self, head: Head) -> str | None:
         own = self._trainee
         if head.artefact != own.artefact:
-            why = self.link.equipment.reason(head.artefact)
-            return f"artefact {head.artefact[:12]} is asked for: {why}"
+            return self.link.equipment.reason(head.artefact)
         if (head.layout, head.dimension) != (own.layout, own.dimension):
             return f"layout {head.layout[:12]} is asked for, {own.layout[:12]} is here"
         return refusal(head, tier=0)

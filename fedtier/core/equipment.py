@@ -50,7 +50,8 @@ class Equipment:
 
     def reason(self, digest: str) -> str:
         """Why an artefact is not held, for people."""
-        return self._unfit.get(digest) or f"{self.held[:12] or 'none'} is here"
+        here = f"{self.held[:12] or 'none'} is here"
+        return self._unfit.get(digest) or f"artefact {digest[:12]} is asked for: {here}"
 
     def lacks(self, head: Head) -> bool:
         """Whether the head's artefact must come, and can."""

@@ -3,7 +3,7 @@
 The specification names the columns::
 
     source = "csv-directory"
-    path = "/var/lib/readings"          # holds <device>/*.csv or <device>.csv
+    path = "/var/lib/readings"          # holds <device>/*.csv or <device>.csv, or .CSV
     features = ["ax", "ay", "az"]
     label = "state"
     labels = ["idle", "worn", "faulty"] # class 0, 1, 2; without it the column holds the numbers
@@ -34,6 +34,7 @@ from fedtier.words import did_you_mean
 COMMON_KEYS = ("path", "features", "label", "labels", "delimiter")
 _LABEL_DIGITS_MAX = 6
 _DELIMITERS = (";", "\t", "|", ",")
+_NAMES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +72,7 @@ def device_recordings(
 
     Raises:
         ConfigError: As ``device_selection``; if there is no file, or one lacks a column or holds a
-            wrong value: the message names the line.
+            wrong value: the message names the line and the column.
     """
     device, columns = _device_table(spec, node=node, where=where)
     return _recordings(device, columns, where=where)
@@ -132,23 +133,48 @@ def _columns(fields: Fields) -> _Columns:
 
 def _place(device: NamedDevice) -> Path:
     """The folder of a device if it has one, else the single file."""
-    return device.folder if device.folder.is_dir() else device.file(".csv")
+    if device.folder.is_dir():
+        return device.folder
+    capitals = device.file(".CSV")
+    return capitals if capitals.is_file() else device.file(".csv")
 
 
 def _recordings(device: NamedDevice, columns: _Columns, *, where: str) -> tuple[Recording, ...]:
+    return tuple(
+        _read(file, columns, device.traits, where=where) for file in _files(device, where=where)
+    )
+
+
+def _files(device: NamedDevice, *, where: str) -> list[Path]:
+    """The device's files in name order; at least one."""
     place = _place(device)
-    files = sorted(place.glob("*.csv")) if place.is_dir() else [place]
-    if not files or not files[0].is_file():
+    if not place.is_dir():
+        if place.is_file():
+            return [place]
         raise ConfigError(
             f"{where}: neither {device.folder}/*.csv nor {device.file('.csv')} exists. Put the "
             "device's readings there, with a line of column names on top."
         )
-    return tuple(_read(file, columns, device.traits, where=where) for file in files)
+    try:
+        inside = sorted(place.iterdir())
+    except OSError as error:
+        raise ConfigError(f"{where}: {place} cannot be listed ({error.strerror}).") from error
+    files = [path for path in inside if path.suffix.lower() == ".csv"]  # loggers write .CSV too
+    if not files:
+        names = [path.name for path in inside]
+        there = ", ".join(names[:_NAMES_SHOWN]) + (", ..." if len(names) > _NAMES_SHOWN else "")
+        raise ConfigError(
+            f"{where}: {place} holds no .csv file"
+            + (f"; what it holds: {there}" if names else " and nothing else")
+            + ". Put the device's readings there as CSV, with a line of column names on top."
+        )
+    return files
 
 
 def _read(path: Path, columns: _Columns, traits: Mapping[str, int], *, where: str) -> Recording:
     samples: list[list[float]] = []
     labels: list[int] = []
+    lines: list[int] = []
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file, delimiter=columns.delimiter)
@@ -159,13 +185,23 @@ def _read(path: Path, columns: _Columns, traits: Mapping[str, int], *, where: st
                     values = _row(row, positions, columns, here=here)
                     samples.append(values[0])
                     labels.append(values[1])
+                    lines.append(rows.line_num)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise ConfigError(f"{where}: {path} cannot be read as CSV ({error}).") from error
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite in it
+        array = np.array(samples, dtype=np.float32).reshape(len(labels), len(columns.features))
+    for row, column in np.argwhere(~np.isfinite(array))[:1]:
+        raise ConfigError(
+            f"{where}: {path} line {lines[row]} column {columns.features[column]!r} is "
+            f"{samples[row][column]}: NaN, infinity, or more than float32 holds. Remove or repair "
+            "that row, and others like it."
+        )
     return Recording(
         key=path.stem,
-        samples=np.array(samples, dtype=np.float32).reshape(len(labels), len(columns.features)),
+        samples=array,
         labels=np.array(labels, dtype=np.int64),
         traits=traits,
+        origin=str(path),
     )
 
 
@@ -199,7 +235,7 @@ def _row(
     try:
         values = [float(feature) for feature in features]
     except ValueError as error:
-        raise ConfigError(f"{here}: {error}. Features must be numbers.") from error
+        raise _no_number(features, columns, here=here) from error
     if columns.classes:
         if label not in columns.classes:
             hint = did_you_mean(label, columns.classes)
@@ -211,3 +247,27 @@ def _row(
             "classes in 'labels'."
         )
     return values, int(label)
+
+
+def _no_number(features: Sequence[str], columns: _Columns, *, here: str) -> ConfigError:
+    """What is wrong with the first feature of a row that is no number."""
+    column, text = next(
+        (column, text)
+        for column, text in zip(columns.features, features, strict=True)
+        if not _is_number(text)
+    )
+    here = f"{here} column {column!r}"
+    if not text:
+        return ConfigError(f"{here} is empty. Give a number in every row, or leave the row out.")
+    hint = "Features must be numbers."
+    if _is_number(text.replace(",", ".", 1)):
+        hint = "Write decimals with a point, not with a comma."
+    return ConfigError(f"{here} is {text[:20]!r}, which is no number. {hint}")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -108,7 +108,9 @@ def _read(device: NamedDevice, *, where: str) -> Recording:
         )
     if x.dtype.kind not in "fiu":
         raise ConfigError(f"{where}: {path} has x of {x.dtype}. Give real numbers.")
-    return Recording(key=path.stem, samples=x, labels=targets, traits=device.traits)
+    return Recording(
+        key=path.stem, samples=x, labels=targets, traits=device.traits, origin=str(path)
+    )
 
 
 def _targets(y: npt.NDArray[Any]) -> Targets | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,12 +25,14 @@ class Recording:
         labels: The class number of each row, int64, shape ``(T,)``, >= 0; or what a model is to
             come near to, float32, shape ``(T, ...)``.
         traits: Whole numbers that a transform may ask for, such as ``{"side": 1}``.
+        origin: Where it was read from, such as a file's path; for messages alone.
     """
 
     key: str
     samples: npt.NDArray[Any]
     labels: Targets
     traits: Mapping[str, int] = field(default_factory=dict)
+    origin: str = ""
 
     def __post_init__(self) -> None:
         check_targets(self.labels, rows=len(self.samples))
@@ -40,12 +42,7 @@ class Recording:
 
     def rows(self, start: int, stop: int) -> Recording:
         """The rows ``start`` to ``stop - 1`` as a recording of their own (views, no copies)."""
-        return Recording(
-            key=self.key,
-            samples=self.samples[start:stop],
-            labels=self.labels[start:stop],
-            traits=self.traits,
-        )
+        return replace(self, samples=self.samples[start:stop], labels=self.labels[start:stop])
 
 
 def check_recordings(recordings: Sequence[Recording], *, where: str) -> None:
@@ -59,7 +56,8 @@ def check_recordings(recordings: Sequence[Recording], *, where: str) -> None:
         raise ConfigError(f"{where}: the source gave no recording. Name data that exist.")
     shape = recordings[0].samples.shape[1:]
     for recording in recordings:
-        here = f"{where}: recording {recording.key!r}"
+        of = f" ({recording.origin})" if recording.origin else ""
+        here = f"{where}: recording {recording.key!r}{of}"
         if len(recording) == 0:
             raise ConfigError(f"{here} has no rows. Remove it or fill it.")
         if recording.samples.shape[1:] != shape:
@@ -67,9 +65,8 @@ def check_recordings(recordings: Sequence[Recording], *, where: str) -> None:
                 f"{here} has rows of shape {recording.samples.shape[1:]}, the first has {shape}. "
                 "All recordings of a device must agree."
             )
-        for array in (recording.samples, recording.labels):
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                raise ConfigError(f"{here} holds NaN or infinity. Remove or repair those rows.")
+        _check_finite(recording.samples, "samples", here=here)
+        _check_finite(recording.labels, "labels", here=here)
         if recording.labels.shape[1:] != recordings[0].labels.shape[1:]:
             raise ConfigError(
                 f"{here} has targets of shape {recording.labels.shape[1:]}, the first has "
@@ -84,6 +81,18 @@ def check_recordings(recordings: Sequence[Recording], *, where: str) -> None:
             raise ConfigError(
                 f"{here} has the label {int(recording.labels.min())}. Labels count from 0."
             )
+
+
+def _check_finite(array: npt.NDArray[Any], name: str, *, here: str) -> None:
+    if array.dtype.kind != "f" or np.isfinite(array).all():
+        return
+    places = np.argwhere(~np.isfinite(array))
+    first, rows = tuple(places[0].tolist()), len(np.unique(places[:, 0]))
+    raise ConfigError(
+        f"{here} holds NaN or infinity in {rows} of its {len(array)} rows, first in row "
+        f"{first[0]}, counted from 0: {name}{list(first)} is {array[first]}. Remove or repair "
+        "those rows."
+    )
 
 
 def hash_recordings(digest: hashlib._Hash, recordings: Sequence[Recording]) -> None:

@@ -1,7 +1,8 @@
-"""What the nodes say in their logs that a person wants to see: who is up, who waits for whom."""
+"""What the nodes say in their logs that a person wants to see: who is up, waits, never trained."""
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from fedtier.demo.tail import Tail
 from fedtier.ids import NodeId
 from fedtier.topology import Topology
 
+_TRAINED, _ABSTAINED = "trained  ", "abstained  "
 _WAITED = (" waiting is over ", " iteration closed ", " round opened ")
 
 
@@ -20,12 +22,15 @@ class NodeLogs:
         self._tails = {node: Tail(path) for node, path in paths.items()}
         self._waiting: dict[NodeId, str] = {}
         self.connected: set[NodeId] = set()  # who says that it has reached a broker
+        self._trained: set[NodeId] = set()
+        self._abstained: dict[NodeId, str] = {}  # the newest reason
 
     def listen(self) -> None:
         """Take in what has been logged since the last look."""
         waited: list[NodeId] = []
         for node, tail in self._tails.items():
             for line in tail.lines():
+                self._note(node, line.split(maxsplit=2)[-1] if line else "")
                 if " connected  " in line:
                     self.connected.add(node)
                 elif " waiting for parent " in line:
@@ -38,6 +43,22 @@ class NodeLogs:
         for node in waited:  # those above waited for it, and may not have heard from it yet
             for above in self._topology.path_to_root(node)[1:]:
                 self._waiting.pop(above, None)
+
+    def untrained(self) -> dict[NodeId, str]:
+        """The devices that never trained, in name order, each with the reason it gave last."""
+        return {
+            device: self._abstained.get(device, "it gave no reason")
+            for device in self._topology.devices()
+            if device not in self._trained
+        }
+
+    def _note(self, node: NodeId, event: str) -> None:
+        if event.startswith(_TRAINED):
+            self._trained.add(node)
+        elif event.startswith(_ABSTAINED):
+            reason = event.partition(" reason=")[2]
+            quoted = reason[:1] in ("'", '"')
+            self._abstained[node] = str(ast.literal_eval(reason)) if quoted else reason
 
     def waiting(self) -> list[str]:
         """What the lowest of the waiting parents say, by name: those above wait for them."""

@@ -27,7 +27,7 @@ from fedtier.artefact.trainers import load_trainer
 from fedtier.config.federation import Federation
 from fedtier.data.examples import Examples
 from fedtier.data.load import load_device, load_held_out
-from fedtier.demo.summary import plain_table
+from fedtier.demo.summary import plain_table, print_table
 from fedtier.errors import TrainingError
 from fedtier.ids import IterationPath, NodeId
 from fedtier.model.layout import Vector
@@ -200,7 +200,7 @@ def _print(console: Console, reference: Mapping[str, Any]) -> None:
     table.add_row("each device alone: best", _percent(reference["alone_best"], "diverged"))
     table.add_row("each device alone: mean", _percent(reference["alone_mean"], "diverged"))
     console.print()
-    console.print(table)
+    print_table(console, table)
     console.print()
 
 

@@ -15,12 +15,11 @@ from typing import Any, NoReturn
 from rich.console import Console
 
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.inputs import check_labels
 from fedtier.broker.process import check_embedded, find_mosquitto
 from fedtier.broker.settings import BrokerKind
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.files import read_text
-from fedtier.data.load import load_held_out
+from fedtier.config.named import check_named
 from fedtier.demo.fleet import Fleet
 from fedtier.demo.node_logs import NodeLogs
 from fedtier.demo.progress import Progress
@@ -34,6 +33,7 @@ from fedtier.errors import (
     EXIT_UNTRAINED,
     ConfigError,
 )
+from fedtier.ids import NodeId
 from fedtier.render.node_files import render_node_files
 from fedtier.storage.durable import storage_error, write_durably
 from fedtier.storage.new_files import check_unused
@@ -88,7 +88,7 @@ def main(
     _make_run_directory(request)
     began_s = time.monotonic()
     try:
-        code = _train(request, console)
+        code, untrained = _train(request, console)
     except (KeyboardInterrupt, _Terminated) as reason:
         console.print(f"\nstopped; the logs are in {request.out / 'logs'}", soft_wrap=True)
         return EXIT_TERMINATED if isinstance(reason, _Terminated) else EXIT_INTERRUPTED
@@ -96,7 +96,7 @@ def main(
         return code
     report = json.loads((request.out / "report.json").read_bytes())
     dimension = find_artefact(request.federation.artefact).layout.dimension
-    print_summary(console, report, dimension=dimension)
+    print_summary(console, report, dimension=dimension, untrained=untrained)
     if reference and code != EXIT_DONE:
         console.print("no references: there is nothing to compare with them")
     elif reference:
@@ -130,7 +130,7 @@ def _prepare(
 ) -> _Request:
     """Refuse what cannot be, before anything is made."""
     kind = _broker_kind(broker)
-    directory = (out or _fresh_directory()).absolute()
+    directory = (out or _fresh_directory()).resolve()
     check_unused(directory, called=f"--out {directory}")
     with _federation_file(federation) as path:
         loaded = load_federation(path)
@@ -140,15 +140,13 @@ def _prepare(
             f"--reference compares on held-out data, and {loaded.where} has none. Add "
             "[evaluation], or leave the option out."
         )
-    manifest, where = find_artefact(loaded.artefact).manifest, f"{loaded.where} [evaluation]"
+    check_named(loaded, where=loaded.where, all_here=True)
+    manifest = find_artefact(loaded.artefact).manifest
     if reference and not manifest.loss.judged:
         raise ConfigError(
             f"--reference compares accuracies, and {manifest.name}, which is trained by "
             f"{manifest.loss.kind}, has none. Leave the option out."
         )
-    if loaded.evaluation is not None:  # before any process starts: are the data there?
-        check_labels(loaded.evaluation, manifest, where=where)
-        load_held_out(loaded.evaluation, manifest.preprocessing, where=where)
     options: list[str] = []
     if rounds is not None:
         options += ["--rounds", str(rounds)]
@@ -200,7 +198,8 @@ def _fresh_directory() -> Path:
     return _RUNS / f"demo-{number}"
 
 
-def _train(request: _Request, console: Console) -> int:
+def _train(request: _Request, console: Console) -> tuple[int, dict[NodeId, str]]:
+    """The exit code, and why devices never trained that did not."""
     federation = request.federation
     title = (
         f"{counted(len(federation.topology.devices()), 'device')}, "
@@ -226,20 +225,21 @@ def _train(request: _Request, console: Console) -> int:
         for node, text in texts.items():
             write_durably(request.out / "nodes" / f"{node}.toml", text.encode())
             fleet.start_node(node, *(request.options if node == topology.cloud else ()))
-        code = _watch(fleet, request, screen, console)
+        logs = NodeLogs(topology, {n: process.log_path for n, process in fleet.nodes.items()})
+        code = _watch(fleet, logs, request, screen, console)
         if code in _FINISHED:
             fleet.stop()  # each tells the kernel's last word on what it used
             _add_nodes(request, fleet)
-        return code
+            logs.listen()
+        return code, logs.untrained()
 
 
-def _watch(fleet: Fleet, request: _Request, screen: Screen, console: Console) -> int:
+def _watch(
+    fleet: Fleet, logs: NodeLogs, request: _Request, screen: Screen, console: Console
+) -> int:
     """Until the cloud is done, or something has died."""
     cloud = request.federation.topology.cloud
     progress = Progress(request.out / "metrics.jsonl")
-    logs = NodeLogs(
-        request.federation.topology, {n: process.log_path for n, process in fleet.nodes.items()}
-    )
     while True:
         fresh = progress.look()
         logs.listen()

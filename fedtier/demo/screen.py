@@ -71,7 +71,7 @@ class Screen:
         self._up = set(up)
         total = len(list(self._topology))
         wait = "; the first round is under way" if len(up) == total else ""
-        self.say(f"{len(up)} of {total} nodes are up{wait}")
+        self.say(f"{len(up)} of {total} nodes {'is' if len(up) == 1 else 'are'} up{wait}")
 
     def show_rounds(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Show the rounds that have closed."""

@@ -8,18 +8,29 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from fedtier.ids import NodeId
 
 # Nodes in one row of the table of processes, by the longest name: all fit into 80 characters.
 _ACROSS = ((10, 3), (20, 2))
+_UNTRAINED_SHOWN = 8
 
 
-def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int) -> None:
+def print_summary(
+    console: Console,
+    report: Mapping[str, Any],
+    *,
+    dimension: int,
+    untrained: Mapping[NodeId, str],
+) -> None:
     """Print what a person wants to know of a finished run.
 
     Args:
         console: Where to.
         report: The document of ``report.json``.
         dimension: d, for the float32 yardstick of 4 d bytes per update.
+        untrained: The devices that never trained, each with why.
     """
     for table in (
         _links(report["links"], dimension=dimension),
@@ -30,8 +41,8 @@ def print_summary(console: Console, report: Mapping[str, Any], *, dimension: int
     ):
         if table.row_count:
             console.print()
-            console.print(table)
-    for line in _why_not(report):
+            print_table(console, table)
+    for line in [*_never_trained(untrained), *_why_not(report)]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print()
 
@@ -55,6 +66,14 @@ def plain_table(title: str, *columns: str) -> Table:
     return table
 
 
+def print_table(console: Console, table: Table) -> None:
+    """Print a table without the blanks that fill its lines up, which would be copied with it."""
+    for line in console.render_lines(table, pad=False):
+        text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
+        text.rstrip()
+        console.print(text, soft_wrap=True)
+
+
 def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
     table = plain_table(
         "Links", "link", "quantizer", "updates", "MB up", "MB down", "float32/up", "mean q"
@@ -76,6 +95,19 @@ def _abstentions(links: Sequence[Mapping[str, Any]]) -> Table:
         if row["abstained"]:
             table.add_row(str(row["link"]), str(row["abstained"]), str(row["deltas"]))
     return table
+
+
+def _never_trained(untrained: Mapping[NodeId, str]) -> list[str]:
+    """The devices the model has learnt nothing from: no figure above is of them."""
+    if not untrained:
+        return []
+    lines = [f"{device} never trained: {why}" for device, why in untrained.items()]
+    more = len(lines) - _UNTRAINED_SHOWN
+    return [
+        "",
+        *lines[:_UNTRAINED_SHOWN],
+        *([f"... and {more} more never did"] if more > 0 else []),
+    ]
 
 
 def _why_not(report: Mapping[str, Any]) -> list[str]:

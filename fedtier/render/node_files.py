@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fedtier.config.board import BoardTable, load_board
@@ -104,11 +104,21 @@ def _connect(
         return {"url": given[cell]}
     url = federation.nodes[cell].broker_url
     if url is None:
-        raise ConfigError(
-            f"{federation.where}: {cell!r} has no broker address. Give it a [[node]] with "
-            f'id = "{cell}" and broker_url = "mqtt://HOST:PORT".'
+        raise _without_address(
+            [p for p in federation.without_broker() if p not in given], federation
         )
     return {"url": url, **federation.nodes[node].access.towards(url)}
+
+
+def _without_address(cells: Sequence[NodeId], federation: Federation) -> ConfigError:
+    one = len(cells) == 1
+    named = cells[0] if one else f"{{{','.join(cells)}}}"
+    return ConfigError(
+        f"{federation.where}: {', '.join(map(repr, cells))} {'has' if one else 'have'} no broker "
+        f"address. Give {'it' if one else 'each'} a [[node]] with id and broker_url, such as "
+        f'id = "{named}" and broker_url = "mqtt://{cells[0] if one else "$1.local"}:1883"; and '
+        'where brokers run already say so: [broker] kind = "url".'
+    )
 
 
 def _cell(

@@ -91,7 +91,9 @@ def render_readme(
         sections["On the machine of every gateway and of the cloud: the broker"] = _broker(
             federation
         )
-    sections["Start: gateways, devices, then the cloud"] = _start(state_dir)
+    sections["Start: gateways, devices, then the cloud"] = _start(
+        state_dir, broker=federation.broker_kind == "mosquitto"
+    )
     title = f"Federation {federation.id}: {len(directories)} nodes. Written by fedtier."
     intro = _prose(
         "Every machine has a user fedtier and the program in /opt/fedtier/venv, as "
@@ -194,12 +196,13 @@ def _broker(federation: Federation) -> str:
     return _commands(*lines, "sudo systemctl restart mosquitto")
 
 
-def _start(state_dir: PurePosixPath) -> str:
+def _start(state_dir: PurePosixPath, *, broker: bool) -> str:
+    journal = "journalctl -fu 'fedtier-*'" + broker * " -u mosquitto"
     services = _commands(
         "sudo systemctl enable --now fedtier-gateway     # on a gateway",
         "sudo systemctl enable --now fedtier-agent       # on a device",
         "sudo systemctl start fedtier-cloud              # on the cloud's machine: one run",
-        "journalctl -fu 'fedtier-*' -u mosquitto         # what they say",
+        f"{journal:<48}# what they say",
     )
     return f"{services}\n\n{_prose(_ONE_RUN.format(state_dir=state_dir))}"
 

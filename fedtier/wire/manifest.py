@@ -106,12 +106,19 @@ def peek_update(start: bytes | memoryview) -> UpdateManifest:
     return UpdateManifest.from_fields(peek_manifest(start, kind="update"))
 
 
+_CUT = " ..."
+
+
 def clip_reason(text: str) -> str:
     """A reason as a manifest or an ack may carry it: one line of ASCII, not too long.
 
-    JSON writes any other character in up to twelve bytes, which no manifest has room for.
+    JSON writes any other character in up to twelve bytes, which no manifest has room for. What is
+    too long ends behind a word, where there is one to end behind, and in three dots.
     """
-    clipped = text[:REASON_CHARACTERS_MAX]
+    clipped = text
+    if len(text) > REASON_CHARACTERS_MAX:
+        room = REASON_CHARACTERS_MAX - len(_CUT)
+        clipped = (text[: room + 1].rpartition(" ")[0] or text[:room]) + _CUT
     return "".join(c if " " <= c <= "~" else " " if c.isspace() else "?" for c in clipped)
 
 

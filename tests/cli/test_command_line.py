@@ -321,18 +321,17 @@ def test_what_there_is_one_of_is_counted_as_one(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("options", "change", "said"),
+    ("options", "said"),
     [
-        ((), '[evaluation]\npath = "nowhere"\ndevices = ["z"]\n', "nowhere"),
-        (("--reference",), "", "Add [evaluation]"),
+        ((), "[data] of 'a': "),
+        ((), "data/a.npz does not exist"),
+        (("--reference",), "Add [evaluation]"),
     ],
-    ids=["missing data", "nothing to compare on"],
+    ids=["whose data are missing", "missing data", "nothing to compare on"],
 )
-def test_a_demo_that_is_refused_leaves_no_directory(
-    tmp_path, monkeypatch, capsys, options, change, said
-):
+def test_a_demo_that_is_refused_leaves_no_directory(tmp_path, monkeypatch, capsys, options, said):
     monkeypatch.chdir(tmp_path)
-    Path("small.toml").write_text(SMALL + change, encoding="utf-8")
+    Path("small.toml").write_text(SMALL, encoding="utf-8")
     assert run("demo", "--federation", "small.toml", *options) == 78
     assert said in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["small.toml"]

@@ -201,6 +201,7 @@ def test_brokers_that_run_already_get_no_files(write, tmp_path):
     assert (device.username, device.password_file) == ("fleet", str(out / "d-1" / "secret"))
     readme = (out / "README.txt").read_text()
     assert "mosquitto_passwd" not in readme
+    assert "-u mosquitto" not in readme
     assert "/etc/mosquitto" not in readme
 
 
@@ -222,7 +223,9 @@ def test_with_certificates_the_readme_says_where_they_are_looked_for(write, tmp_
 
 def test_a_parent_without_a_broker_address_is_named_with_what_to_write(write, tmp_path, capsys):
     assert run("config", "nodes", write(""), "--out", tmp_path / "nodes") == 78
-    assert "'cloud' has no broker address" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "'cloud' has no broker address" in error
+    assert '[broker] kind = "url"' in error
 
 
 def test_the_embedded_broker_is_for_one_machine(write, tmp_path, capsys):

@@ -66,6 +66,18 @@ def run(*arguments: str) -> int:
     return int(caught.value.code or 0)
 
 
+def test_the_command_warns_of_a_softmax_before_cross_entropy(compiles, capsys, tmp_path):
+    text = NET.replace("nn.Linear(16, 2))", "nn.Linear(16, 2), nn.Softmax(1))")
+    Path("net.py").write_text(text, encoding="utf-8")
+    assert run("compile", "net.py:Net", "--out", str(tmp_path / "out")) == 0
+    said = capsys.readouterr()
+    first = "compiling net.py:Net and comparing its gradient with torch's in float64 ...\n"
+    assert said.out.startswith(first)
+    (warning,) = said.err.splitlines()
+    assert warning.startswith("warning: net.py:Net: the module's output is that of softmax")
+    assert "Return what goes into softmax instead" in warning
+
+
 def test_the_command_says_what_it_made(compiles, capsys):
     digest = compiles(NET).artefact.digest
     assert run("compile", "net.py:Net", "--out", "made") == 0

@@ -49,6 +49,46 @@ class Words(nn.Sequential):
         super().__init__(nn.Embedding(9, 4), nn.Flatten(), nn.Linear(20, 3))
 
 
+class Squashed(Net):
+    """The outputs of ``Net`` after one more operation, in a shape of their own or not."""
+
+    def __init__(self, squash, *, reshaped=False):
+        super().__init__()
+        self.squash, self.reshaped = squash, reshaped
+
+    def forward(self, x):
+        found = self.squash(super().forward(x))
+        return found.reshape(-1, 1, 3).flatten(1) if self.reshaped else found
+
+
+SOFTMAX, LOG_SOFTMAX = nn.Softmax(dim=1), nn.LogSoftmax(dim=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "squash", "warned"),
+    [
+        ("cross_entropy", SOFTMAX, "output is that of softmax, and the loss cross_entropy applies"),
+        ("cross_entropy", LOG_SOFTMAX, ""),  # of a logarithm of shares it is the same once more
+        ("cross_entropy", nn.Sigmoid(), ""),
+        ("cross_entropy", nn.Identity(), ""),
+        ("bce", nn.Sigmoid(), "output is that of sigmoid, and the loss bce applies sigmoid itself"),
+        ("bce", nn.Identity(), ""),
+        ("mse", SOFTMAX, ""),
+        ("mse", nn.Sigmoid(), ""),
+    ],
+)
+@pytest.mark.parametrize("reshaped", [False, True])
+def test_an_output_squashed_before_a_loss_that_squashes_is_warned_of(
+    kind, squash, warned, reshaped
+):
+    found = compile_module(
+        Squashed(squash, reshaped=reshaped), name="net", input_shape=[6], labels=list("abc"),
+        batch=4, loss=kind, out=None,
+    )  # fmt: skip
+    assert len(found.warnings) == bool(warned)
+    assert all(warned in warning for warning in found.warnings)
+
+
 def compiled(factory, kind, *, shape, labels, **options):
     torch.manual_seed(3)
     module = factory()

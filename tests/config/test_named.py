@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fedtier.artefact.find import find_artefact
@@ -65,6 +66,14 @@ def check(tmp_path):
     return run
 
 
+def write_readings(directory: Path, *names: str, rows: int = 1000) -> None:
+    """Data of devices as ``package:imu`` takes them: six channels, and windows of 128 rows."""
+    directory.mkdir(exist_ok=True)
+    x = np.random.default_rng(1).normal(size=(rows, 6))
+    for name in names:
+        np.savez(directory / f"{name}.npz", x=x, y=np.zeros(rows, int))
+
+
 def refusal(check, text: str) -> str:
     with pytest.raises(ConfigError) as caught:
         check(text)
@@ -81,9 +90,7 @@ def test_data_that_are_not_here_are_one_line_with_three_names(check, tmp_path):
 
 
 def test_only_what_is_missing_is_named(check, tmp_path):
-    (tmp_path / "readings").mkdir()
-    for name in (*(f"cow-{n}" for n in range(1, 6)), "sheep"):
-        (tmp_path / "readings" / f"{name}.npz").write_bytes(b"not looked into")
+    write_readings(tmp_path / "readings", *(f"cow-{n}" for n in range(1, 6)), "sheep")
     assert check(FEDERATION) == ""
     (tmp_path / "readings" / "sheep.npz").unlink()
     assert check(FEDERATION).startswith("the data of [evaluation] are not on this machine")
@@ -197,10 +204,48 @@ def test_a_devices_missing_data_are_a_warning_too(check, tmp_path):
     assert check(AGENT).startswith("the data of cow-1 are not on this machine")
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [(30, "the training part gives no example"), (600, "the hold-out gives no example")],
+)
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [(FEDERATION, "[data] of 'cow-3'"), (AGENT.replace("cow-1", "cow-3"), "[data]")],
+    ids=["federation", "node"],
+)
+def test_a_device_with_too_few_data_is_refused(check, tmp_path, text, place, rows, said):
+    write_readings(tmp_path / "readings", "cow-1")
+    write_readings(tmp_path / "readings", "cow-3", rows=rows)
+    message = refusal(check, text)
+    assert message.startswith(f"f.toml: {place}: {said}")
+    assert "a window takes 128. Record more, or shorten the window" in message
+
+
+def test_data_that_are_here_are_read_while_others_are_not(check, tmp_path):
+    write_readings(tmp_path / "readings", "cow-2")
+    assert check(FEDERATION).startswith("the data of cow-1, cow-3, cow-4 and 2 more are not")
+    (tmp_path / "readings" / "cow-2.npz").write_bytes(b"no archive")
+    assert "[data] of 'cow-2': " in refusal(check, FEDERATION)
+
+
+def test_held_out_data_that_are_too_few_are_refused(check, tmp_path):
+    write_readings(tmp_path / "readings", "sheep", rows=30)
+    message = refusal(check, FEDERATION)
+    assert message.startswith("f.toml: [evaluation]: group 'sheep'")
+
+
+def test_where_all_data_must_be_here_missing_ones_are_refused(tmp_path):
+    path = tmp_path / "f.toml"
+    path.write_text(FEDERATION, encoding="utf-8")
+    write_readings(tmp_path / "readings", *(f"cow-{n}" for n in range(1, 6)))
+    found = inspect_file(path).found
+    with pytest.raises(ConfigError, match=r"\[evaluation\]: .*sheep.npz does not exist"):
+        check_named(found, where="f.toml", all_here=True)
+
+
 def test_passwords_and_certificates_that_are_not_here_are_one_line(check, tmp_path):
     (tmp_path / "ca.crt").write_text("not looked into")
-    (tmp_path / "readings").mkdir()
-    (tmp_path / "readings" / "cow-1.npz").write_bytes(b"not looked into")
+    write_readings(tmp_path / "readings", "cow-1")
     url, tls = 'url = "mqtt://cloud:1883"', 'url = "mqtts://cloud"\npassword_file = "word"\n'
     files = 'cafile = "ca.crt"\ncertfile = "c.crt"\nkeyfile = "c.key"'
     assert check(AGENT.replace(url, tls + files)) == (

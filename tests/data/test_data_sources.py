@@ -220,12 +220,19 @@ def test_csv_directory_reads_one_file_for_each_device_and_groups_held_out(tmp_pa
     ("text", "more", "message"),
     [
         ("ax,ayy,state\n1,2,0\n", {}, "no column 'ay'. Did you mean 'ayy'"),
-        ("ax,ay,state\n1,x,0\n", {}, "line 2: could not convert"),
+        ("ax,ay,state\n1,x,0\n", {}, "line 2 column 'ay' is 'x', which is no number"),
+        (
+            "ax;ay;state\n1;-0,25;0\n",
+            {"delimiter": ";"},
+            "column 'ay' is '-0,25'.* not with a comma",
+        ),
+        ("ax,ay,state\n1,2,0\n , 2,0\n", {}, "line 3 column 'ax' is empty. Give a number"),
+        ("ax,ay,state\n1,2,0\n\n1,nan,0\n", {}, "d1.csv line 4 column 'ay' is nan: NaN, inf"),
+        ("ay,ax,state\n1,1e39,0\n", {}, r"line 2 column 'ax' is 1e\+39: .* float32 holds"),
         ("ax,ay,state\n1,2,-1\n", {}, "label '-1' is not a whole number from 0 to 999999"),
         (f"ax,ay,state\n1,2,{'9' * 30}\n", {}, "is not a whole number from 0 to 999999. Name the"),
         ("ax,ay,state\n1,2,0\n1,2\n", {}, "line 3 has 2 values"),
         ("ax,ay,state\n1,2,idel\n", {"labels": ["idle"]}, "Did you mean 'idle'"),
-        ("ax,ay,state\n1,nan,0\n", {}, "NaN or infinity"),
         ("ax,ay,state\n", {}, "has no rows"),
         ("", {}, r"no column 'ax'\. Known: nothing\.$"),
         ("ax;ay;state\n1;2;0\n", {}, r"Known: ax;ay;state\. Is the delimiter ';'\?$"),
@@ -241,6 +248,34 @@ def test_csv_directory_names_the_line_and_the_remedy(tmp_path, text, more, messa
     (tmp_path / "d1.csv").write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match=message):
         device({**CSV, "path": str(tmp_path), **more})
+
+
+@pytest.mark.parametrize("name", ["d1.CSV", "d1/DAY1.CSV", "d1/day1.Csv"])
+def test_csv_directory_takes_an_ending_in_capitals(tmp_path, name):
+    write_csv(tmp_path / name, 10, state="1")
+    assert len(device({**CSV, "path": str(tmp_path)}).train) == 9
+
+
+def test_csv_directory_says_what_a_folder_without_csv_holds(tmp_path):
+    (tmp_path / "d1").mkdir()
+    with pytest.raises(ConfigError, match=r"d1 holds no \.csv file and nothing else\. Put"):
+        device({**CSV, "path": str(tmp_path)})
+    for name in ("a.xlsx", "b.xlsx", "c.txt", "d.txt"):
+        (tmp_path / "d1" / name).touch()
+    with pytest.raises(ConfigError, match=r"what it holds: a\.xlsx, b\.xlsx, c\.txt, \.\.\.\. Put"):
+        device({**CSV, "path": str(tmp_path)})
+
+
+def test_values_that_are_not_finite_are_named_with_file_and_row(tmp_path):
+    x = np.ones((20, 3, 2))
+    x[7, 1, 0], x[7, 2, 1], x[9, 0, 0] = np.nan, np.nan, np.inf
+    np.savez(tmp_path / "d1.npz", x=x, y=np.zeros(20, int))
+    with pytest.raises(ConfigError) as caught:
+        device({"source": "npz-directory", "path": str(tmp_path)})
+    assert f"recording 'd1' ({tmp_path}/d1.npz) holds NaN or infinity" in str(caught.value)
+    assert "in 2 of its 20 rows, first in row 7, counted from 0: samples[7, 1, 0] is nan" in str(
+        caught.value
+    )
 
 
 def test_csv_directory_says_where_the_files_belong(tmp_path):

@@ -60,6 +60,30 @@ def test_a_node_is_up_once_it_has_reached_a_broker(logs, say):
     assert logs.connected == {"w-0"}
 
 
+def test_a_device_that_never_trained_has_the_reason_it_gave_last(logs, say):
+    say("w-0", "abstained  path=r0.0 reason='the board is hot'", "classes not trained  classes=a")
+    say("w-0", 'abstained  path=r1.0 reason="w-0.toml [data]: it\'s too short"')
+    say("e-0", "abstained  path=r0.0 reason=hot", "trained  path=r0.1 steps=4")
+    say("west", "member abstained  node=w-0 reason='another'")
+    logs.listen()
+    assert logs.untrained() == {"w-0": "w-0.toml [data]: it's too short"}
+    say("w-0", "trained  path=r2.0 steps=4 training_loss=1.5")
+    logs.listen()
+    assert logs.untrained() == {}
+
+
+def test_a_device_that_never_trained_may_have_given_no_reason(logs):
+    logs.listen()
+    assert logs.untrained() == dict.fromkeys(("e-0", "w-0"), "it gave no reason")
+
+
+def test_the_number_of_nodes_that_are_up_is_told_in_grammar(shown):
+    screen, file = shown
+    screen.show_up({NodeId("w-0")})
+    screen.show_up({NodeId("w-0"), NodeId("west")})
+    assert file.getvalue() == "1 of 5 nodes is up\n2 of 5 nodes are up\n"
+
+
 def test_of_parents_that_wait_for_one_another_the_lowest_is_shown(logs, say):
     say("cloud", WAITS + "west")
     logs.listen()

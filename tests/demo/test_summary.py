@@ -6,6 +6,7 @@ import io
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 from fedtier.demo.summary import print_summary
 
@@ -15,7 +16,13 @@ LINK = {
 }  # fmt: skip
 
 
-def shown(names: list[str], **changes: object) -> str:
+def shown(
+    names: list[str],
+    *,
+    untrained: dict[str, str] | None = None,
+    terminal: bool = False,
+    **changes: object,
+) -> str:
     """The tables of a cloud and these devices on a terminal of 80 characters."""
     node = {"peak_rss_bytes": 100 * 2**20, "cpu_seconds": 12.5}
     report = {
@@ -35,8 +42,8 @@ def shown(names: list[str], **changes: object) -> str:
         "rollout": [],
         **changes,
     }
-    console = Console(file=io.StringIO(), width=80)
-    print_summary(console, report, dimension=1)
+    console = Console(file=io.StringIO(), width=80, force_terminal=terminal)
+    print_summary(console, report, dimension=1, untrained=untrained or {})
     return console.file.getvalue()
 
 
@@ -74,6 +81,25 @@ def test_rounds_without_training_are_told_with_the_reasons(trained, said):
     page = shown(["cow"], rounds_trained=trained, reasons=reasons)
     assert said in page
     assert "  barn: cow: [memory] is full" in page
+
+
+def test_devices_that_never_trained_are_named_with_the_reason():
+    untrained = {f"cow-{n}": "[data]: the training part gives no example" for n in range(8)}
+    page = shown(["cow"], untrained=untrained)
+    for device, reason in untrained.items():
+        assert f"\n{device} never trained: {reason}\n" in page
+    assert "more" not in page
+    page = shown(["cow"], untrained={**untrained, "fan": "why", "sow": "why"})
+    assert "... and 2 more never did\n" in page
+    assert "fan" not in page
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_line_ends_in_blanks_that_would_be_copied_with_it(terminal):
+    report = shown(["cow"], terminal=terminal, links=[LINK | {"abstained": 1}])
+    plain = Text.from_ansi(report).plain
+    assert [line for line in plain.splitlines() if line != line.rstrip()] == []
+    assert ("\x1b[" in report) == terminal
 
 
 def test_a_run_in_which_all_trained_has_nothing_to_explain():

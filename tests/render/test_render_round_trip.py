@@ -145,19 +145,23 @@ def test_a_boards_profile_is_written_into_the_node_file():
     assert (board.threads, board.memory_budget_mib, board.nice) == (1, 160, 10)
 
 
-def test_a_parent_without_a_broker_is_refused_by_name():
+def test_all_parents_without_a_broker_are_refused_by_name():
     text = federation_text(
         load_federation(SHIPPED / "factory-2-tier.toml").topology, weights="devices"
     )
     federation = parse_federation(text, where="farm.toml", directory=DIRECTORY)
     some = {NodeId("cloud"): "mqtt://127.0.0.1:2000"}
-    with pytest.raises(ConfigError, match="'cell-1' has no broker address"):
+    cells = [cell for cell in federation.topology.parents() if cell != "cloud"]
+    assert len(cells) > 1
+    with pytest.raises(ConfigError) as caught:
         render_node_files(
             federation,
             directory=DIRECTORY,
             federation_file=DIRECTORY / "f.toml",
             broker_urls=some,
         )
+    assert f"{', '.join(map(repr, map(str, cells)))} have no broker address" in str(caught.value)
+    assert f'id = "{{{",".join(cells)}}}" and broker_url = "mqtt://$1' in str(caught.value)
 
 
 LOGIN = """

@@ -179,6 +179,8 @@ def test_the_page_on_the_run_directory_names_every_file_and_key_and_no_other(run
     assert "Beside it" in shown
     assert "Nobody trained in any of the 2 rounds: the model is the initial one." in said
     assert "  west: w-0: memory: " in said
+    assert "\nw-0 never trained: memory: " in said
+    assert "never trained" not in shown
     assert {path.name for path in plain.iterdir()} == listed("Files")
     assert {path.name for path in tight.iterdir()} == listed("Files") - {"reference.json"}
     reports = [read(out / "report.json") for out in (plain, tight)]

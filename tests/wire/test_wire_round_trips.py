@@ -104,6 +104,16 @@ def test_any_reason_fits_a_manifest_after_clipping(text):
     assert clipped.isprintable()
 
 
+def test_a_reason_that_is_too_long_ends_behind_a_word():
+    assert clip_reason("w" * 200) == "w" * 200
+    assert clip_reason("w" * 201) == "w" * 196 + " ..."
+    assert clip_reason("four " * 40) == "four " * 40
+    assert clip_reason("four " * 41) == "four " * 39 + "..."
+    assert clip_reason("a " + "w" * 194 + " end") == "a " + "w" * 194 + " end"
+    assert clip_reason("a " + "w" * 194 + " and on") == "a " + "w" * 194 + " ..."
+    assert clip_reason("a " + "w" * 199) == "a ..."
+
+
 def test_a_head_knows_its_members():
     assert HEAD.member(NodeId("wrist-05")).weight == 1
     assert HEAD.member(NodeId("wrist-06")) is None
