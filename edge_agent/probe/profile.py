@@ -58,11 +58,17 @@ def one_thread(findings: Findings) -> Steps | None:
 
 
 def _threads_comment(findings: Findings, one: Steps) -> str:
-    fastest = min(findings.timed, key=lambda row: row.median_ms)
+    """What more threads bring the same lowering, of those numbers that were timed."""
     said = f"{one.median_ms:.2f} ms a step"
-    if fastest.threads == 1:
-        return f"{said}; more threads are no faster"
-    return f"{said}; {fastest.threads} threads: {fastest.median_ms:.2f}, no longer bit-exact"
+    if not any(row.threads > 1 for row in findings.steps):
+        return said  # there is but one core
+    more = [r for r in findings.timed if r.threads > 1 and r.lowering == one.lowering]
+    if not more:
+        return f"{said}; more threads: not measured"
+    fastest = min(more, key=lambda row: row.median_ms)
+    if fastest.median_ms < one.median_ms:
+        return f"{said}; {fastest.threads} threads: {fastest.median_ms:.2f}, no longer bit-exact"
+    return f"{said}; {' or '.join(str(row.threads) for row in more)} threads are no faster"
 
 
 def _budget_mib(findings: Findings) -> int:

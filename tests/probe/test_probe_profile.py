@@ -34,6 +34,34 @@ def test_a_profile_tells_what_its_numbers_come_from():
     assert "virtual" not in text
 
 
+UNTIMED = NoSteps(lowering="gemm", threads=2, why="there was no time")
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([], "12.50 ms a step\n"),
+        ([UNTIMED], "12.50 ms a step; more threads: not measured\n"),
+        ([replace(ROW, lowering="taps", threads=2, median_ms=3.0)], "more threads: not measured\n"),
+        ([replace(ROW, threads=2, median_ms=13.0), replace(UNTIMED, threads=4)],
+         "12.50 ms a step; 2 threads are no faster\n"),
+        ([replace(ROW, threads=2, median_ms=13.0), replace(ROW, threads=4)],
+         "12.50 ms a step; 2 or 4 threads are no faster\n"),
+    ],
+    ids=["one core", "no time", "another lowering", "two of four", "all"],
+)  # fmt: skip
+def test_of_more_threads_a_profile_claims_only_what_was_timed(others, said):
+    assert said in profile_of(findings(steps=[ROW, *others]))
+
+
+def test_the_fastest_lowering_is_that_of_those_timed():
+    timed = [ROW, replace(ROW, lowering="taps", median_ms=9.75)]
+    untimed = NoSteps(lowering="columns", threads=1, why="there was no time")
+    assert "On one thread taps is fastest" in screen_of(findings(steps=timed))
+    shown = screen_of(findings(steps=[*timed, untimed]))
+    assert "On one thread of the 2 timed taps is fastest" in shown
+
+
 @pytest.mark.parametrize("model", ['Quo"ted \\ 5', "日本", "x" * 200, "Two  words "])
 def test_whatever_a_board_calls_itself_a_profile_can_be_read(model):
     profile_of(findings(board=replace(BOARD, model=model)))
