@@ -38,13 +38,15 @@ def print_predictions(
         LinkError: If the agent goes away meanwhile.
     """
     file = load_node_file(config, role="agent")
-    requests = read_requests(source, prepared=prepared, traits=_traits(traits))
+    given = read_requests(source, prepared=prepared, traits=_traits(traits))
     with _someone_to_ask(file, where=str(config)) as ask:
         number = 0
-        for request in requests:
+        for request in given.requests:
             answer = ask(request)
             if "error" in answer:
-                raise ConfigError(f"{source}, from example {number} on: {answer['error']}")
+                error = str(answer["error"])
+                hint = f". {given.hint}" if given.hint and error.startswith("example") else ""
+                raise ConfigError(f"{given.name}, from example {number} on: {error}{hint}")
             for prediction in answer["predictions"]:
                 line = _as_json(answer, prediction) if as_json else _for_people(answer, prediction)
                 sys.stdout.write(f"{line}\n" if as_json else f"{number}  {line}\n")

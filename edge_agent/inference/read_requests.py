@@ -7,11 +7,13 @@ import json
 import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fedtier.artefact.open_graph import Array
 from fedtier.errors import ConfigError
 from fedtier.limits import PREDICT_BYTES_MAX
 
@@ -20,7 +22,22 @@ _HINT = "Give .npy, .npz with an array x, CSV with an example a line, or JSON wi
 _AT_ONCE = 32  # examples in one request, where they are small enough
 
 
-def read_requests(source: str, *, prepared: bool, traits: Mapping[str, int]) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What a file asks.
+
+    Attributes:
+        name: The file's, for errors.
+        requests: Lines to send, each with its end; one at least.
+        hint: What may be wrong with its examples where one is refused; may be empty.
+    """
+
+    name: str
+    requests: Iterator[bytes]
+    hint: str = ""
+
+
+def read_requests(source: str, *, prepared: bool, traits: Mapping[str, int]) -> Source:
     """The lines to send for a file; its content says of which format it is.
 
     Args:
@@ -29,29 +46,37 @@ def read_requests(source: str, *, prepared: bool, traits: Mapping[str, int]) -> 
         traits: Of all its examples.
 
     Returns:
-        Requests, each with the end of its line. Lines that are requests already stay as they are.
+        Its requests. Lines that are requests already stay as they are.
 
     Raises:
         ConfigError: If it cannot be read, or is of none of the formats.
     """
+    name, hint = "standard input" if source == "-" else source, ""
     try:
         content = sys.stdin.buffer.read() if source == "-" else Path(source).read_bytes()
     except OSError as error:
-        raise ConfigError(f"{source}: cannot be read: {error.strerror}.") from error
+        raise ConfigError(f"{name}: cannot be read: {error.strerror}.") from error
     if content.startswith((_NPY, _NPZ)):
-        examples = _of_numpy(content, source=source)
+        array = _array(content, name=name)
+        examples: list[object] = array.tolist()
+        shape = ", ".join(map(str, array.shape))
+        hint = (
+            f"The first axis of the array, whose shape is ({shape}), counts examples: if it is one "
+            f"example, give shape (1, {shape})."
+        )
     else:
         try:
             lines = [line for line in content.decode().splitlines() if line.strip()]
         except UnicodeDecodeError as error:
-            raise ConfigError(f"{source}: neither text nor an array of numpy. {_HINT}") from error
+            raise ConfigError(f"{name}: neither text nor an array of numpy. {_HINT}") from error
         first = lines[0].lstrip()[:1] if lines else ""
         if first == "{":
-            return (f"{line}\n".encode() for line in lines)
+            return Source(name=name, requests=(f"{line}\n".encode() for line in lines))
         read = _of_json if first == "[" else _of_csv
-        examples = [read(line, where=f"{source} line {n}") for n, line in enumerate(lines, 1)]
+        examples = [read(line, where=f"{name} line {n}") for n, line in enumerate(lines, 1)]
     common: dict[str, Any] = {"traits": dict(traits)} if traits else {}
-    return _requests(examples, name="inputs" if prepared else "examples", common=common)
+    requests = _requests(examples, name="inputs" if prepared else "examples", common=common)
+    return Source(name=name, requests=requests, hint=hint)
 
 
 def _requests(
@@ -66,19 +91,18 @@ def _requests(
         yield f"{head}{','.join(texts[start : start + at_once])}]}}\n".encode()
 
 
-def _of_numpy(content: bytes, *, source: str) -> list[object]:
+def _array(content: bytes, *, name: str) -> Array:
     try:
         loaded = np.load(io.BytesIO(content), allow_pickle=False)
-        array = loaded["x"] if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
-        found: list[object] = array.tolist()
+        array: Array = loaded["x"] if isinstance(loaded, np.lib.npyio.NpzFile) else loaded
     except (ValueError, EOFError, OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{source}: no array to predict ({error}). {_HINT}") from error
+        raise ConfigError(f"{name}: no array to predict ({error}). {_HINT}") from error
     if array.ndim < 2 or array.dtype.kind not in "iuf":
         raise ConfigError(
-            f"{source}: an array of {array.dtype}, shape {array.shape}; examples are numbers, the "
+            f"{name}: an array of {array.dtype}, shape {array.shape}; examples are numbers, the "
             "first axis counts them."
         )
-    return found
+    return array
 
 
 def _of_json(line: str, *, where: str) -> object:

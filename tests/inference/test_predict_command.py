@@ -17,6 +17,7 @@ from edge_agent.inference.requests import parse_request
 from edge_agent.inference.server import Server
 from edge_agent.inference.store import Served, write_served
 from fedtier.artefact.evaluate import Score
+from fedtier.artefact.find import find_artefact
 from fedtier.errors import ConfigError
 from fedtier.limits import PREDICT_BYTES_MAX
 
@@ -137,6 +138,21 @@ def test_an_example_that_is_refused_is_told_with_its_number(config, stored, tmp_
         predicted(capsys, config, tmp_path / "x.npy")
 
 
+def test_a_window_without_the_axis_that_counts_is_told_so(config, tmp_path, capsys):
+    """A recording's window by itself is the array that a newcomer saves."""
+    shipped = find_artefact("package:imu")
+    score = Score(examples=1, correct=1, loss_units=1, judged=1)
+    directory = inference_directory(tmp_path / "state")
+    write_served(directory, Served(servable=servable(shipped), score=score, data=""))
+    np.save(tmp_path / "x.npy", np.zeros((128, 6)))
+    with pytest.raises(
+        ConfigError,
+        match=r"example 0 has 6 numbers; 128 rows x 6 channels = 768 are needed\. The first axis "
+        r"of the array, whose shape is \(128, 6\), counts examples: .* give shape \(1, 128, 6\)\.",
+    ):
+        predicted(capsys, config, tmp_path / "x.npy", traits=["side=0"])
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -168,7 +184,8 @@ def test_a_missing_file_and_a_bad_trait_are_named(config, stored, tmp_path, caps
 def test_no_request_is_longer_than_what_is_taken(tmp_path):
     x = np.full((3, 200_000), 0.123456789012345)
     np.save(tmp_path / "x.npy", x)
-    lines = list(read_requests(str(tmp_path / "x.npy"), prepared=True, traits={"side": 1}))
+    given = read_requests(str(tmp_path / "x.npy"), prepared=True, traits={"side": 1})
+    lines = list(given.requests)
     assert len(lines) == 3
     assert all(len(line) <= PREDICT_BYTES_MAX for line in lines)
     assert all(json.loads(line)["traits"] == {"side": 1} for line in lines)
