@@ -57,7 +57,8 @@ class OpenModel:
             if not np.isfinite(row).all():  # which JSON could not say
                 raise WireError(f"example {number}: the model's outputs for it are not finite")
         predictions = [self._meaning(row) for row in outputs]
-        return {"model": self.servable.version, "predictions": predictions}
+        traits = list(self._pipeline.traits) if self._pipeline.names_traits else None
+        return {"model": self.servable.version, "traits": traits, "predictions": predictions}
 
     def outputs(self, x: Inputs) -> npt.NDArray[np.float32]:
         """Outputs for every preprocessed input, shape ``(n, ...)``."""
@@ -81,7 +82,7 @@ class OpenModel:
             if lacking and request.examples:
                 raise WireError(
                     f'the request lacks the trait {lacking[0]!r}: add "traits": {{"{lacking[0]}": '
-                    "a whole number}"
+                    "0}, or whatever whole number it is"
                 )
         arrays = []
         for number, example in enumerate(request.examples):

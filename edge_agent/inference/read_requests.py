@@ -9,7 +9,6 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,6 +18,10 @@ from fedtier.limits import PREDICT_BYTES_MAX
 
 _NPY, _NPZ = b"\x93NUMPY", b"PK\x03\x04"
 _HINT = "Give .npy, .npz with an array x, CSV with an example a line, or JSON with one a line."
+_CSV = (
+    "CSV has no header, and each line is one example: all its numbers, of a window those of "
+    "its first row, then of its second and so on, rows x channels together"
+)
 _AT_ONCE = 32  # examples in one request, where they are small enough
 
 
@@ -28,12 +31,14 @@ class Source:
 
     Attributes:
         name: The file's, for errors.
-        requests: Lines to send, each with its end; one at least.
+        requests: Lines to send, each with its end.
+        count: Of its examples; None where its lines are whole requests.
         hint: What may be wrong with its examples where one is refused; may be empty.
     """
 
     name: str
     requests: Iterator[bytes]
+    count: int | None
     hint: str = ""
 
 
@@ -71,16 +76,17 @@ def read_requests(source: str, *, prepared: bool, traits: Mapping[str, int]) -> 
             raise ConfigError(f"{name}: neither text nor an array of numpy. {_HINT}") from error
         first = lines[0].lstrip()[:1] if lines else ""
         if first == "{":
-            return Source(name=name, requests=(f"{line}\n".encode() for line in lines))
+            _refuse_options(prepared=prepared, traits=traits, name=name)
+            return Source(name=name, requests=(f"{line}\n".encode() for line in lines), count=None)
         read = _of_json if first == "[" else _of_csv
-        examples = [read(line, where=f"{name} line {n}") for n, line in enumerate(lines, 1)]
-    common: dict[str, Any] = {"traits": dict(traits)} if traits else {}
+        examples = [read(line, where=f"{name}, line {n}") for n, line in enumerate(lines, 1)]
+    common = {"traits": dict(traits)} if traits else {}
     requests = _requests(examples, name="inputs" if prepared else "examples", common=common)
-    return Source(name=name, requests=requests, hint=hint)
+    return Source(name=name, requests=requests, count=len(examples), hint=hint)
 
 
 def _requests(
-    examples: Sequence[object], *, name: str, common: Mapping[str, Any]
+    examples: Sequence[object], *, name: str, common: Mapping[str, object]
 ) -> Iterator[bytes]:
     """Lines of at most so many examples, and of no more bytes than are taken."""
     texts = [json.dumps(example, separators=(",", ":")) for example in examples]
@@ -89,6 +95,20 @@ def _requests(
     head = json.dumps({**common, name: []}, separators=(",", ":")).removesuffix("]}")
     for start in range(0, len(texts), at_once):
         yield f"{head}{','.join(texts[start : start + at_once])}]}}\n".encode()
+
+
+def _refuse_options(*, prepared: bool, traits: Mapping[str, int], name: str) -> None:
+    """Whole requests say themselves what these options say of bare examples."""
+    if prepared:
+        raise ConfigError(
+            f'{name}: its lines are requests, which --prepared does not change. Write "inputs" in '
+            'them in place of "examples".'
+        )
+    if traits:
+        raise ConfigError(
+            f"{name}: its lines are requests, to which --trait adds nothing. Write "
+            f'"traits": {json.dumps(dict(traits))} in them.'
+        )
 
 
 def _array(content: bytes, *, name: str) -> Array:
@@ -113,12 +133,11 @@ def _of_json(line: str, *, where: str) -> object:
 
 
 def _of_csv(line: str, *, where: str) -> list[object]:
+    return [_number(cell.strip(), where=where) for cell in line.split(",")]
+
+
+def _number(cell: str, *, where: str) -> int | float:
     try:
-        return [_number(cell) for cell in line.split(",")]
+        return int(cell) if cell.lstrip("+-").isdecimal() else float(cell)
     except ValueError as error:
-        raise ConfigError(f"{where}: {error}. {_HINT}") from error
-
-
-def _number(cell: str) -> int | float:
-    text = cell.strip()
-    return int(text) if text.lstrip("+-").isdecimal() else float(text)
+        raise ConfigError(f"{where}: {cell[:40]!r} is no number. {_CSV}.") from error

@@ -62,7 +62,7 @@ def test_a_class_is_named_and_probabilities_sum_to_one(artefact):
 def test_every_answer_names_the_model(artefact):
     served = servable(artefact, round=41)
     answer = OpenModel(served).answer(parse_request(b'{"examples": []}'))
-    assert answer == {"model": served.version, "predictions": []}
+    assert answer == {"model": served.version, "traits": [], "predictions": []}
     assert served.version == {
         "run": f"{1:016x}", "round": 41, "digest": served.model, "precision": "float32",
     }  # fmt: skip

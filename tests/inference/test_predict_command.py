@@ -138,12 +138,24 @@ def test_an_example_that_is_refused_is_told_with_its_number(config, stored, tmp_
         predicted(capsys, config, tmp_path / "x.npy")
 
 
-def test_a_window_without_the_axis_that_counts_is_told_so(config, tmp_path, capsys):
-    """A recording's window by itself is the array that a newcomer saves."""
+@pytest.fixture
+def stored_imu(tmp_path):
+    """The demo's model, whose preprocessing asks for the trait ``side``."""
     shipped = find_artefact("package:imu")
+    fitted = [
+        {**step, "mean": [0.0] * 6, "std": [1.0] * 6} if step["name"] == "standardise" else step
+        for step in shipped.manifest.preprocessing
+    ]
     score = Score(examples=1, correct=1, loss_units=1, judged=1)
-    directory = inference_directory(tmp_path / "state")
-    write_served(directory, Served(servable=servable(shipped), score=score, data=""))
+    kept = servable(shipped, fitted=tuple(fitted))
+    write_served(
+        inference_directory(tmp_path / "state"), Served(servable=kept, score=score, data="")
+    )
+    return kept
+
+
+def test_a_window_without_the_axis_that_counts_is_told_so(config, stored_imu, tmp_path, capsys):
+    """A recording's window by itself is the array that a newcomer saves."""
     np.save(tmp_path / "x.npy", np.zeros((128, 6)))
     with pytest.raises(
         ConfigError,
@@ -154,11 +166,69 @@ def test_a_window_without_the_axis_that_counts_is_told_so(config, tmp_path, caps
 
 
 @pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({}, r"asks for the trait 'side' .*Give it: --trait side=0"),
+        ({"traits": ["side=0", "hand=1"]}, "--trait hand: .* no such trait; it asks for side"),
+        ({"traits": ["side=0"], "prepared": True}, "--trait side: .* Leave out one of the two"),
+    ],
+    ids=["none", "one too many", "prepared"],
+)
+def test_traits_are_asked_for_and_never_ignored(
+    config, stored_imu, tmp_path, capsys, options, said
+):
+    np.save(tmp_path / "x.npy", np.zeros((1, 128, 6)))
+    with pytest.raises(ConfigError, match=said):
+        predicted(capsys, config, tmp_path / "x.npy", **options)
+    assert predicted(capsys, config, tmp_path / "x.npy", traits=["side=1"]).out
+
+
+@pytest.mark.parametrize("options", [{"traits": {"side": 0}}, {"prepared": True}])
+def test_options_that_whole_requests_would_ignore_are_refused(tmp_path, options):
+    (tmp_path / "in").write_bytes(b'{"examples": []}\n')
+    with pytest.raises(ConfigError, match="its lines are requests"):
+        read_requests(str(tmp_path / "in"), **{"prepared": False, "traits": {}} | options)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b'{"examples": []}\n'])
+def test_without_an_example_it_says_which_model_is_served(
+    config, stored_imu, tmp_path, capsys, content
+):
+    (tmp_path / "in").write_bytes(content)
+    said = predicted(capsys, config, tmp_path / "in", as_json=False).out
+    assert said == f"no example  (round 0, {stored_imu.model[:12]}, float32)\n"
+    as_json = json.loads(predicted(capsys, config, tmp_path / "in").out)
+    assert as_json == {"model": stored_imu.version}
+
+
+def test_lines_for_people_are_aligned(config, stored, tmp_path, capsys):
+    np.save(tmp_path / "x.npy", 3 * examples(COUNT))
+    lines = predicted(capsys, config, tmp_path / "x.npy", as_json=False).out.splitlines()
+    assert [line.split()[0] for line in lines] == [str(number) for number in range(COUNT)]
+    assert len({line.index(" %  (round 7") for line in lines}) == 1
+
+
+def test_what_was_predicted_before_one_was_refused_is_shown(config, stored, tmp_path, capsys):
+    good, bad = examples(1).tolist(), [[1.0]]
+    requests = [json.dumps({"examples": e}) for e in (good, bad)]
+    (tmp_path / "in").write_text("\n".join(requests), encoding="utf-8")
+    with pytest.raises(ConfigError, match="in, from example 1 on: example 0"):
+        predicted(capsys, config, tmp_path / "in", as_json=False)
+    assert capsys.readouterr().out.startswith("0  ")
+
+
+def test_errors_name_standard_input(config, stored, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"1,x")))
+    with pytest.raises(ConfigError, match=r"^standard input, line 1: 'x' is no number"):
+        predicted(capsys, config, "-")
+
+
+@pytest.mark.parametrize(
     ("content", "said"),
     [
         (b"\xff\xfe", "neither text nor an array"),
-        (b"1,2\n3,x\n", "line 2: could not convert"),
-        (b"[1, 2\n", "line 1: not JSON"),
+        (b"1,2\n3,x\n", r"in, line 2: 'x' is no number\. CSV has no header, and each line is one"),
+        (b"[1, 2\n", "in, line 1: not JSON"),
         (b"\x93NUMPY torn", "no array to predict"),
         (b"PK\x03\x04 torn", "no array to predict"),
         (npy(np.zeros(3)), "the first axis counts them"),
