@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from probe_findings import BOARD, NOT_OFFERED, ROW, findings
 
-from edge_agent.probe.findings import NoSteps
+from edge_agent.probe.findings import Missing, NoSteps
 from edge_agent.probe.profile import one_thread, profile_of
 from edge_agent.probe.screen import screen_of
 from fedtier.config.board import load_board
@@ -60,6 +60,16 @@ def test_the_fastest_lowering_is_that_of_those_timed():
     assert "On one thread taps is fastest" in screen_of(findings(steps=timed))
     shown = screen_of(findings(steps=[*timed, untimed]))
     assert "On one thread of the 2 timed taps is fastest" in shown
+
+
+def test_the_budget_of_a_node_that_serves_counts_the_process_for_it():
+    text = profile_of(findings(serving_mib=71.6))
+    # 31.4 + 75.9 + 71.6, up to the next 32
+    assert "memory_budget_mib = 192" in text
+    assert "this process 31, graph process 76 and serving 72 at their peaks" in text
+    text = profile_of(findings(serving_mib=Missing("not measured")))
+    assert "memory_budget_mib = 128" in text
+    assert "this process 31 and graph process 76 at their peaks; serving: not measured" in text
 
 
 @pytest.mark.parametrize("model", ['Quo"ted \\ 5', "日本", "x" * 200, "Two  words "])
