@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -73,12 +74,20 @@ def _predictions(ask: Ask, given: Source) -> Iterator[tuple[Mapping[str, Any], M
     for request in given.requests:
         answer = ask(request)
         if "error" in answer:
-            error = str(answer["error"])
-            hint = f". {given.hint}" if given.hint and error.startswith("example") else ""
-            raise ConfigError(f"{given.name}, from example {number} on: {error}{hint}")
+            raise _refused(str(answer["error"]), given, first=number)
         for prediction in answer["predictions"]:
             yield answer, prediction
             number += 1
+
+
+def _refused(error: str, given: Source, *, first: int) -> ConfigError:
+    """An answer's error, with examples counted as in the file and not as in the request."""
+    of_one = re.match(r"example (\d+)", error)
+    if of_one is None:
+        return ConfigError(f"{given.name}, from example {first} on: {error}")
+    said = f"example {first + int(of_one[1])}{error[of_one.end() :]}"
+    hint = f". {given.hint}" if given.hint else ""
+    return ConfigError(f"{given.name}: {said}{hint}")
 
 
 def _check_traits(

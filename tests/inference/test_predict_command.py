@@ -134,7 +134,7 @@ def test_before_a_model_was_accepted_it_says_what_is_missing(config, tmp_path, c
 
 def test_an_example_that_is_refused_is_told_with_its_number(config, stored, tmp_path, capsys):
     np.save(tmp_path / "x.npy", examples(2, shape=(5, 128)))
-    with pytest.raises(ConfigError, match=r"x\.npy, from example 0 on: .*model takes \(6, 128\)"):
+    with pytest.raises(ConfigError, match=r"x\.npy: example 0 .*model takes \(6, 128\)"):
         predicted(capsys, config, tmp_path / "x.npy")
 
 
@@ -212,9 +212,18 @@ def test_what_was_predicted_before_one_was_refused_is_shown(config, stored, tmp_
     good, bad = examples(1).tolist(), [[1.0]]
     requests = [json.dumps({"examples": e}) for e in (good, bad)]
     (tmp_path / "in").write_text("\n".join(requests), encoding="utf-8")
-    with pytest.raises(ConfigError, match="in, from example 1 on: example 0"):
+    with pytest.raises(ConfigError, match="in: example 1 "):
         predicted(capsys, config, tmp_path / "in", as_json=False)
     assert capsys.readouterr().out.startswith("0  ")
+
+
+def test_a_refused_example_has_its_number_in_the_file(config, stored, tmp_path, capsys):
+    """Requests have fewer examples than the file, and count them from 0 each."""
+    bad = [[1.0]]
+    lines = [*examples(COUNT - 1).tolist(), bad]
+    (tmp_path / "in").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    with pytest.raises(ConfigError, match=f"in: example {COUNT - 1} comes to"):
+        predicted(capsys, config, tmp_path / "in")
 
 
 def test_errors_name_standard_input(config, stored, monkeypatch, capsys):
