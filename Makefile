@@ -58,7 +58,7 @@ $(VENV)/.demo: $(VENV)/bin/python requirements/device.txt requirements/demo.txt 
 	@$(PIP) install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.demo requirements/dev.txt
+$(VENV)/.dev: $(VENV)/.demo requirements/dev.txt requirements/int8.txt
 	@echo "setting up $(VENV) for development (torch is about 200 MB) ..."
 	@$(PIP) install --quiet -r requirements/dev.txt
 	@touch $@

@@ -16,6 +16,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
 from time import perf_counter
 from typing import Any
 
@@ -78,6 +79,7 @@ def main() -> int:
         began_s = perf_counter()
         graph = quantized(exact, Path(name))
         quantizing_s = perf_counter() - began_s
+        quantizing_kib = getrusage(RUSAGE_CHILDREN).ru_maxrss  # the largest child so far
         small = replace(exact, precision="int8", graph=graph, parameters=b"")
         variants = {
             each.precision: stack.enter_context(_served(each, Path(name) / each.precision))
@@ -90,6 +92,7 @@ def main() -> int:
         results: dict[str, Any] = {
             "time of int8 / float32": ratios(seconds["int8"], seconds["float32"]),
             "seconds to quantize": quantizing_s,
+            "peak MiB of the process that quantizes": quantizing_kib / 1024,
         }
         for precision, variant in variants.items():
             score = OpenModel(variant.servable).score(held_out)

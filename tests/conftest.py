@@ -49,6 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
         tempfile.tempdir = os.environ["TMPDIR"] = str(MEMORY_DISK)
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A directory in which sockets have short names: the kernel takes no long ones."""
+    with tempfile.TemporaryDirectory(prefix="fedtier-") as directory:
+        yield Path(directory)
+
+
 @pytest.fixture(autouse=True)
 def _logs_go_where_they_went_before() -> Iterator[None]:
     """A node that runs inside a test's process sets up its log, on a stream of that test alone."""

@@ -57,7 +57,8 @@ class OpenModel:
             if not np.isfinite(row).all():  # which JSON could not say
                 raise WireError(f"example {number}: the model's outputs for it are not finite")
         predictions = [self._meaning(row) for row in outputs]
-        return {"model": self.servable.version, "predictions": predictions}
+        traits = list(self._pipeline.traits) if self._pipeline.names_traits else None
+        return {"model": self.servable.version, "traits": traits, "predictions": predictions}
 
     def outputs(self, x: Inputs) -> npt.NDArray[np.float32]:
         """Outputs for every preprocessed input, shape ``(n, ...)``."""
@@ -81,7 +82,7 @@ class OpenModel:
             if lacking and request.examples:
                 raise WireError(
                     f'the request lacks the trait {lacking[0]!r}: add "traits": {{"{lacking[0]}": '
-                    "a whole number}"
+                    "0}, or whatever whole number it is"
                 )
         arrays = []
         for number, example in enumerate(request.examples):
@@ -109,19 +110,36 @@ class OpenModel:
 
     def _recorded(self, given: Array, request: Request, *, where: str) -> Inputs:
         """One example as a device records it, with the artefact's preprocessing."""
-        window = self._pipeline.window
-        manifest = self.servable.manifest
-        if window is None:
-            if given.ndim == 1 and given.size == math.prod(manifest.input_shape):
-                given = given.reshape(manifest.input_shape)
+        if self._pipeline.window is not None:
+            given = self._window(given, rows=self._pipeline.window.length, where=where)
+        else:
+            shape = self.servable.manifest.input_shape
+            if given.ndim == 1 and given.size == math.prod(shape):
+                given = given.reshape(shape)
             given = given[np.newaxis]
-        elif given.ndim == 1 and given.size % window.length == 0:
-            given = given.reshape(window.length, -1)
-        if window is not None and len(given) != window.length:
-            raise WireError(f"{where} has {len(given)} rows; the window takes {window.length}")
         unlabelled = np.zeros(len(given), np.int64)
         recording = Recording(key=where, samples=given, labels=unlabelled, traits=request.traits)
         return self._treat(recording, where=where)
+
+    def _window(self, given: Array, *, rows: int, where: str) -> Array:
+        """One window as it was recorded, shape ``(rows, channels)``; it may come flat."""
+        channels = self.servable.manifest.input_shape[0] if self._pipeline.keeps_channels else None
+        flat = given.ndim == 1
+        size = f"{given.size} numbers" if flat else " x ".join(map(str, given.shape))
+        if channels is None:  # a transform makes others of them, and says what it lacks
+            if flat and given.size % rows == 0:
+                return given.reshape(rows, -1)
+            if flat or len(given) != rows:
+                needed = f"{rows} rows of as many numbers each"
+                raise WireError(f"{where} has {size}; {needed} are needed")
+            return given
+        if flat and given.size == rows * channels:
+            return given.reshape(rows, channels)
+        if given.shape != (rows, channels):
+            needed = f"{rows} rows x {channels} channels"
+            total = f" = {rows * channels}" if flat else ""
+            raise WireError(f"{where} has {size}; {needed}{total} are needed")
+        return given
 
     def _treat(self, recording: Recording, *, where: str) -> Inputs:
         """As device data are treated, but that numbers may come where float32 is wanted."""

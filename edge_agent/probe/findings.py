@@ -135,6 +135,9 @@ class Findings:
     steps: list[Steps | NoSteps] = field(default_factory=list)
     sustained: Sustained | Missing = field(default_factory=lambda: Missing("there was no time"))
     agent_mib: float = 0.0  # the largest that a process like the agent's was
+    # The largest that this process was when it had predicted, as one that serves; of a node file
+    # with [inference] alone.
+    serving_mib: float | Missing | None = None
 
     @property
     def timed(self) -> list[Steps]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from edge_agent.probe.findings import Findings, Steps, Temperature
+from edge_agent.probe.findings import Findings, Missing, Steps, Temperature
 from fedtier.config.board import parse_board
 
 _BUDGET_STEP_MIB = 32
@@ -28,8 +28,7 @@ def profile_of(findings: Findings) -> str:
         (
             "memory_budget_mib",
             str(_budget_mib(findings)),
-            f"this process {findings.agent_mib:.0f} and graph process {_peak_mib(findings):.0f} "
-            "at their peaks",
+            _budget_comment(findings),
         ),
         ("nice", str(_NICE), ""),
     ]
@@ -58,16 +57,33 @@ def one_thread(findings: Findings) -> Steps | None:
 
 
 def _threads_comment(findings: Findings, one: Steps) -> str:
-    fastest = min(findings.timed, key=lambda row: row.median_ms)
+    """What more threads bring the same lowering, of those numbers that were timed."""
     said = f"{one.median_ms:.2f} ms a step"
-    if fastest.threads == 1:
-        return f"{said}; more threads are no faster"
-    return f"{said}; {fastest.threads} threads: {fastest.median_ms:.2f}, no longer bit-exact"
+    if not any(row.threads > 1 for row in findings.steps):
+        return said  # there is but one core
+    more = [r for r in findings.timed if r.threads > 1 and r.lowering == one.lowering]
+    if not more:
+        return f"{said}; more threads: not measured"
+    fastest = min(more, key=lambda row: row.median_ms)
+    if fastest.median_ms < one.median_ms:
+        return f"{said}; {fastest.threads} threads: {fastest.median_ms:.2f}, no longer bit-exact"
+    return f"{said}; {' or '.join(str(row.threads) for row in more)} threads are no faster"
 
 
 def _budget_mib(findings: Findings) -> int:
     held_mib = findings.agent_mib + _peak_mib(findings)
+    if isinstance(findings.serving_mib, float):
+        held_mib += findings.serving_mib
     return _BUDGET_STEP_MIB * (1 + int(held_mib // _BUDGET_STEP_MIB))
+
+
+def _budget_comment(findings: Findings) -> str:
+    this, graph = f"this process {findings.agent_mib:.0f}", f"process {_peak_mib(findings):.0f}"
+    if findings.serving_mib is None:
+        return f"{this} and graph {graph} at their peaks"
+    if isinstance(findings.serving_mib, Missing):
+        return f"{this} and graph {graph} at their peaks; serving: {findings.serving_mib.why}"
+    return f"{this}, graph {graph} and serving {findings.serving_mib:.0f} at their peaks"
 
 
 def _peak_mib(findings: Findings) -> float:

@@ -77,10 +77,16 @@ def main(wanted: Wanted) -> int:
         versions={"fedtier": __version__, **{name: version(name) for name in _PACKAGES}},
         board=this_board(),
     )
+    serves = file is not None and file.inference is not None
+    if serves:
+        findings.serving_mib = Missing("not measured")
     broker = _broker(wanted, file)
     directory = _directory(wanted, file)
     with _no_longer_than(end_s):
-        _measure(findings, artefact, directory=directory, broker=broker, end_s=end_s)
+        _measure(
+            findings, artefact, directory=directory, broker=broker, end_s=end_s,
+            serves=serves,
+        )  # fmt: skip
     document = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) + "\n"
     sys.stdout.write(document if wanted.as_json else _for_people(findings))
     if wanted.out is not None:
@@ -95,6 +101,7 @@ def _measure(
     directory: Path,
     broker: tuple[str | None, Credentials],
     end_s: float,
+    serves: bool,
 ) -> None:
     """Fill in the findings one by one, so that what is there stays when the time is up."""
     began_s = time.monotonic()
@@ -131,6 +138,8 @@ def _measure(
     findings.agent_mib = peak_rss_kib() / 1024  # before onnxruntime is loaded here, for inference
     _say("inference ...")
     findings.inference = measure_inference(artefact, end_s=share_s(_INFERENCE))
+    if serves and not isinstance(findings.inference, Missing):
+        findings.serving_mib = peak_rss_kib() / 1024
     _say("steps one after the other ...")
     findings.sustained = measure_sustained(artefact, warmth=warmth, meter=meter, end_s=end_s)
 

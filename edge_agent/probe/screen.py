@@ -50,10 +50,12 @@ def _steps(findings: Findings) -> Iterator[str]:
             table.append((*first, row.why, "", "", ""))
     yield "Training steps"
     yield from _aligned(table)
-    one = [row for row in findings.timed if row.threads == 1]
+    asked = [row for row in findings.steps if row.threads == 1]
+    one = [row for row in asked if isinstance(row, Steps)]
     if len(one) > 1:
         fastest = min(one, key=lambda row: row.median_ms).lowering
-        yield f'On one thread {fastest} is fastest: a plan names it as lowering = "{fastest}".'
+        of = "" if len(one) == len(asked) else f"of the {len(one)} timed "
+        yield f'On one thread {of}{fastest} is fastest: a plan names it as lowering = "{fastest}".'
 
 
 def _aligned(table: Sequence[Sequence[str]]) -> Iterator[str]:

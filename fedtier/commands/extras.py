@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -25,7 +26,8 @@ def needs_extra(extra: str) -> Iterator[None]:
         if package in _OURS:
             raise
         raise ConfigError(
-            f"{package} is not installed. Install it with `pip install 'fedtier[{extra}]'`."
+            f"{package} is not installed. Install it with "
+            f"`{sys.executable} -m pip install 'fedtier[{extra}]'`."
         ) from error
 
 

@@ -41,6 +41,7 @@ _ROW_TRANSFORMS: dict[str, Callable[[Fields], RowTransform]] = {
     "scale": Scale.from_fields,
     "standardise": Standardise.from_fields,
 }
+_BUILT_IN = (Ids, Mirror, Scale, Standardise)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +77,11 @@ class Pipeline:
     def traits(self) -> tuple[str, ...]:
         """The traits that every recording must have."""
         return tuple(row.trait for row in self.rows if isinstance(row, Mirror))
+
+    @property
+    def names_traits(self) -> bool:
+        """Whether ``traits`` are surely all; of a package's own, who knows."""
+        return all(isinstance(row, _BUILT_IN) for row in self.rows)
 
     @property
     def keeps_channels(self) -> bool:

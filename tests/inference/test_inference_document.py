@@ -35,6 +35,11 @@ def test_the_limits_are_those_of_the_code():
     assert f"{PREDICT_CONNECTIONS_MAX} connections are served" in PAGE
 
 
+def ask_as_the_page_does(endpoint, change=("", "")):
+    code = block("python").replace(ENDPOINT, endpoint).replace(*change)
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+
 @pytest.fixture
 def endpoint(short_path):
     """The demo's model, with standardise fitted to readings that are mean 0 and deviation 1."""
@@ -51,13 +56,27 @@ def endpoint(short_path):
 
 
 def test_the_client_in_python(endpoint):
-    code = block("python").replace(ENDPOINT, endpoint)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = ask_as_the_page_does(endpoint)
     assert done.stderr == ""
     round_, name = done.stdout.split(maxsplit=1)
     assert round_ == "12"
     assert name.strip() in find_artefact("package:imu").manifest.labels
-    assert len(code.splitlines()) <= 11
+    assert len(block("python").splitlines()) <= 13
+
+
+def test_the_client_in_python_says_what_is_wrong_with_its_example(endpoint):
+    done = ask_as_the_page_does(endpoint, ("* 6] * 128", "* 5] * 128"))
+    assert done.returncode == 1
+    assert done.stderr == "example 0 has 128 x 5; 128 rows x 6 channels are needed\n"
+
+
+def test_the_client_in_python_says_that_no_model_is_there_yet(short_path):
+    with listening(short_path / "s") as listener:
+        server = Server(listener, None)
+        done = ask_as_the_page_does(str(short_path / "s"))
+        server.end()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "no model has been accepted yet: ask again after a round\n"
 
 
 def test_the_line_for_a_shell(endpoint):

@@ -62,7 +62,7 @@ def test_a_class_is_named_and_probabilities_sum_to_one(artefact):
 def test_every_answer_names_the_model(artefact):
     served = servable(artefact, round=41)
     answer = OpenModel(served).answer(parse_request(b'{"examples": []}'))
-    assert answer == {"model": served.version, "predictions": []}
+    assert answer == {"model": served.version, "traits": [], "predictions": []}
     assert served.version == {
         "run": f"{1:016x}", "round": 41, "digest": served.model, "precision": "float32",
     }  # fmt: skip
@@ -102,8 +102,15 @@ def test_recorded_rows_get_the_preprocessing_fitted_on_the_device(tmp_path):
     assert ask(model, examples=[window.tolist()], traits={"side": 0}) != [found]
     with pytest.raises(WireError, match=r"lacks the trait 'side': add \"traits\""):
         ask(model, examples=[window.tolist()])
-    with pytest.raises(WireError, match=f"100 rows; the window takes {length}"):
-        ask(model, examples=[window[:100].tolist()], traits={"side": 1})
+    for wrong, said in (
+        (window[:100], "has 100 x 6; 128 rows x 6 channels are needed"),
+        (window[:, :5], "has 128 x 5; 128 rows x 6 channels are needed"),
+        (window[None], "has 1 x 128 x 6; 128 rows x 6 channels are needed"),
+        (window.reshape(-1)[:-1], "has 767 numbers; 128 rows x 6 channels = 768 are needed"),
+        (window[:, 0], "has 128 numbers; 128 rows x 6 channels = 768 are needed"),
+    ):
+        with pytest.raises(WireError, match=f"example 0 {said}"):
+            ask(model, examples=[wrong.tolist()], traits={"side": 1})
 
 
 def test_a_model_that_is_not_finite_has_no_score(artefact):

@@ -17,6 +17,22 @@ from fedtier.config.board import load_board
 
 pytestmark = pytest.mark.system
 
+NODE_FILE = """\
+[node]
+id = "d"
+role = "agent"
+federation = "farm"
+tier = 0
+state_dir = "{state_dir}"
+[parent]
+id = "home"
+url = "mqtt://127.0.0.1:1"
+[data]
+source = "imu"
+subject = 1
+side = 0
+[inference]
+"""
 PROBE = [sys.executable, "-m", "fedtier", "probe"]
 
 
@@ -33,10 +49,13 @@ def environment(scratch):
 
 
 def test_every_figure_within_the_time_and_a_profile_that_loads(any_broker, tmp_path, scratch):
-    out = tmp_path / "probe.json"
+    out, node = tmp_path / "probe.json", tmp_path / "node.toml"
+    node.write_text(NODE_FILE.format(state_dir=scratch), encoding="utf-8")
     began_s = time.monotonic()
     done = subprocess.run(
-        [*PROBE, "--seconds", "8", "--broker", any_broker.url, "--out", out],
+        [
+            *PROBE, "--seconds", "8", "--broker", any_broker.url, "--config", node, "--out", out,
+        ],
         cwd=scratch, env=environment(scratch), capture_output=True, text=True, check=True,
         timeout=60,
     )  # fmt: skip
@@ -50,6 +69,11 @@ def test_every_figure_within_the_time_and_a_profile_that_loads(any_broker, tmp_p
     assert document["disk"]["bytes_per_s"] > 0
     assert document["link"]["round_trip_median_ms"] > 0
     assert document["agent_mib"] > 0
+    serving_mib = document["serving_mib"]  # of a process that holds onnxruntime, too
+    if "why" in document["inference"]:
+        assert serving_mib == {"why": "not measured"}
+    else:
+        assert serving_mib > document["agent_mib"]
     for optional in ("inference", "sustained"):  # on a machine that is busy there may be no time
         assert "why" in document[optional] or document[optional]
     assert str(tmp_path) not in out.read_text(encoding="utf-8")

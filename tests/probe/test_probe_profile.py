@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from probe_findings import BOARD, NOT_OFFERED, ROW, findings
 
-from edge_agent.probe.findings import NoSteps
+from edge_agent.probe.findings import Missing, NoSteps
 from edge_agent.probe.profile import one_thread, profile_of
 from edge_agent.probe.screen import screen_of
 from fedtier.config.board import load_board
@@ -32,6 +32,44 @@ def test_a_profile_tells_what_its_numbers_come_from():
     assert "this process 31 and graph process 76 at their peaks" in text
     assert "The hottest zone reached 63 °C" in text
     assert "virtual" not in text
+
+
+UNTIMED = NoSteps(lowering="gemm", threads=2, why="there was no time")
+
+
+@pytest.mark.parametrize(
+    ("others", "said"),
+    [
+        ([], "12.50 ms a step\n"),
+        ([UNTIMED], "12.50 ms a step; more threads: not measured\n"),
+        ([replace(ROW, lowering="taps", threads=2, median_ms=3.0)], "more threads: not measured\n"),
+        ([replace(ROW, threads=2, median_ms=13.0), replace(UNTIMED, threads=4)],
+         "12.50 ms a step; 2 threads are no faster\n"),
+        ([replace(ROW, threads=2, median_ms=13.0), replace(ROW, threads=4)],
+         "12.50 ms a step; 2 or 4 threads are no faster\n"),
+    ],
+    ids=["one core", "no time", "another lowering", "two of four", "all"],
+)  # fmt: skip
+def test_of_more_threads_a_profile_claims_only_what_was_timed(others, said):
+    assert said in profile_of(findings(steps=[ROW, *others]))
+
+
+def test_the_fastest_lowering_is_that_of_those_timed():
+    timed = [ROW, replace(ROW, lowering="taps", median_ms=9.75)]
+    untimed = NoSteps(lowering="columns", threads=1, why="there was no time")
+    assert "On one thread taps is fastest" in screen_of(findings(steps=timed))
+    shown = screen_of(findings(steps=[*timed, untimed]))
+    assert "On one thread of the 2 timed taps is fastest" in shown
+
+
+def test_the_budget_of_a_node_that_serves_counts_the_process_for_it():
+    text = profile_of(findings(serving_mib=71.6))
+    # 31.4 + 75.9 + 71.6, up to the next 32
+    assert "memory_budget_mib = 192" in text
+    assert "this process 31, graph process 76 and serving 72 at their peaks" in text
+    text = profile_of(findings(serving_mib=Missing("not measured")))
+    assert "memory_budget_mib = 128" in text
+    assert "this process 31 and graph process 76 at their peaks; serving: not measured" in text
 
 
 @pytest.mark.parametrize("model", ['Quo"ted \\ 5', "日本", "x" * 200, "Two  words "])
