@@ -33,6 +33,7 @@ from fedtier.runtime.usage import peak_rss_kib
 from fedtier.storage.durable import write_durably
 from fedtier.transport.address import parse_url
 from fedtier.transport.base import ANONYMOUS, Credentials
+from fedtier.words import printable
 
 _PACKAGES = ("numpy", "onnxruntime", "paho-mqtt")
 _DISK, _LINK, _STEPS, _INFERENCE = 0.05, 0.15, 0.35, 0.05  # of the time; the rest is sustained
@@ -69,7 +70,7 @@ def main(wanted: Wanted) -> int:
     file = None if wanted.node_file is None else load_node_file(wanted.node_file, role="agent")
     findings = Findings(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        artefact=artefact.manifest.name,
+        artefact=printable(artefact.manifest.name),
         artefact_digest=artefact.digest,
         batch=artefact.manifest.batch,
         seconds=wanted.seconds,
@@ -81,9 +82,11 @@ def main(wanted: Wanted) -> int:
     with _no_longer_than(end_s):
         _measure(findings, artefact, directory=directory, broker=broker, end_s=end_s)
     document = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) + "\n"
-    sys.stdout.write(document if wanted.as_json else _for_people(findings))
-    if wanted.out is not None:
-        write_durably(wanted.out, document.encode())
+    try:
+        if wanted.out is not None:
+            write_durably(wanted.out, document.encode())
+    finally:  # and what the disk does not take is shown at least
+        sys.stdout.write(document if wanted.as_json else _for_people(findings))
     return EXIT_DONE
 
 

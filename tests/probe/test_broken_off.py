@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from contextlib import contextmanager
@@ -12,10 +13,12 @@ from hypothesis import strategies as st
 
 from edge_agent.energy import EnergyMeter
 from edge_agent.probe.findings import UNTIMED, Missing, NoSteps, Steps, Sustained
+from edge_agent.probe.run import Wanted, main
 from edge_agent.probe.steps import StepTimes
 from edge_agent.probe.sustained import SustainedSteps, Warmth
 from edge_agent.probe.timed_runs import timed_runs
 from fedtier.artefact.find import find_artefact
+from fedtier.errors import StorageError
 
 LONG_S = 600.0  # what breaks off comes long before
 
@@ -112,6 +115,18 @@ def test_sustained_steps_stay_with_temperature_and_energy_up_to_the_last_look(ar
     assert (found.temperature_c.before, found.temperature_c.end) == (40.0, 47.0)
     assert found.energy.watts == pytest.approx(2.0)
     assert found.energy.joules_per_step == pytest.approx(2.0 * found.seconds / found.steps)
+
+
+def test_figures_that_the_disk_does_not_take_are_shown_all_the_same(tmp_path, capsys):
+    in_the_way = tmp_path / "file"
+    in_the_way.touch()
+    wanted = Wanted(
+        artefact="package:imu", broker=None, node_file=None, directory=tmp_path,
+        began_s=time.monotonic(), seconds=2.0, out=in_the_way / "probe.json", as_json=True,
+    )  # fmt: skip
+    with pytest.raises(StorageError):
+        main(wanted)
+    assert json.loads(capsys.readouterr().out)["artefact"] == "imu-net"
 
 
 def test_sustained_steps_without_a_step_are_missing(artefact, meter):
