@@ -15,6 +15,7 @@ import numpy as np
 
 from edge_agent.graph_process import GraphProcess, ProcessGraph
 from edge_agent.probe.findings import UNTIMED, Inference, Missing, NoSteps, Steps
+from edge_agent.probe.held_signals import held
 from edge_agent.probe.timed_runs import timed_runs
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import INFER_FILE
@@ -131,7 +132,8 @@ def measure_inference(artefact: Artefact, *, end_s: float) -> Inference | Missin
 
 def _inference_session(artefact: Artefact) -> OpenGraph:
     """Opened in this process, from files that are gone again: the graph reads them as it opens."""
-    from fedtier.artefact.session import make_session  # here: an agent never loads onnxruntime
+    with held(signal.SIGINT, signal.SIGALRM):  # here: an agent never loads onnxruntime
+        from fedtier.artefact.session import make_session
 
     with tempfile.TemporaryDirectory(prefix="fedtier-probe-") as directory:
         for name, content in artefact.inference_files(artefact.initial()).items():
