@@ -9,7 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from edge_agent.kernel_files import number_of, text_of, whole_number
+
 _PAGE_KIB = os.sysconf("SC_PAGESIZE") / 1024
+_C_MIN, _C_MAX = -100, 250  # outside no board works: drivers show such for want of an answer
 _MAINS_TYPES = ("Mains", "USB", "USB_C", "USB_PD", "USB_DCP", "USB_CDP", "Wireless", "UPS")
 _ON_MAINS = ("Charging", "Full", "Not charging")  # of a battery: it is not being used up
 
@@ -55,29 +58,32 @@ def read_board(
 
 def _memory_mib(proc: Path) -> dict[str, float]:
     found: dict[str, float] = {}
-    for line in _text(proc / "meminfo").splitlines():
+    for line in text_of(proc / "meminfo").splitlines():
         name, _, value = line.partition(":")
-        with suppress(ValueError, IndexError):
-            found[name] = int(value.split()[0]) / 1024
+        kib = whole_number(value.removesuffix("kB").strip())
+        if kib is not None:
+            found[name] = kib / 1024
     return found
 
 
 def _resident_mib(proc: Path) -> float | None:
-    with suppress(ValueError, IndexError):
-        return int(_text(proc / "self" / "statm").split()[1]) * _PAGE_KIB / 1024
+    with suppress(IndexError):
+        pages = whole_number(text_of(proc / "self" / "statm").split()[1])
+        return None if pages is None else pages * _PAGE_KIB / 1024
     return None
 
 
 def _load(proc: Path) -> float | None:
     with suppress(ValueError, IndexError):
-        return float(_text(proc / "loadavg").split()[0])
+        return float(text_of(proc / "loadavg").split()[0])
     return None
 
 
 def _temperatures_c(thermal: Path) -> Iterator[float]:
     for zone in sorted(thermal.glob("thermal_zone*/temp")):
-        with suppress(ValueError):
-            yield int(_text(zone)) / 1000
+        millidegrees = number_of(zone)
+        if millidegrees is not None and _C_MIN <= millidegrees / 1000 <= _C_MAX:
+            yield millidegrees / 1000
 
 
 def _power(supplies: Path) -> tuple[bool, int | None]:
@@ -85,23 +91,15 @@ def _power(supplies: Path) -> tuple[bool, int | None]:
     mains: list[bool] = []
     batteries: list[tuple[str, int | None]] = []
     for supply in sorted(supplies.glob("*")):
-        if _text(supply / "scope") == "Device":
+        if text_of(supply / "scope") == "Device":
             continue  # of a mouse, say
-        kind = _text(supply / "type")
+        kind = text_of(supply / "type")
         if kind == "Battery":
-            capacity = _text(supply / "capacity")
-            percent = int(capacity) if capacity.isdecimal() else None
-            batteries.append((_text(supply / "status"), percent))
+            percent = number_of(supply / "capacity")
+            shown = percent if percent is not None and 0 <= percent <= 100 else None
+            batteries.append((text_of(supply / "status"), shown))
         elif kind in _MAINS_TYPES:
-            mains.append(_text(supply / "online") not in ("", "0"))
+            mains.append(text_of(supply / "online") not in ("", "0"))
     used_up = any(status not in _ON_MAINS for status, _ in batteries)
     percents = [percent for _, percent in batteries if percent is not None]
     return any(mains) or not used_up, min(percents, default=None)
-
-
-def _text(path: Path) -> str:
-    """What a file of the kernel says; empty where there is none, or its driver has no answer."""
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return ""

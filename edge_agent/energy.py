@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from edge_agent.kernel_files import number_of, text_of
 
 _MICRO = 1e-6
 
@@ -17,6 +18,11 @@ class _Counter:
 
     read: Callable[[], int | None]
     range_uj: int
+
+    def used_uj(self, before: int, after: int) -> int:
+        """Between two looks; 0 of a counter that was set back: what it had counted is unknown."""
+        used_uj = after - before
+        return max(0, used_uj if used_uj >= 0 else used_uj + self.range_uj)
 
 
 class EnergyMeter:
@@ -68,10 +74,9 @@ class EnergyMeter:
         if self._last_s is not None:
             for counter, before, after in zip(self._counters, self._last_uj, found_uj, strict=True):
                 if before is not None and after is not None:
-                    used_uj = after - before
-                    self._joules += _MICRO * (used_uj + counter.range_uj * (used_uj < 0))
+                    self._joules += _MICRO * counter.used_uj(before, after)
             for meter in self._meters:
-                self._joules += (meter() or 0.0) * (now_s - self._last_s)
+                self._joules += max(0.0, meter() or 0.0) * (now_s - self._last_s)
         self._last_uj, self._last_s = found_uj, now_s
 
     @property
@@ -85,26 +90,28 @@ def _rapl(sys: Path) -> list[_Counter]:
     zones = [
         zone
         for zone in sorted((sys / "class" / "powercap").glob("*:*"))
-        if zone.name.count(":") == 1 and (_text(zone / "name") or "").startswith("package")
+        if zone.name.count(":") == 1 and text_of(zone / "name").startswith("package")
     ]
     return [
-        _Counter(partial(_number, zone / "energy_uj"), _number(zone / "max_energy_range_uj") or 0)
+        _Counter(
+            partial(number_of, zone / "energy_uj"), number_of(zone / "max_energy_range_uj") or 0
+        )
         for zone in zones
-        if _number(zone / "energy_uj") is not None  # readable by root alone on many systems
+        if number_of(zone / "energy_uj") is not None  # readable by root alone on many systems
     ]
 
 
 def _energy_sensors(sys: Path) -> list[_Counter]:
-    return [_Counter(partial(_number, file), 0) for file in _sensors(sys, "energy*_input")]
+    return [_Counter(partial(number_of, file), 0) for file in _sensors(sys, "energy*_input")]
 
 
 def _power_sensors(sys: Path) -> list[Callable[[], float | None]]:
-    return [_watts(partial(_number, file)) for file in _sensors(sys, "power*_input")]
+    return [_watts(partial(number_of, file)) for file in _sensors(sys, "power*_input")]
 
 
 def _sensors(sys: Path, pattern: str) -> Iterator[Path]:
     for file in sorted((sys / "class" / "hwmon").glob(f"*/{pattern}")):
-        if _number(file) is not None:
+        if number_of(file) is not None:
             yield file
 
 
@@ -113,18 +120,18 @@ def _batteries(sys: Path) -> list[Callable[[], float | None]]:
     return [
         partial(_drain_w, supply)
         for supply in supplies
-        if _text(supply / "type") == "Battery" and _drain_w(supply) is not None
+        if text_of(supply / "type") == "Battery" and _drain_w(supply) is not None
     ]
 
 
 def _drain_w(supply: Path) -> float | None:
     """What a battery gives just now; None while it gives nothing, or does not say."""
-    if _text(supply / "status") != "Discharging":
+    if text_of(supply / "status") != "Discharging":
         return None
-    power_uw = _number(supply / "power_now")
+    power_uw = number_of(supply / "power_now")
     if power_uw is not None:
-        return _MICRO * power_uw
-    current_ua, voltage_uv = _number(supply / "current_now"), _number(supply / "voltage_now")
+        return _MICRO * abs(power_uw)  # some drivers count what goes out as less than 0
+    current_ua, voltage_uv = number_of(supply / "current_now"), number_of(supply / "voltage_now")
     if current_ua is None or voltage_uv is None:
         return None
     return _MICRO * _MICRO * abs(current_ua) * voltage_uv
@@ -136,16 +143,3 @@ def _watts(read: Callable[[], int | None]) -> Callable[[], float | None]:
         return None if found is None else _MICRO * found
 
     return watts
-
-
-def _number(path: Path) -> int | None:
-    with suppress(ValueError):
-        return int(_text(path) or "")
-    return None
-
-
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(encoding="ascii", errors="replace").strip()
-    except OSError:
-        return None

@@ -7,7 +7,6 @@ as little as it can of this project, and of everything else: its memory is what 
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import sys
 import time
@@ -32,8 +31,6 @@ def main(descriptor: int, keep_s: float) -> None:
         descriptor: The socket to the agent.
         keep_s: How long to wait for its next question.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the agent ends this
-        signal.signal(number, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as link, suppress(ConnectionError):
         link.settimeout(keep_s)
         graph: OpenGraph | None = None

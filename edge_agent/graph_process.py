@@ -13,7 +13,6 @@ import resource
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from edge_agent.child_process import start_child
 from edge_agent.graph_frames import receive, send
 from edge_agent.graph_room import Room, ToldArray, make_room
 from edge_agent.out_of_memory import OutOfMemory, oom_kills
@@ -239,11 +239,8 @@ class _Running:
     def __init__(self, *, keep_s: float) -> None:
         self._link, its = socket.socketpair()
         with its:
-            arguments = ["-m", "edge_agent.graph_main", str(its.fileno()), str(keep_s)]
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", *arguments], stdin=subprocess.DEVNULL,
-                pass_fds=[its.fileno()],
-            )  # fmt: skip
+            arguments = [str(its.fileno()), str(keep_s)]
+            self._process = start_child("edge_agent.graph_main", arguments, passing=[its.fileno()])
         with suppress(OSError):
             Path(f"/proc/{self.pid}/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
         self._open: tuple[str, Document] | None = None

@@ -10,7 +10,7 @@ import numpy as np
 
 from edge_agent.graph_process import GraphProcess
 from edge_agent.out_of_memory import OutOfMemory
-from edge_agent.step_timing import time_steps
+from edge_agent.step_timing import step_seconds
 from edge_agent.trainer_onnx import OnnxTrainer
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.sample_feed import sample_feed
@@ -92,7 +92,7 @@ class Trainers:
         for lowering in self._made:
             graph = self._graphs.graph(self._manifest.train_file(lowering))
             try:
-                found = time_steps(
+                found = step_seconds(
                     graph,
                     self._manifest.optimiser.outputs,
                     feed,
@@ -105,5 +105,5 @@ class Trainers:
                 continue
             if found is None:
                 return None
-            taken_s[lowering] = found.median_s
+            taken_s[lowering] = found
         return taken_s

@@ -5,22 +5,11 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from fedtier.artefact.open_graph import Array, OpenGraph
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepTime:
-    """Of the steps that were timed; the first one, in which memory is taken, is not among them."""
-
-    median_s: float
-    fastest_s: float
-    slowest_s: float
-    steps: int
-
-
-def time_steps(
+def step_seconds(
     graph: OpenGraph,
     outputs: Sequence[str],
     feed: Mapping[str, Array],
@@ -28,8 +17,8 @@ def time_steps(
     steps: int,
     end_s: float,
     cancelled: Callable[[], bool] = lambda: False,
-) -> StepTime | None:
-    """Run one and the same step several times.
+) -> float | None:
+    """Seconds of a step: the median of several, after a first in which memory is taken.
 
     Args:
         graph: The training graph.
@@ -53,9 +42,4 @@ def time_steps(
         graph.run(outputs, feed)
         taken_s.append(time.perf_counter() - began_s)
     del taken_s[0]
-    return StepTime(
-        median_s=statistics.median(taken_s),
-        fastest_s=min(taken_s),
-        slowest_s=max(taken_s),
-        steps=len(taken_s),
-    )
+    return statistics.median(taken_s)

@@ -28,3 +28,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def counted(number: int, noun: str) -> str:
     """So many of a thing whose plural ends in s: ``1 gateway``, ``2 gateways``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def printable(text: str) -> str:
+    """On one line, every run of what no terminal or file should be given as one space."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())

@@ -8,7 +8,6 @@ keeps the socket on which applications wait, and starts another.
 from __future__ import annotations
 
 import logging
-import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -39,8 +38,6 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
         state_dir: The agent's, for what was accepted.
         threads: Of each graph.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the agent ends this
-        signal.signal(number, signal.SIG_IGN)
     logs.set_up()
     with socket.socket(fileno=control) as link, suppress(ConnectionError):
         stored = _stored(state_dir, threads=threads)

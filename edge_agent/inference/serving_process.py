@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from edge_agent.child_process import start_child
 from edge_agent.graph_frames import receive, send
 from fedtier.artefact.open_graph import Array
 from fedtier.errors import TrainingError
@@ -137,13 +137,10 @@ class _Running:
         self._stuck = False
         with its:
             passed = [its.fileno(), listener.fileno()]
-            self._process = subprocess.Popen(
-                [
-                    sys.executable, "-P", "-m", "edge_agent.inference.serving_main",
-                    *map(str, passed), str(state_dir), str(threads),
-                ],
-                stdin=subprocess.DEVNULL, pass_fds=passed,
-            )  # fmt: skip
+            arguments = [*map(str, passed), str(state_dir), str(threads)]
+            self._process = start_child(
+                "edge_agent.inference.serving_main", arguments, passing=passed
+            )
         with suppress(OSError):
             Path(f"/proc/{self.pid}/oom_score_adj").write_text(_OOM_SCORE, encoding="ascii")
         log.debug("serving process started", extra={"pid": self.pid})

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edge_agent.board_reading import read_board
 from edge_agent.probe.findings import Board
+from fedtier.words import printable
 
 
 def this_board(*, proc: Path = Path("/proc")) -> Board:
@@ -17,17 +18,17 @@ def this_board(*, proc: Path = Path("/proc")) -> Board:
         proc: Where the kernel shows it.
     """
     facts = _facts(proc / "cpuinfo")
-    model = _text(proc / "device-tree" / "model").strip("\0 ") or facts.get("model name", "")
+    model = printable(_text(proc / "device-tree" / "model") or facts.get("model name", ""))
     try:
         system = platform.freedesktop_os_release()["PRETTY_NAME"]
     except OSError:
         system = platform.system()
     return Board(
-        model=" ".join(model.split()) or platform.machine(),
+        model=model or platform.machine(),
         architecture=platform.machine(),
         cores=len(os.sched_getaffinity(0)),
         memory_mib=round(read_board(proc=proc).memory_total_mib or 0),
-        system=system,
+        system=printable(system),
         virtual="hypervisor" in facts.get("flags", "").split()
         or (proc / "device-tree" / "hypervisor").exists()
         or "virt" in model.split("-")[-1].lower(),

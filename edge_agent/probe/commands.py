@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from edge_agent.probe.held_signals import held
 from fedtier.commands.extras import need, needs_extra
 
 app = typer.Typer(add_completion=False)
@@ -47,7 +49,7 @@ def probe(
 ) -> None:
     """Measure what this board can do, and write a profile of it to paste."""
     began_s = time.monotonic()  # what is loaded now is part of the time
-    with needs_extra("device"):
+    with held(signal.SIGINT), needs_extra("device"):
         need("numpy")
         need("onnxruntime")
         from edge_agent.probe.run import Wanted, main

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FORMAT = 1
+UNTIMED = "there was no time: give more --seconds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +130,11 @@ class Findings:
     seconds: float  # that were given
     versions: dict[str, str]
     board: Board
-    disk: Disk | Missing = field(default_factory=lambda: Missing("there was no time"))
-    link: Link | Missing = field(default_factory=lambda: Missing("there was no time"))
-    inference: Inference | Missing = field(default_factory=lambda: Missing("there was no time"))
+    disk: Disk | Missing = field(default_factory=lambda: Missing(UNTIMED))
+    link: Link | Missing = field(default_factory=lambda: Missing(UNTIMED))
+    inference: Inference | Missing = field(default_factory=lambda: Missing(UNTIMED))
     steps: list[Steps | NoSteps] = field(default_factory=list)
-    sustained: Sustained | Missing = field(default_factory=lambda: Missing("there was no time"))
+    sustained: Sustained | Missing = field(default_factory=lambda: Missing(UNTIMED))
     agent_mib: float = 0.0  # the largest that a process like the agent's was
     # The largest that this process was when it had predicted, as one that serves; of a node file
     # with [inference] alone.

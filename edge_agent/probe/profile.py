@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 from edge_agent.probe.findings import Findings, Missing, Steps, Temperature
-from fedtier.config.board import parse_board
+from fedtier.config.board import BoardTable, parse_board
+from fedtier.config.schema import keys_of
+from fedtier.config.toml_text import write_value
 
 _BUDGET_STEP_MIB = 32
 _NAME_CHARACTERS_MAX = 40
@@ -23,25 +24,25 @@ def profile_of(findings: Findings) -> str:
     assert steps is not None, "a profile takes steps that were timed"
     board = findings.board
     keys = [
-        ("threads", "1", _threads_comment(findings, steps)),
-        ("batch_max", str(findings.batch), "what was tried; more may do"),
+        ("threads", 1, _threads_comment(findings, steps)),
+        ("batch_max", findings.batch, "what was tried; more may do"),
         (
             "memory_budget_mib",
-            str(_budget_mib(findings)),
+            _budget_mib(findings),
             _budget_comment(findings),
         ),
-        ("nice", str(_NICE), ""),
+        ("nice", _NICE, ""),
     ]
     width = max(len(name) for name, _, _ in keys)
     where = " in a virtual machine" if board.virtual else ""
     lines = [
         f"# Measured{where} by `fedtier probe` on {findings.date}, with {findings.artefact}.",
-        f"name        = {json.dumps(_name(board.model))}",
-        f"description = {json.dumps(_description(findings), ensure_ascii=False)}",
+        f"name        = {write_value(_name(board.model))}",
+        f"description = {write_value(_description(findings))}",
         "measured    = true",
         "",
         "[board]",
-        *(f"{k:<{width}} = {v:<6} # {c}" if c else f"{k:<{width}} = {v}" for k, v, c in keys),
+        *(_line(name, value, comment, width=width) for name, value, comment in keys),
     ]
     warmth = _warmth(findings)
     if warmth:
@@ -49,6 +50,15 @@ def profile_of(findings: Findings) -> str:
     text = "\n".join(lines) + "\n"
     parse_board(text, where="the profile")
     return text
+
+
+def _line(name: str, value: int, comment: str, *, width: int) -> str:
+    """A key; one that no profile may have so large is left out, and the agent knows no limit."""
+    most = next(key.info.maximum for key in keys_of(BoardTable) if key.name == name)
+    if most is not None and value > most:
+        return f"# {name}: {value}, and a profile may say {most} at most. Without it: no limit."
+    line = f"{name:<{width}} = {value}"
+    return f"{line:<{width + 9}} # {comment}" if comment else line
 
 
 def one_thread(findings: Findings) -> Steps | None:

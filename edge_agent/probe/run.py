@@ -17,12 +17,12 @@ from types import FrameType
 from edge_agent.energy import EnergyMeter
 from edge_agent.probe.board import this_board
 from edge_agent.probe.disk import measure_disk
-from edge_agent.probe.findings import Findings, Missing, NoSteps
+from edge_agent.probe.findings import UNTIMED, Findings, Missing, NoSteps
 from edge_agent.probe.link import measure_link
 from edge_agent.probe.profile import one_thread, profile_of
 from edge_agent.probe.screen import screen_of
-from edge_agent.probe.steps import measure_inference, measure_steps, thread_counts
-from edge_agent.probe.sustained import Warmth, measure_sustained
+from edge_agent.probe.steps import StepTimes, measure_inference, thread_counts
+from edge_agent.probe.sustained import SustainedSteps, Warmth
 from fedtier import __version__
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.find import find_artefact
@@ -33,11 +33,11 @@ from fedtier.runtime.usage import peak_rss_kib
 from fedtier.storage.durable import write_durably
 from fedtier.transport.address import parse_url
 from fedtier.transport.base import ANONYMOUS, Credentials
+from fedtier.words import printable
 
 _PACKAGES = ("numpy", "onnxruntime", "paho-mqtt")
 _DISK, _LINK, _STEPS, _INFERENCE = 0.05, 0.15, 0.35, 0.05  # of the time; the rest is sustained
 _SPARE_S = 0.75  # to end the last process, and to write
-_UNTIMED = "there was no time: give more --seconds"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ def main(wanted: Wanted) -> int:
     file = None if wanted.node_file is None else load_node_file(wanted.node_file, role="agent")
     findings = Findings(
         date=datetime.now(UTC).strftime("%Y-%m-%d"),
-        artefact=artefact.manifest.name,
+        artefact=printable(artefact.manifest.name),
         artefact_digest=artefact.digest,
         batch=artefact.manifest.batch,
         seconds=wanted.seconds,
@@ -88,9 +88,11 @@ def main(wanted: Wanted) -> int:
             serves=serves,
         )  # fmt: skip
     document = json.dumps(findings.to_json(), indent=2, ensure_ascii=False) + "\n"
-    sys.stdout.write(document if wanted.as_json else _for_people(findings))
-    if wanted.out is not None:
-        write_durably(wanted.out, document.encode())
+    try:
+        if wanted.out is not None:
+            write_durably(wanted.out, document.encode())
+    finally:  # and what the disk does not take is shown at least
+        sys.stdout.write(document if wanted.as_json else _for_people(findings))
     return EXIT_DONE
 
 
@@ -112,7 +114,7 @@ def _measure(
 
     # On one thread first: that is what agents train on.
     findings.steps = [
-        NoSteps(lowering=lowering, threads=threads, why=_UNTIMED)
+        NoSteps(lowering=lowering, threads=threads, why=UNTIMED)
         for threads in thread_counts(findings.board.cores)
         for lowering in artefact.manifest.lowerings
     ]
@@ -132,16 +134,22 @@ def _measure(
         lowering, threads = case.lowering, case.threads
         _say(f"steps by {lowering} on {threads} {'thread' if threads == 1 else 'threads'} ...")
         each_end_s = time.monotonic() + left_s / (len(findings.steps) - number)
-        findings.steps[number] = measure_steps(
-            artefact, lowering, threads=threads, end_s=each_end_s
-        )
+        timed = StepTimes(artefact, lowering, threads=threads)
+        try:
+            timed.measure(end_s=each_end_s)
+        finally:
+            findings.steps[number] = timed.found()
     findings.agent_mib = peak_rss_kib() / 1024  # before onnxruntime is loaded here, for inference
     _say("inference ...")
     findings.inference = measure_inference(artefact, end_s=share_s(_INFERENCE))
     if serves and not isinstance(findings.inference, Missing):
         findings.serving_mib = peak_rss_kib() / 1024
     _say("steps one after the other ...")
-    findings.sustained = measure_sustained(artefact, warmth=warmth, meter=meter, end_s=end_s)
+    sustained = SustainedSteps(warmth=warmth, meter=meter)
+    try:
+        sustained.measure(artefact, end_s=end_s)
+    finally:
+        findings.sustained = sustained.found()
 
 
 def _directory(wanted: Wanted, file: NodeFile | None) -> Path:

@@ -6,16 +6,17 @@ import os
 import signal
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from edge_agent.graph_process import GraphProcess, ProcessGraph
-from edge_agent.probe.findings import Inference, Missing, NoSteps, Steps
-from edge_agent.step_timing import time_steps
+from edge_agent.probe.findings import UNTIMED, Inference, Missing, NoSteps, Steps
+from edge_agent.probe.held_signals import held
+from edge_agent.probe.timed_runs import timed_runs
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import INFER_FILE
 from fedtier.artefact.open_graph import Array, OpenGraph
@@ -55,34 +56,56 @@ def feed_of(artefact: Artefact) -> Mapping[str, Array]:
     return sample_feed(artefact.manifest, artefact.initial(), np.random.default_rng(0))
 
 
-def measure_steps(
-    artefact: Artefact, lowering: str, *, threads: int, end_s: float
-) -> Steps | NoSteps:
-    """Time steps in a process of their own.
+class StepTimes:
+    """Steps by one lowering on a number of threads; what was timed stays when it is broken off."""
 
-    Args:
-        artefact: Whose training graph.
-        lowering: Which of them.
-        threads: Of onnxruntime.
-        end_s: On the monotonic clock; none begins later, but for the first few.
-    """
-    outputs = artefact.manifest.optimiser.outputs
-    try:
-        with training_graph(artefact, lowering, threads=threads) as (process, graph):
-            found = time_steps(graph, outputs, feed_of(artefact), steps=_STEPS, end_s=end_s)
-            assert found is not None, "nobody cancels it"
-            peak_kib, _ = process.usage()
-    except (ConfigError, TrainingError) as error:  # a graph that is refused, want of memory
-        return NoSteps(lowering=lowering, threads=threads, why=str(error))
-    return Steps(
-        lowering=lowering,
-        threads=threads,
-        median_ms=1e3 * found.median_s,
-        fastest_ms=1e3 * found.fastest_s,
-        slowest_ms=1e3 * found.slowest_s,
-        steps=found.steps,
-        peak_mib=peak_kib / 1024,
-    )
+    def __init__(self, artefact: Artefact, lowering: str, *, threads: int) -> None:
+        """Prepare; nothing is run yet.
+
+        Args:
+            artefact: Whose training graph.
+            lowering: Which of them.
+            threads: Of onnxruntime.
+        """
+        self._artefact = artefact
+        self._lowering = lowering
+        self._threads = threads
+        self._taken_s: list[float] = []
+        self._peak_kib = 0
+        self._failed = ""
+
+    def measure(self, *, end_s: float) -> None:
+        """Do steps in a process of their own.
+
+        Args:
+            end_s: On the monotonic clock, see ``timed_runs``; one step there is in any case, after
+                the first, in which memory is taken.
+        """
+        artefact, threads = self._artefact, self._threads
+        try:
+            with training_graph(artefact, self._lowering, threads=threads) as (process, graph):
+                step = partial(graph.run, artefact.manifest.optimiser.outputs, feed_of(artefact))
+                step()
+                for step_s in timed_runs(step, end_s=end_s, runs_min=1, runs_max=_STEPS):
+                    self._peak_kib, _ = process.usage()
+                    self._taken_s.append(step_s)
+        except (ConfigError, TrainingError) as error:  # a graph that is refused, want of memory
+            self._failed = str(error)
+
+    def found(self) -> Steps | NoSteps:
+        """What the steps took so far, or why there are none."""
+        lowering, threads = self._lowering, self._threads
+        if self._failed or not self._taken_s:
+            return NoSteps(lowering=lowering, threads=threads, why=self._failed or UNTIMED)
+        return Steps(
+            lowering=lowering,
+            threads=threads,
+            median_ms=1e3 * statistics.median(self._taken_s),
+            fastest_ms=1e3 * min(self._taken_s),
+            slowest_ms=1e3 * max(self._taken_s),
+            steps=len(self._taken_s),
+            peak_mib=self._peak_kib / 1024,
+        )
 
 
 def measure_inference(artefact: Artefact, *, end_s: float) -> Inference | Missing:
@@ -90,19 +113,16 @@ def measure_inference(artefact: Artefact, *, end_s: float) -> Inference | Missin
 
     Args:
         artefact: Whose inference graph.
-        end_s: On the monotonic clock; no run but the first two begins later.
+        end_s: On the monotonic clock, see ``timed_runs``; two runs there are in any case.
     """
     x = np.zeros((1, *artefact.manifest.input_shape), artefact.manifest.input_dtype)
     try:
         session = _inference_session(artefact)
     except OSError as error:
         return Missing(f"the model cannot be written to {tempfile.gettempdir()}: {error.strerror}")
-    session.run(["logits"], {"x": x})
-    taken_s: list[float] = []
-    while not taken_s or (len(taken_s) < _RUNS and time.monotonic() < end_s):
-        began_s = time.perf_counter()
-        session.run(["logits"], {"x": x})
-        taken_s.append(time.perf_counter() - began_s)
+    predict = partial(session.run, ["logits"], {"x": x})
+    predict()
+    taken_s = list(timed_runs(predict, end_s=end_s, runs_min=1, runs_max=_RUNS))
     return Inference(
         median_ms=1e3 * statistics.median(taken_s),
         slowest_ms=1e3 * max(taken_s),
@@ -112,7 +132,8 @@ def measure_inference(artefact: Artefact, *, end_s: float) -> Inference | Missin
 
 def _inference_session(artefact: Artefact) -> OpenGraph:
     """Opened in this process, from files that are gone again: the graph reads them as it opens."""
-    from fedtier.artefact.session import make_session  # here: an agent never loads onnxruntime
+    with held(signal.SIGINT, signal.SIGALRM):  # here: an agent never loads onnxruntime
+        from fedtier.artefact.session import make_session
 
     with tempfile.TemporaryDirectory(prefix="fedtier-probe-") as directory:
         for name, content in artefact.inference_files(artefact.initial()).items():

@@ -5,11 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 
 from edge_agent.board_reading import read_board
 from edge_agent.energy import EnergyMeter
-from edge_agent.probe.findings import Energy, Missing, Sustained, Temperature
+from edge_agent.probe.findings import UNTIMED, Energy, Missing, Sustained, Temperature
 from edge_agent.probe.steps import feed_of, training_graph
+from edge_agent.probe.timed_runs import timed_runs
 from fedtier.artefact.artefact import Artefact
 from fedtier.errors import TrainingError
 
@@ -27,7 +30,7 @@ class Warmth:
             read: The hottest zone in °C, or None; the board's own by default.
         """
         self._read = read or (lambda: read_board().temperature_c)
-        self._began_s = time.monotonic()
+        self._began_s = self._last_s = time.monotonic()
         self._seen: list[float] = []
         self.look()
 
@@ -36,6 +39,7 @@ class Warmth:
         found = self._read()
         if found is not None:
             self._seen.append(found)
+            self._last_s = time.monotonic()
 
     def found(self) -> Temperature | Missing:
         """What the readings were."""
@@ -45,52 +49,84 @@ class Warmth:
             before=self._seen[0],
             highest=max(self._seen),
             end=self._seen[-1],
-            seconds=time.monotonic() - self._began_s,
+            seconds=self._last_s - self._began_s,
         )
 
 
-def measure_sustained(
-    artefact: Artefact, *, warmth: Warmth, meter: EnergyMeter, end_s: float
-) -> Sustained | Missing:
-    """Do steps until the time is up.
+class SustainedSteps:
+    """Steps one after the other; what was seen up to the last look stays when they are broken off.
 
-    Args:
-        artefact: Whose first lowering, on one thread.
-        warmth: Takes readings meanwhile.
-        meter: Of energy; looked at for the first time here.
-        end_s: On the monotonic clock; no step begins later.
+    A look is at how many there are, at the sensors and at the energy.
     """
-    outputs, feed = artefact.manifest.optimiser.outputs, feed_of(artefact)
-    taken_s: list[float] = []
-    try:
-        with training_graph(artefact, artefact.manifest.lowering, threads=1) as (_, graph):
-            graph.run(outputs, feed)
-            began_s = look_s = time.monotonic()
-            meter.look(began_s)
-            while (now_s := time.monotonic()) < end_s:
-                if now_s >= look_s + _LOOK_S:
-                    warmth.look()
-                    meter.look(now_s)
-                    look_s = now_s
-                step_s = time.perf_counter()
-                graph.run(outputs, feed)
-                taken_s.append(time.perf_counter() - step_s)
-            warmth.look()
-            meter.look(time.monotonic())
-            seconds = time.monotonic() - began_s
-    except TrainingError as error:
-        return Missing(str(error))
-    if not taken_s:
-        return Missing("there was no time")
-    first, last = _ends(taken_s)
-    return Sustained(
-        seconds=seconds,
-        steps=len(taken_s),
-        first_ms=1e3 * first,
-        last_ms=1e3 * last,
-        temperature_c=warmth.found(),
-        energy=_energy(meter, seconds=seconds, steps=len(taken_s)),
-    )
+
+    def __init__(self, *, warmth: Warmth, meter: EnergyMeter) -> None:
+        """Prepare; nothing is run yet.
+
+        Args:
+            warmth: Takes readings meanwhile.
+            meter: Of energy; looked at for the first time here.
+        """
+        self._warmth = warmth
+        self._meter = meter
+        self._taken_s: list[float] = []
+        self._seen = _Seen(steps=0, seconds=0.0, joules=None)
+        self._failed = ""
+
+    def measure(self, artefact: Artefact, *, end_s: float) -> None:
+        """Do steps until the time is up.
+
+        Args:
+            artefact: Whose first lowering, on one thread.
+            end_s: On the monotonic clock, see ``timed_runs``.
+        """
+        lowering = artefact.manifest.lowering
+        try:
+            with training_graph(artefact, lowering, threads=1) as (_, graph):
+                step = partial(graph.run, artefact.manifest.optimiser.outputs, feed_of(artefact))
+                step()
+                began_s = look_s = time.monotonic()
+                self._meter.look(began_s)
+                for step_s in timed_runs(step, end_s=end_s):
+                    self._taken_s.append(step_s)
+                    if time.monotonic() >= look_s + _LOOK_S:
+                        look_s = self._look(began_s)
+                self._look(began_s)
+        except TrainingError as error:
+            self._failed = str(error)
+
+    def _look(self, began_s: float) -> float:
+        self._warmth.look()
+        now_s = time.monotonic()
+        self._meter.look(now_s)
+        # In one assignment: an interruption leaves figures that belong together.
+        self._seen = _Seen(
+            steps=len(self._taken_s), seconds=now_s - began_s, joules=self._meter.joules
+        )
+        return now_s
+
+    def found(self) -> Sustained | Missing:
+        """What was seen, or why there is nothing."""
+        seen = self._seen
+        if self._failed or not seen.steps:
+            return Missing(self._failed or UNTIMED)
+        first, last = _ends(self._taken_s[: seen.steps])
+        return Sustained(
+            seconds=seen.seconds,
+            steps=seen.steps,
+            first_ms=1e3 * first,
+            last_ms=1e3 * last,
+            temperature_c=self._warmth.found(),
+            energy=_energy(seen, source=self._meter.source),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seen:
+    """At a look, since the steps began."""
+
+    steps: int
+    seconds: float
+    joules: float | None
 
 
 def _ends(taken_s: Sequence[float]) -> tuple[float, float]:
@@ -99,13 +135,12 @@ def _ends(taken_s: Sequence[float]) -> tuple[float, float]:
     return statistics.median(taken_s[:count]), statistics.median(taken_s[-count:])
 
 
-def _energy(meter: EnergyMeter, *, seconds: float, steps: int) -> Energy | Missing:
-    joules = meter.joules
-    if joules is None:
+def _energy(seen: _Seen, *, source: str) -> Energy | Missing:
+    if seen.joules is None:
         return Missing("not offered: /sys shows this user no energy counter and no power meter")
     return Energy(
-        source=meter.source,
-        joules=joules,
-        watts=joules / seconds,
-        joules_per_step=joules / steps,
+        source=source,
+        joules=seen.joules,
+        watts=seen.joules / seen.seconds,
+        joules_per_step=seen.joules / seen.steps,
     )

@@ -139,9 +139,28 @@ def test_a_board_that_shows_nothing_is_on_mains_and_else_unknown(tmp_path):
     assert read(tmp_path, {}) == Reading(minute=21 * 60 + 5)
 
 
-def test_a_zone_without_an_answer_is_passed_over(tmp_path):
-    files = {f"sys/class/thermal/thermal_zone{n}/temp": t for n, t in enumerate(("", "40000"))}
+@pytest.mark.parametrize(
+    "nonsense",
+    ["", "hot", "-2147483648", "-274000", "2147483647", "9" * 19, "9" * 400, "9" * 5000],
+    ids=lambda text: text[:12] or "no answer",
+)
+def test_a_zone_without_an_answer_is_passed_over(tmp_path, nonsense):
+    files = {
+        f"sys/class/thermal/thermal_zone{n}/temp": t for n, t in enumerate((nonsense, "40000"))
+    }
     assert read(tmp_path, files).temperature_c == 40.0
+
+
+@pytest.mark.parametrize("number", ["9" * 400, "9" * 5000, "-" + "9" * 400, "x"], ids=len)
+def test_a_number_that_the_kernel_cannot_mean_is_not_shown(tmp_path, number):
+    files = {
+        "proc/meminfo": f"MemTotal: {number} kB\nMemAvailable: {number} kB",
+        "proc/self/statm": f"{number} {number}",
+        "sys/class/power_supply/BAT0/type": "Battery",
+        "sys/class/power_supply/BAT0/status": "Full",
+        "sys/class/power_supply/BAT0/capacity": number,
+    }
+    assert read(tmp_path, files) == Reading(minute=21 * 60 + 5)
 
 
 BATTERY = {"BAT0/type": "Battery", "BAT0/status": "Discharging", "BAT0/capacity": "73"}

@@ -48,6 +48,25 @@ def test_counters_of_all_packages_are_added_and_begin_again_at_their_range(show)
     assert meter.joules == pytest.approx(2.5)  # 9 to 10, 0 to 1; and half a joule
 
 
+def test_a_counter_that_was_set_back_adds_nothing_for_that_look(show):
+    zone = "powercap/intel-rapl:0"
+    meter = EnergyMeter(sys=show({**package(0, 2_000_000), f"{zone}/max_energy_range_uj": 0}))
+    for now_s, energy_uj in enumerate((2_000_000, 10, 500_010)):
+        show({f"{zone}/energy_uj": energy_uj})
+        meter.look(float(now_s))
+    assert meter.joules == pytest.approx(0.5)
+
+
+def test_a_sensor_that_was_set_back_adds_nothing_for_that_look(show):
+    file = "hwmon/hwmon0/energy1_input"
+    meter = EnergyMeter(sys=show({file: 9_000_000}))
+    for now_s, energy_uj in enumerate((9_000_000, 9_250_000, 100, "9" * 400, 7, 250_007)):
+        show({file: energy_uj})
+        meter.look(float(now_s))
+    assert meter.source == "energy sensors (hwmon)"
+    assert meter.joules == pytest.approx(0.5)
+
+
 def test_what_was_used_before_the_first_look_is_not_counted(show):
     meter = EnergyMeter(sys=show(package(0, 0)))
     show(package(0, 5_000_000))
@@ -68,6 +87,15 @@ def test_a_battery_that_is_used_up_is_power_times_time(show):
     assert meter.joules == pytest.approx(2.0 * 3)
 
 
+def test_a_battery_may_count_what_it_gives_as_less_than_0(show):
+    supply = "power_supply/BAT0"
+    files = {f"{supply}/type": "Battery", f"{supply}/status": "Discharging"}
+    meter = EnergyMeter(sys=show({**files, f"{supply}/power_now": -3_000_000}))
+    meter.look(0.0)
+    meter.look(2.0)
+    assert meter.joules == pytest.approx(6.0)
+
+
 def test_a_battery_on_the_mains_tells_nothing_of_what_is_used(show):
     supply = "power_supply/BAT0"
     files = {f"{supply}/type": "Battery", f"{supply}/status": "Charging"}
@@ -83,6 +111,15 @@ def test_a_power_sensor_is_taken_before_a_battery(show):
     meter.look(2.0)
     assert meter.source == "power sensors (hwmon)"
     assert meter.joules == pytest.approx(3.0)
+
+
+def test_a_power_sensor_that_shows_less_than_0_takes_nothing_back(show):
+    file = "hwmon/hwmon2/power1_input"
+    meter = EnergyMeter(sys=show({file: 1_000_000}))
+    for now_s, power_uw in enumerate((0, 1_000_000, -5_000_000)):
+        show({file: power_uw})
+        meter.look(float(now_s))
+    assert meter.joules == pytest.approx(1.0)
 
 
 def test_warmth_is_from_the_first_reading_to_the_last():

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import platform
+import tomllib
 from dataclasses import replace
 
 import pytest
 from probe_findings import BOARD, NOT_OFFERED, ROW, findings
 
+from edge_agent.probe.board import this_board
 from edge_agent.probe.findings import Missing, NoSteps
 from edge_agent.probe.profile import one_thread, profile_of
 from edge_agent.probe.screen import screen_of
@@ -72,9 +75,31 @@ def test_the_budget_of_a_node_that_serves_counts_the_process_for_it():
     assert "this process 31 and graph process 76 at their peaks; serving: not measured" in text
 
 
-@pytest.mark.parametrize("model", ['Quo"ted \\ 5', "日本", "x" * 200, "Two  words "])
+@pytest.mark.parametrize("model", ['Quo"ted \\ 5', "日本", "x" * 200, "Two  words ", "a\x7fb"])
 def test_whatever_a_board_calls_itself_a_profile_can_be_read(model):
     profile_of(findings(board=replace(BOARD, model=model)))
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("Pear Computer 3\0", "Pear Computer 3"),
+        ("Pear\0\0\n 3\x7f\x1b[2J\u2028", "Pear 3 [2J"),
+        ("\0\n", platform.machine()),
+    ],
+)
+def test_a_boards_own_words_are_one_printable_line(tmp_path, model, shown):
+    path = tmp_path / "device-tree" / "model"
+    path.parent.mkdir()
+    path.write_text(model, encoding="utf-8")
+    assert this_board(proc=tmp_path).model == shown
+
+
+def test_what_is_more_than_a_profile_may_say_is_left_out_of_it():
+    huge = findings(batch=2_000_000, steps=[replace(ROW, peak_mib=2e6)])
+    board = tomllib.loads(profile_of(huge))["board"]
+    assert set(board) == {"threads", "nice"}
+    assert "# batch_max: 2000000, and a profile may say 1000000 at most." in profile_of(huge)
 
 
 def test_a_profile_from_a_virtual_machine_says_so():
