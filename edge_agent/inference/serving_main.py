@@ -42,10 +42,11 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the agent ends this
         signal.signal(number, signal.SIG_IGN)
     logs.set_up()
+    stored = _stored(state_dir, threads=threads)
+    server = Server(socket.socket(fileno=listener), stored)
     with socket.socket(fileno=control) as link, suppress(ConnectionError):
-        stored = _stored(state_dir, threads=threads)
-        server = Server(socket.socket(fileno=listener), stored)
         candidate: OpenModel | None = None
+        send(link, {"up": True}, {})
         while (frame := receive(link)) is not None:
             document, arrays = frame
             match document["do"]:
@@ -63,7 +64,7 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
                 case _:
                     raise AssertionError(document)
             send(link, answer, {})
-        server.end()
+    server.end()
 
 
 def _stored(state_dir: Path, *, threads: int) -> OpenModel | None:

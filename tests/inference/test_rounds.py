@@ -196,9 +196,9 @@ def test_the_record_is_written_before_the_model_serves(start, artefact, tmp_path
     ask = inference.process.ask
     monkeypatch.setattr(
         inference.process, "ask",
-        lambda document, arrays: (
+        lambda document, arrays, **others: (
             order.append((document["do"], read_served(tmp_path) is not None)),
-            ask(document, arrays),
+            ask(document, arrays, **others),
         )[1],
     )  # fmt: skip
     consider(inference, artefact, artefact.initial(), "r0.0")
