@@ -157,8 +157,9 @@ class Inference:
         if not head.path.opens_round:
             return
         version = Version.of(head)
-        if self._ledger.verdict(head.run, version) is not None:
-            return
+        verdict = self._ledger.verdict(head.run, version)
+        if verdict is False or (verdict and self._served is not None):
+            return  # accepted with nothing served: what was kept is damaged, and this mends it
         fields: dict[str, Any] = {"path": str(head.path), "model": version.model}
         self._cancelled = cancelled
         try:
@@ -210,7 +211,7 @@ class Inference:
     def _prepared(self, servable: Servable) -> Servable:
         if self._precision == "float32":
             return servable
-        graph = quantized(servable, self._directory)
+        graph = quantized(servable, self._directory, cancelled=self._cancelled)
         return replace(servable, precision="int8", graph=graph, parameters=b"")
 
     def _score_of(self, candidate: Servable, data: DeviceData) -> Score:

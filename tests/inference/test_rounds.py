@@ -221,6 +221,35 @@ def test_a_stored_model_that_cannot_be_opened_any_more_stands_in_nobodys_way(
     assert served() == 1
 
 
+def test_what_cannot_be_judged_now_is_no_verdict_and_is_judged_the_next_time(
+    start, served, artefact, caplog
+):
+    caplog.set_level("INFO")
+    inference, w = start(), artefact.initial()
+    os.kill(inference.process.pid, signal.SIGSTOP)
+    kit = kit_of(artefact)
+    model = w.astype(np.float32)
+    head = head_of(artefact, model_digest(artefact.layout.digest, model), path="r0.0")
+    inference.consider(head, model, kit, cancelled=lambda: True)
+    assert caplog.records[-1].message == "model not judged"
+    os.kill(inference.process.pid, signal.SIGCONT)
+    assert (served(), verdicts(inference)) == (None, {})
+    consider(inference, artefact, w, "r0.0")
+    assert (served(), verdicts(inference)) == (0, {0: "accepted"})
+
+
+def test_an_accepted_model_whose_record_is_damaged_is_judged_and_served_again(
+    start, served, artefact, tmp_path
+):
+    """As after a finished run, whose last model comes once more after a restart."""
+    consider(start(), artefact, artefact.initial(), "r3.0")
+    (tmp_path / "served.record").write_bytes(b"FTR1 torn")
+    inference = start()
+    assert (served(), verdicts(inference)) == (None, {3: "accepted"})
+    consider(inference, artefact, artefact.initial(), "r3.0")
+    assert (served(), verdicts(inference)) == (3, {3: "accepted"})
+
+
 def test_int8_is_scored_as_it_serves(start, short_path, artefact, caplog):
     pytest.importorskip("onnx", reason="this test needs the extra: pip install -e '.[int8]'")
     inference = start(precision="int8", board=BoardTable(accuracy_drop_max=0.2))
