@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.inference.endpoint import endpoint_of, listen
+from edge_agent.inference.endpoint import endpoint_of, listening
 from edge_agent.inference.int8 import quantized
 from edge_agent.inference.servable import Servable
 from edge_agent.inference.serving_process import Document, ServingProcess
@@ -37,13 +37,13 @@ from fedtier.core.rollout import Rollout, Version
 from fedtier.data.examples import DeviceData
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.ids import RunId
-from fedtier.limits import PREDICT_CONNECTIONS_MAX
 from fedtier.model.layout import Vector
 from fedtier.wire.head import Head
 
 log = logging.getLogger(__name__)
 
 _DIRECTORY = "inference"
+_WAITING_MAX = 128  # connections beside those that are served; more find no room
 
 
 def inference_directory(state_dir: Path) -> Path:
@@ -68,23 +68,19 @@ def serving(file: NodeFile, *, where: str) -> Iterator[Inference]:
         with needs_extra("int8"):
             need("onnx")
     endpoint = endpoint_of(file)
-    listener = listen(
-        endpoint, where=f"{where}: [inference] endpoint", waiting=PREDICT_CONNECTIONS_MAX
-    )
-    inference = Inference(
-        listener,
-        directory=inference_directory(Path(file.node.state_dir)),
-        board=file.board,
-        precision=file.inference.precision,
-    )
-    log.info("serving", extra={"endpoint": endpoint} | inference.shown())
-    try:
-        yield inference
-    finally:
-        inference.end()
-        listener.close()
-        if listener.family == socket.AF_UNIX:
-            Path(endpoint).unlink(missing_ok=True)
+    key = f"{where}: [inference] endpoint"
+    with listening(endpoint, where=key, waiting=_WAITING_MAX) as listener:
+        inference = Inference(
+            listener,
+            directory=inference_directory(Path(file.node.state_dir)),
+            board=file.board,
+            precision=file.inference.precision,
+        )
+        log.info("serving", extra={"endpoint": endpoint} | inference.shown())
+        try:
+            yield inference
+        finally:
+            inference.end()
 
 
 class Inference:

@@ -8,9 +8,13 @@ keeps the socket on which applications wait, and starts another.
 from __future__ import annotations
 
 import logging
+import os
+import select
 import signal
 import socket
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -29,6 +33,8 @@ from fedtier.runtime import logs
 
 log = logging.getLogger(__name__)
 
+_LEFT_S = 8.0  # for what is being done when the agent is gone; it is started again meanwhile
+
 
 def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
     """Serve until the agent is gone.
@@ -42,6 +48,7 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the agent ends this
         signal.signal(number, signal.SIG_IGN)
     logs.set_up()
+    threading.Thread(target=_end_without_agent, args=[control], daemon=True).start()
     stored = _stored(state_dir, threads=threads)
     server = Server(socket.socket(fileno=listener), stored)
     with socket.socket(fileno=control) as link, suppress(ConnectionError):
@@ -65,6 +72,15 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
                     raise AssertionError(document)
             send(link, answer, {})
     server.end()
+
+
+def _end_without_agent(control: int) -> None:
+    """Free the listening socket in time, however long what is being done takes."""
+    agent = select.poll()
+    agent.register(control, 0)  # that it hangs up is always told
+    agent.poll()
+    time.sleep(_LEFT_S)
+    os._exit(0)
 
 
 def _stored(state_dir: Path, *, threads: int) -> OpenModel | None:

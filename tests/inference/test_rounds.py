@@ -21,7 +21,7 @@ from fedtier.artefact.manifest import INITIAL_FILE
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import parse_node_file
 from fedtier.core.rollout import Verdicts
-from fedtier.errors import ConfigError
+from fedtier.errors import ConfigError, StorageError
 from fedtier.ids import RunId
 from fedtier.model.layout import model_digest
 
@@ -292,6 +292,14 @@ def test_its_socket_comes_and_goes_with_the_agent(short_path):
         assert inference.shown() == {"model": "none"}
     assert not (short_path / "state" / "inference.sock").exists()
     assert inference_directory(short_path / "state") == short_path / "state" / "inference"
+
+
+def test_a_state_that_cannot_be_read_leaves_no_socket_behind(short_path):
+    file = node_file(short_path)
+    (inference_directory(short_path / "state") / "rollout.record").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"rollout\.record"), serving(file, where="d.toml"):
+        pass
+    assert not (short_path / "state" / "inference.sock").exists()
 
 
 def test_without_the_extra_int8_is_refused_before_anything_is_started(short_path, monkeypatch):
