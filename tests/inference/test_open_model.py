@@ -55,6 +55,21 @@ def test_flat_examples_are_the_same_in_their_order(artefact):
     assert ask(model, inputs=x.reshape(2, -1).tolist()) == nested
 
 
+@pytest.mark.parametrize("shape", [(128, 6), (1, 6, 128), (2, 3, 128), (6, 128, 1)])
+def test_inputs_that_are_nested_otherwise_are_refused(artefact, shape):
+    """Taken in another order they would have an answer, and a wrong one."""
+    with pytest.raises(WireError, match=r"the model takes \(6, 128\)"):
+        ask(OpenModel(servable(artefact)), inputs=[np.zeros(shape).tolist()])
+
+
+@pytest.mark.parametrize("field", ["examples", "inputs"])
+def test_booleans_are_no_numbers(artefact, field):
+    rows = examples(1)[0].tolist()
+    rows[5][127] = True
+    with pytest.raises(WireError, match="not a list of numbers"):
+        ask(OpenModel(servable(artefact)), **{field: [rows]})
+
+
 def test_a_class_is_named_and_probabilities_sum_to_one(artefact):
     model = OpenModel(servable(artefact))
     for prediction in ask(model, examples=examples(5).tolist()):
