@@ -201,8 +201,10 @@ class Inference:
 
     def _is_same(self, served: Served, head: Head, kit: Kit) -> bool:
         now = served.servable
-        same = (now.model, now.manifest.digest, now.precision, served.data)
-        return same == (head.model, kit.artefact.digest, self._precision, kit.data.digest)
+        same = (now.run, now.model, now.manifest.digest, now.precision, served.data)
+        return same == (
+            head.run, head.model, kit.artefact.digest, self._precision, kit.data.digest,
+        )  # fmt: skip
 
     def _prepared(self, servable: Servable) -> Servable:
         if self._precision == "float32":
@@ -247,7 +249,10 @@ class Inference:
         return bool(self._ask(question, {})["served"])
 
     def _ask(self, document: Document, arrays: Mapping[str, Array]) -> Document:
-        return self.process.ask(document, arrays, cancelled=self._cancelled)
+        answer = self.process.ask(document, arrays, cancelled=self._cancelled)
+        if "unjudged" in answer:
+            raise Unjudged(answer["unjudged"])
+        return answer
 
 
 def _read(directory: Path) -> Served | None:

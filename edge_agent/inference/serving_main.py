@@ -27,12 +27,14 @@ from edge_agent.inference.servable import Servable
 from edge_agent.inference.server import Server
 from edge_agent.inference.store import read_served
 from fedtier.artefact.open_graph import Array
+from fedtier.artefact.session import REFUSALS
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.runtime import logs
 
 log = logging.getLogger(__name__)
 
+_NO_MEMORY = "there is no memory to open or score the model"
 _LEFT_S = 8.0  # for what is being done when the agent is gone; it is started again meanwhile
 
 
@@ -106,6 +108,8 @@ def _consider(
         )
     except ConfigError as error:
         return {"failed": str(error)}, None
+    except MemoryError:
+        return {"unjudged": _NO_MEMORY}, None
     answer = _score(model, examples)
     return answer, model if "score" in answer else None
 
@@ -115,6 +119,10 @@ def _score(model: OpenModel, arrays: Mapping[str, Array]) -> dict[str, Any]:
         return {"score": asdict(model.score(Examples(x=arrays["x"], y=arrays["y"])))}
     except TrainingError as error:
         return {"failed": str(error)}
+    except REFUSALS as error:
+        return {"failed": f"onnxruntime cannot run the model: {error}"}
+    except MemoryError:
+        return {"unjudged": _NO_MEMORY}
 
 
 def _version(model: OpenModel | None) -> Mapping[str, Any] | None:

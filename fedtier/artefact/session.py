@@ -15,7 +15,7 @@ from fedtier.model.layout import Vector
 _GROW_BY_WHAT_IS_ASKED = 1  # of an arena; its default doubles what it holds
 
 # onnxruntime's errors share no base but Exception.
-_REFUSALS = (
+REFUSALS = (
     native.EPFail,
     native.Fail,
     native.InvalidArgument,
@@ -26,6 +26,7 @@ _REFUSALS = (
     native.NotImplemented,
     native.RuntimeException,
 )
+"""What onnxruntime raises where it does not open a graph, or does not run it."""
 
 
 def make_session(
@@ -51,7 +52,7 @@ def make_session(
         return onnxruntime.InferenceSession(
             source, sess_options=options, providers=["CPUExecutionProvider"]
         )
-    except _REFUSALS as error:
+    except REFUSALS as error:
         what = "a compiled graph" if isinstance(model, bytes) else str(model)
         raise ConfigError(
             f"onnxruntime {onnxruntime.__version__} cannot open {what}: {error}. "

@@ -24,6 +24,7 @@ from fedtier.core.rollout import Verdicts
 from fedtier.errors import ConfigError, StorageError
 from fedtier.ids import RunId
 from fedtier.model.layout import model_digest
+from fedtier.storage.durable import read_record, write_record
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +220,29 @@ def test_a_stored_model_that_cannot_be_opened_any_more_stands_in_nobodys_way(
     assert served() is None
     consider(inference, artefact, -artefact.initial(), "r1.0")
     assert served() == 1
+
+
+def test_records_of_another_version_are_passed_over(start, served, artefact, tmp_path, caplog):
+    consider(start(), artefact, artefact.initial(), "r3.0")
+    for name in ("served.record", "rollout.record"):
+        document, arrays = read_record(tmp_path / name)
+        document.pop("format")
+        write_record(tmp_path / name, {**document, "verdicts": [["another shape"]]}, arrays)
+    inference = start()
+    assert (served(), verdicts(inference)) == (None, {})
+    assert caplog.text.count("file of another version passed over") == 2
+    consider(inference, artefact, artefact.initial(), "r3.0")
+    assert (served(), verdicts(inference)) == (3, {3: "accepted"})
+
+
+def test_a_new_run_whose_model_is_the_served_one_is_named_by_the_answers(
+    start, short_path, artefact
+):
+    inference = start()
+    for run in (1, 2):
+        consider(inference, artefact, artefact.initial(), "r0.0", run=run)
+        with Application(short_path / "s") as application:
+            assert application.ask(examples=[])["model"]["run"] == f"{run:016x}"
 
 
 def test_what_cannot_be_judged_now_is_no_verdict_and_is_judged_the_next_time(

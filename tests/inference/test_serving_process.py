@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -40,10 +41,10 @@ def process(endpoint, tmp_path):
         process.end()
 
 
-def consider(process, candidate, *, held=4, **others):
+def consider(process, candidate, *, held=4, shape=(6, 128), **others):
     document, content = candidate.to_record()
     arrays = {name: np.frombuffer(array, np.uint8) for name, array in content.items()}
-    holdout = {"x": examples(held), "y": np.zeros(held, np.int64)}
+    holdout = {"x": examples(held, shape=shape), "y": np.zeros(held, np.int64)}
     return process.ask({"do": "consider", "model": document}, {**arrays, **holdout}, **others)
 
 
@@ -95,8 +96,14 @@ def test_a_candidate_that_fails_is_told_with_the_reason(process, endpoint, artef
     assert "not finite" in consider(process, wild)["failed"]
     assert not serve(process, wild)
     assert "cannot open" in consider(process, servable(artefact, graph=b"x"))["failed"]
+    fewer = servable(
+        artefact, manifest=dataclasses.replace(artefact.manifest, input_shape=(5, 128))
+    )
+    before = process.pid
+    assert "cannot run" in consider(process, fewer, shape=(5, 128))["failed"]
     with Application(endpoint) as application:
         assert application.ask(examples=[])["model"] == servable(artefact).version
+    assert process.pid == before
 
 
 def test_killed_it_is_started_again_with_what_was_accepted(
