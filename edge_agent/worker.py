@@ -127,14 +127,14 @@ class Worker:
     def _rest(self, keep: Keep) -> None:
         """Serve the last model, where it was not judged before, and train no more."""
         model, _, _ = decode_model(keep.model)
-        self._consider(keep.head, model)
+        self._consider(keep.head, model, self._driver.cancelled.is_set)
         self.end()
 
-    def _consider(self, head: Head, model: Vector) -> None:
+    def _consider(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> None:
         """Judge a global model and serve it, whatever the board's conditions for training."""
         inference, kit = self._device.inference, self._kit
         if inference is not None and kit is not None and kit.artefact.digest == head.artefact:
-            inference.consider(head, model, kit)
+            inference.consider(head, model, kit, cancelled=cancelled)
 
     def _install(self, install: Install) -> Event:
         """Use an artefact from now on, if it suits the board and the data."""
@@ -165,7 +165,11 @@ class Worker:
             digest = kit.artefact.digest
             asked = f"artefact {work.head.artefact[:12]} is asked for: {digest[:12]} is here"
             return self._failed(work, asked)
-        self._consider(work.head, model)
+
+        def cancelled() -> bool:
+            return cancel.is_set() or self._driver.cancelled.is_set()
+
+        self._consider(work.head, model, cancelled)
         hindered = self._hindered(kit, work)
         if hindered is not None:
             return hindered
@@ -175,13 +179,7 @@ class Worker:
                 answer = self._evaluated(kit, work.head, model)
             else:
                 velocity = carried_velocity(self._outbox, work.head)
-                trained = self._train(
-                    kit,
-                    work.head,
-                    model,
-                    velocity,
-                    lambda: cancel.is_set() or self._driver.cancelled.is_set(),
-                )
+                trained = self._train(kit, work.head, model, velocity, cancelled)
                 if trained is None:
                     return None
                 answer = self._trained(work.head, model, trained, rested=velocity is None)

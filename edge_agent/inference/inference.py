@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from edge_agent.inference.endpoint import endpoint_of, listen
+from edge_agent.inference.endpoint import endpoint_of, listening
 from edge_agent.inference.int8 import quantized
 from edge_agent.inference.servable import Servable
-from edge_agent.inference.serving_process import ServingProcess
+from edge_agent.inference.serving_process import Document, ServingProcess
 from edge_agent.inference.store import (
     Served,
     read_ledger,
@@ -23,7 +23,7 @@ from edge_agent.inference.store import (
     write_ledger,
     write_served,
 )
-from edge_agent.inference.verdict import refusal
+from edge_agent.inference.verdict import Unjudged, refusal
 from edge_agent.kit import Kit
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import Score
@@ -37,13 +37,13 @@ from fedtier.core.rollout import Rollout, Version
 from fedtier.data.examples import DeviceData
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.ids import RunId
-from fedtier.limits import PREDICT_CONNECTIONS_MAX
 from fedtier.model.layout import Vector
 from fedtier.wire.head import Head
 
 log = logging.getLogger(__name__)
 
 _DIRECTORY = "inference"
+_WAITING_MAX = 128  # connections beside those that are served; more find no room
 
 
 def inference_directory(state_dir: Path) -> Path:
@@ -68,23 +68,19 @@ def serving(file: NodeFile, *, where: str) -> Iterator[Inference]:
         with needs_extra("int8"):
             need("onnx")
     endpoint = endpoint_of(file)
-    listener = listen(
-        endpoint, where=f"{where}: [inference] endpoint", waiting=PREDICT_CONNECTIONS_MAX
-    )
-    inference = Inference(
-        listener,
-        directory=inference_directory(Path(file.node.state_dir)),
-        board=file.board,
-        precision=file.inference.precision,
-    )
-    log.info("serving", extra={"endpoint": endpoint} | inference.shown())
-    try:
-        yield inference
-    finally:
-        inference.end()
-        listener.close()
-        if listener.family == socket.AF_UNIX:
-            Path(endpoint).unlink(missing_ok=True)
+    key = f"{where}: [inference] endpoint"
+    with listening(endpoint, where=key, waiting=_WAITING_MAX) as listener:
+        inference = Inference(
+            listener,
+            directory=inference_directory(Path(file.node.state_dir)),
+            board=file.board,
+            precision=file.inference.precision,
+        )
+        log.info("serving", extra={"endpoint": endpoint} | inference.shown())
+        try:
+            yield inference
+        finally:
+            inference.end()
 
 
 class Inference:
@@ -115,6 +111,7 @@ class Inference:
         self._served = _read(directory)
         self._refused: tuple[str, str] | None = None  # artefact and model refused last
         self._ledger = read_ledger(directory)
+        self._cancelled: Callable[[], bool] = lambda: False  # of what is being judged
         self.process = ServingProcess(listener, state_dir=directory, threads=board.threads)
 
     def shown(self) -> dict[str, Any]:
@@ -132,13 +129,23 @@ class Inference:
         """Give the answers that are being made, then end."""
         self.process.end()
 
-    def consider(self, head: Head, model: Vector, kit: Kit) -> None:
+    def consider(
+        self,
+        head: Head,
+        model: Vector,
+        kit: Kit,
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Judge a head's model, once, if it is a global one; serve it if it is no worse.
+
+        Where it cannot be judged there is no verdict, and the next time it comes is another try.
 
         Args:
             head: Names the model.
             model: The model, shape ``(d,)``.
             kit: Artefact and data that the head is for.
+            cancelled: Whether the verdict is wanted no longer; looked at twice a second.
 
         Raises:
             StorageError: If the disk does not take the verdict.
@@ -146,10 +153,17 @@ class Inference:
         if not head.path.opens_round:
             return
         version = Version.of(head)
-        if self._ledger.verdict(head.run, version) is not None:
-            return
+        verdict = self._ledger.verdict(head.run, version)
+        if verdict is False or (verdict and self._served is not None):
+            return  # accepted with nothing served: what was kept is damaged, and this mends it
         fields: dict[str, Any] = {"path": str(head.path), "model": version.model}
-        reason = self._judged(head, model, kit, fields)
+        self._cancelled = cancelled
+        try:
+            reason = self._judged(head, model, kit, fields)
+        except Unjudged as error:
+            level = logging.INFO if cancelled() else logging.WARNING
+            log.log(level, "model not judged", extra=fields | {"reason": str(error)})
+            return
         accepted = not reason
         self._ledger = self._ledger.with_verdict(head.run, version, accepted=accepted)
         write_ledger(self._directory, self._ledger)
@@ -177,7 +191,7 @@ class Inference:
         if not reason:
             self._serve(Served(servable=candidate, score=score, data=kit.data.digest))
         elif served is not None:
-            self._choose(served)  # so that the candidate's memory is given back
+            self._settle(served)  # so that the candidate's memory is given back
         return reason
 
     def _in_use(self) -> Served | None:
@@ -187,21 +201,21 @@ class Inference:
 
     def _is_same(self, served: Served, head: Head, kit: Kit) -> bool:
         now = served.servable
-        same = (now.model, now.manifest.digest, now.precision, served.data)
-        return same == (head.model, kit.artefact.digest, self._precision, kit.data.digest)
+        same = (now.run, now.model, now.manifest.digest, now.precision, served.data)
+        return same == (
+            head.run, head.model, kit.artefact.digest, self._precision, kit.data.digest,
+        )  # fmt: skip
 
     def _prepared(self, servable: Servable) -> Servable:
         if self._precision == "float32":
             return servable
-        graph = quantized(servable, self._directory)
+        graph = quantized(servable, self._directory, cancelled=self._cancelled)
         return replace(servable, precision="int8", graph=graph, parameters=b"")
 
     def _score_of(self, candidate: Servable, data: DeviceData) -> Score:
         document, content = candidate.to_record()
         arrays = {name: np.frombuffer(array, np.uint8) for name, array in content.items()}
-        answer = self.process.ask(
-            {"do": "consider", "model": document}, {**arrays, **_examples(data)}
-        )
+        answer = self._ask({"do": "consider", "model": document}, {**arrays, **_examples(data)})
         if "failed" in answer:
             raise TrainingError(answer["failed"])
         return Score(**answer["score"])
@@ -213,22 +227,32 @@ class Inference:
             return None
         if served.data == kit.data.digest or manifest.digest != kit.artefact.digest:
             return served.score
-        answer = self.process.ask({"do": "score"}, _examples(kit.data))
+        answer = self._ask({"do": "score"}, _examples(kit.data))
         return Score(**answer["score"]) if "score" in answer else None
 
     def _serve(self, served: Served) -> None:
         """Durable first: whatever dies, no older model is served after a newer one."""
         write_served(self._directory, served)
         self._served, self._refused = served, None
+        self._settle(served)
+
+    def _settle(self, served: Served) -> None:
+        """Have an accepted model served, now or as soon as the process can."""
         try:
             self._choose(served)
-        except TrainingError as error:  # another process will begin with what is stored
+        except Unjudged as error:  # the next question begins so; another process with what is kept
             log.warning("not served yet", extra={"reason": str(error)})
 
     def _choose(self, served: Served) -> bool:
         """Serve a model that the process has open, and drop any other; whether it does now."""
         question = {"do": "serve", "version": served.servable.version}
-        return bool(self.process.ask(question, {})["served"])
+        return bool(self._ask(question, {})["served"])
+
+    def _ask(self, document: Document, arrays: Mapping[str, Array]) -> Document:
+        answer = self.process.ask(document, arrays, cancelled=self._cancelled)
+        if "unjudged" in answer:
+            raise Unjudged(answer["unjudged"])
+        return answer
 
 
 def _read(directory: Path) -> Served | None:

@@ -7,49 +7,83 @@ through the graph is quantized as it comes, so no recordings are needed to calib
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_agent.inference.servable import Servable
+from edge_agent.inference.verdict import Unjudged
 from fedtier.artefact.manifest import MODEL_DATA_FILE
 from fedtier.errors import ConfigError
 
 _GRAPH, _FOLDED, _QUANTIZED = "infer.onnx", "folded.onnx", "int8.onnx"
+_NOT_DONE = "the model was not quantized to int8: "
 _TIME_S = 600.0
+_LOOK_S = 0.5  # between two looks at whether it is still wanted
+_NO_ROOM = 75  # exit code: neither disk nor memory had it, which says nothing of the model
 
 
-def quantized(servable: Servable, directory: Path) -> bytes:
+def quantized(
+    servable: Servable, directory: Path, *, cancelled: Callable[[], bool] = lambda: False
+) -> bytes:
     """The graph of a model with int8 weights, which has all of them inside.
 
     Args:
         servable: In float32.
         directory: Where there is room for files that go again.
+        cancelled: Whether it is wanted no longer; looked at twice a second.
 
     Raises:
-        ConfigError: If it cannot be done; says why.
+        ConfigError: If it cannot be done with this model; says why.
+        Unjudged: If it was not done, for a reason that is not the model's.
     """
     try:
-        return _quantized(servable, directory)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConfigError(f"the model could not be quantized to int8: {error}") from error
+        return _quantized(servable, directory, cancelled)
+    except OSError as error:
+        raise Unjudged(f"{_NOT_DONE}{error}") from error
 
 
-def _quantized(servable: Servable, directory: Path) -> bytes:
+def _quantized(servable: Servable, directory: Path, cancelled: Callable[[], bool]) -> bytes:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="int8-", dir=directory) as name:
         place = Path(name)
         (place / _GRAPH).write_bytes(servable.graph)
         (place / MODEL_DATA_FILE).write_bytes(servable.parameters)
         command = [sys.executable, "-P", "-m", "edge_agent.inference.int8", name]
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_TIME_S, check=False
-        )
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip().splitlines() or ["killed"]
-            raise ConfigError(f"the model could not be quantized to int8: {said[-1]}")
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ) as process:
+            said = _last_words(process, cancelled)
+        code = process.returncode
+        if code < 0:
+            raise Unjudged(f"{_NOT_DONE}killed by {signal.Signals(-code).name}")
+        if code == _NO_ROOM:
+            raise Unjudged(f"{_NOT_DONE}{said}")
+        if code:
+            raise ConfigError(f"the model could not be quantized to int8: {said}")
         return (place / _QUANTIZED).read_bytes()
+
+
+def _last_words(process: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> str:
+    """The last line it writes to stderr, when it has ended; it is ended if it is not wanted."""
+    until_s = time.monotonic() + _TIME_S
+    while True:
+        try:
+            _, said = process.communicate(timeout=_LOOK_S)
+        except subprocess.TimeoutExpired:
+            if cancelled() or time.monotonic() > until_s:
+                process.kill()
+                raise Unjudged(
+                    f"{_NOT_DONE}it is wanted no longer"
+                    if cancelled()
+                    else f"{_NOT_DONE}it took more than {_TIME_S:g} s"
+                ) from None
+        else:
+            return (said.decode(errors="replace").strip().splitlines() or ["no reason said"])[-1]
 
 
 def _quantize(place: Path) -> None:
@@ -75,4 +109,10 @@ def _quantize(place: Path) -> None:
 
 
 if __name__ == "__main__":
-    _quantize(Path(sys.argv[1]))
+    for number in (signal.SIGINT, signal.SIGTERM):  # sent to a whole group; the agent ends this
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        _quantize(Path(sys.argv[1]))
+    except (OSError, MemoryError) as error:
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.exit(_NO_ROOM)

@@ -102,7 +102,7 @@ class OpenModel:
 
     def _prepared(self, given: Array) -> Inputs:
         manifest = self.servable.manifest
-        if given.shape != manifest.input_shape and given.size == math.prod(manifest.input_shape):
+        if given.ndim == 1 and given.size == math.prod(manifest.input_shape):
             given = given.reshape(manifest.input_shape)
         if manifest.input_dtype == "int64" and given.dtype.kind == "f":
             return given[np.newaxis]  # and is refused
@@ -197,11 +197,19 @@ def _numbers(example: object, *, where: str) -> Array:
         found = np.asarray(example)
     except ValueError:
         found = np.empty(0, object)
-    if found.dtype.kind not in "if" or found.ndim == 0:
+    if found.dtype.kind not in "if" or found.ndim == 0 or _has_booleans(example):
         raise WireError(f"{where} is not a list of numbers, or its rows are of several lengths")
     if not (np.abs(found) <= _NUMBER_MAX).all():
         raise WireError(f"{where} holds a number beyond {_NUMBER_MAX:.3g}, which is no float32")
     return found
+
+
+def _has_booleans(example: object) -> bool:
+    """Whether there are any in nested lists; among numbers numpy would take them for numbers."""
+    if not isinstance(example, list):
+        return False
+    kinds = set(map(type, example))
+    return bool in kinds or (list in kinds and any(map(_has_booleans, example)))
 
 
 def _rounded(values: Iterable[float], digits: int) -> list[float]:

@@ -6,6 +6,7 @@ is made, so a swap is one assignment: no request waits for it, and none sees two
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 import time
@@ -15,8 +16,11 @@ from typing import Any, BinaryIO
 
 from edge_agent.inference.open_model import OpenModel
 from edge_agent.inference.requests import parse_request, to_line
+from fedtier.artefact.session import ONNXRUNTIME_ERRORS
 from fedtier.errors import WireError
 from fedtier.limits import PREDICT_BYTES_MAX, PREDICT_CONNECTIONS_MAX
+
+log = logging.getLogger(__name__)
 
 _DISCARD_BYTES = 64 * 1024
 _END_S = 5.0  # within which answers that are being made are still given
@@ -92,6 +96,12 @@ class Server:
             return model.answer(request)
         except WireError as error:
             return {"error": str(error)}
+        except ONNXRUNTIME_ERRORS as error:
+            log.warning("request failed", extra={"reason": str(error)})
+            return {"error": f"onnxruntime cannot run the model: {error}"}
+        except MemoryError:
+            log.warning("request failed", extra={"reason": "no memory"})
+            return {"error": "there is no memory for this request: ask with fewer examples"}
 
 
 def _discard_line(rest: BinaryIO) -> None:

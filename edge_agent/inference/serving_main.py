@@ -8,8 +8,12 @@ keeps the socket on which applications wait, and starts another.
 from __future__ import annotations
 
 import logging
+import os
+import select
 import socket
 import sys
+import threading
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
@@ -22,11 +26,15 @@ from edge_agent.inference.servable import Servable
 from edge_agent.inference.server import Server
 from edge_agent.inference.store import read_served
 from fedtier.artefact.open_graph import Array
+from fedtier.artefact.session import ONNXRUNTIME_ERRORS
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.runtime import logs
 
 log = logging.getLogger(__name__)
+
+_NO_MEMORY = "there is no memory to open or score the model"
+_LEFT_S = 8.0  # for what is being done when the agent is gone; it is started again meanwhile
 
 
 def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
@@ -39,10 +47,12 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
         threads: Of each graph.
     """
     logs.set_up()
+    threading.Thread(target=_end_without_agent, args=[control], daemon=True).start()
+    stored = _stored(state_dir, threads=threads)
+    server = Server(socket.socket(fileno=listener), stored)
     with socket.socket(fileno=control) as link, suppress(ConnectionError):
-        stored = _stored(state_dir, threads=threads)
-        server = Server(socket.socket(fileno=listener), stored)
         candidate: OpenModel | None = None
+        send(link, {"up": True}, {})
         while (frame := receive(link)) is not None:
             document, arrays = frame
             match document["do"]:
@@ -60,7 +70,16 @@ def main(control: int, listener: int, state_dir: Path, *, threads: int) -> None:
                 case _:
                     raise AssertionError(document)
             send(link, answer, {})
-        server.end()
+    server.end()
+
+
+def _end_without_agent(control: int) -> None:
+    """Free the listening socket in time, however long what is being done takes."""
+    agent = select.poll()
+    agent.register(control, 0)  # that it hangs up is always told
+    agent.poll()
+    time.sleep(_LEFT_S)
+    os._exit(0)
 
 
 def _stored(state_dir: Path, *, threads: int) -> OpenModel | None:
@@ -86,6 +105,8 @@ def _consider(
         )
     except ConfigError as error:
         return {"failed": str(error)}, None
+    except MemoryError:
+        return {"unjudged": _NO_MEMORY}, None
     answer = _score(model, examples)
     return answer, model if "score" in answer else None
 
@@ -95,6 +116,10 @@ def _score(model: OpenModel, arrays: Mapping[str, Array]) -> dict[str, Any]:
         return {"score": asdict(model.score(Examples(x=arrays["x"], y=arrays["y"])))}
     except TrainingError as error:
         return {"failed": str(error)}
+    except ONNXRUNTIME_ERRORS as error:
+        return {"failed": f"onnxruntime cannot run the model: {error}"}
+    except MemoryError:
+        return {"unjudged": _NO_MEMORY}
 
 
 def _version(model: OpenModel | None) -> Mapping[str, Any] | None:

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from edge_agent.child_process import start_child
 from edge_agent.graph_frames import receive, send
+from edge_agent.inference.verdict import Unjudged
 from fedtier.artefact.open_graph import Array
-from fedtier.errors import TrainingError
 from fedtier.runtime.usage import peak_rss_kib
 
 log = logging.getLogger(__name__)
@@ -30,9 +31,12 @@ Document = Mapping[str, Any]
 
 _KILLED_MAX = 2  # times in a row, for one question: each breaks the connections it had
 _OOM_SCORE = "500"  # of -1000 to 1000: after what trains, and before the agent
-_ANSWER_S = 600.0  # a process that is silent for so long has got stuck
+_ANSWER_S = 60.0  # a process that is silent for so long has got stuck
+_TAKE_S = 5.0  # within which a process that owes no answer takes a question
+_LOOK_S = 0.5  # between two looks at whether an answer is still wanted
 _END_S = 8.0  # a process whose control socket is closed ends when its answers are given
 _AGAIN_S_MAX = 60.0  # one that dies again and again is started ever later
+_GIVEN_UP = "the verdict is wanted no longer"
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
@@ -71,19 +75,37 @@ class ServingProcess:
         """The process that runs now, or has just died."""
         return self._running.pid
 
-    def ask(self, document: Document, arrays: Mapping[str, Array]) -> Document:
+    def ask(
+        self,
+        document: Document,
+        arrays: Mapping[str, Array],
+        *,
+        cancelled: Callable[[], bool] = lambda: False,
+    ) -> Document:
         """Ask it something; one that dies or gets stuck over it is asked again in another process.
 
+        Args:
+            document: What is asked.
+            arrays: What belongs to it.
+            cancelled: Whether the answer is wanted no longer; looked at twice a second. The
+                process goes on serving.
+
         Raises:
-            TrainingError: If it dies every time.
+            Unjudged: If it dies every time, or the answer is wanted no longer.
         """
+
+        def given_up() -> bool:
+            return cancelled() or self._ending.is_set()
+
         with self._lock:
             for _ in range(_KILLED_MAX):
-                answer = self._running.ask(document, arrays)
+                answer = self._running.ask(document, arrays, given_up=given_up)
                 if answer is not None:
                     return answer
+                if given_up():
+                    raise Unjudged(_GIVEN_UP)
                 self._start_again()
-        raise TrainingError(f"the serving process died {_KILLED_MAX} times over one question")
+        raise Unjudged(f"the serving process died {_KILLED_MAX} times over one question")
 
     def usage(self) -> tuple[int, int]:
         """The largest peak of its processes in KiB, and the processor time of this one in ms."""
@@ -133,7 +155,10 @@ class _Running:
         self, listener: socket.socket, *, state_dir: Path, threads: int, answer_s: float
     ) -> None:
         self._link, its = socket.socketpair()
-        self._link.settimeout(answer_s)
+        self._link.settimeout(_TAKE_S)
+        self._answer_s = answer_s
+        self._owes = True  # an answer, before it takes a question: at first that it is up
+        self._asked_s = time.monotonic()
         self._stuck = False
         with its:
             passed = [its.fileno(), listener.fileno()]
@@ -153,16 +178,41 @@ class _Running:
         """Until it has ended."""
         self._process.wait()
 
-    def ask(self, document: Document, arrays: Mapping[str, Array]) -> Document | None:
-        """What it answers; None where it is gone, or stuck."""
+    def ask(
+        self,
+        document: Document,
+        arrays: Mapping[str, Array],
+        *,
+        given_up: Callable[[], bool],
+    ) -> Document | None:
+        """What it answers; None where it is gone, or stuck.
+
+        Raises:
+            Unjudged: If it was given up. The answer is then heard, and dropped, by the next one.
+        """
+        if self._stuck:
+            return None  # it may have taken a part of the question before
         try:
+            if self._owes:
+                self._hear(given_up)
             send(self._link, document, arrays)
-            answer = receive(self._link)
+            self._owes, self._asked_s = True, time.monotonic()
+            return self._hear(given_up)
         except TimeoutError:
             self._stuck = True
             return None
         except OSError:
             return None
+
+    def _hear(self, given_up: Callable[[], bool]) -> Document | None:
+        """The answer it owes, which is small and so comes whole."""
+        while not select.select([self._link], [], [], _LOOK_S)[0]:
+            if given_up():
+                raise Unjudged(_GIVEN_UP)
+            if time.monotonic() - self._asked_s > self._answer_s:
+                raise TimeoutError
+        answer = receive(self._link)
+        self._owes = False
         return None if answer is None else answer[0]
 
     def end(self) -> int:

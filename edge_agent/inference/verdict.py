@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from fedtier.artefact.evaluate import Score
 from fedtier.config.board import BoardTable
+from fedtier.errors import FedtierError
+
+
+class Unjudged(FedtierError):
+    """A model could not be judged now: what judges was ended, or has no room. It is no refusal."""
 
 
 def refusal(new: Score, served: Score | None, *, board: BoardTable) -> str:

@@ -26,6 +26,7 @@ ONNXRUNTIME_ERRORS = (
     native.NotImplemented,
     native.RuntimeException,
 )
+"""What onnxruntime raises where it does not open a graph, or does not run it."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

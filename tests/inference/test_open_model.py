@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import re
+import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +16,7 @@ from inference_world import bare_imu, examples, servable
 from edge_agent.inference.int8 import quantized
 from edge_agent.inference.open_model import OpenModel
 from edge_agent.inference.requests import parse_request
+from edge_agent.inference.verdict import Unjudged
 from fedtier.artefact.evaluate import predict
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.loss import Loss
@@ -48,6 +53,21 @@ def test_flat_examples_are_the_same_in_their_order(artefact):
     nested = ask(model, examples=x.tolist())
     assert ask(model, examples=x.reshape(2, -1).tolist()) == nested
     assert ask(model, inputs=x.reshape(2, -1).tolist()) == nested
+
+
+@pytest.mark.parametrize("shape", [(128, 6), (1, 6, 128), (2, 3, 128), (6, 128, 1)])
+def test_inputs_that_are_nested_otherwise_are_refused(artefact, shape):
+    """Taken in another order they would have an answer, and a wrong one."""
+    with pytest.raises(WireError, match=r"the model takes \(6, 128\)"):
+        ask(OpenModel(servable(artefact)), inputs=[np.zeros(shape).tolist()])
+
+
+@pytest.mark.parametrize("field", ["examples", "inputs"])
+def test_booleans_are_no_numbers(artefact, field):
+    rows = examples(1)[0].tolist()
+    rows[5][127] = True
+    with pytest.raises(WireError, match="not a list of numbers"):
+        ask(OpenModel(servable(artefact)), **{field: [rows]})
 
 
 def test_a_class_is_named_and_probabilities_sum_to_one(artefact):
@@ -155,6 +175,46 @@ def test_what_cannot_be_quantized_is_refused_with_the_reason(artefact, tmp_path)
     pytest.importorskip("onnx", reason="this test needs the extra: pip install -e '.[int8]'")
     with pytest.raises(ConfigError, match="could not be quantized to int8: "):
         quantized(servable(artefact, graph=b"no graph"), tmp_path)
+
+
+def helpers():
+    """The processes of this one that quantize, once they have begun to."""
+    threads = Path("/proc/self/task").glob("*/children")
+    for pid in [int(pid) for thread in threads for pid in thread.read_text().split()]:
+        status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+        ignored = int(re.search(r"^SigIgn:\s*(\w+)", status, re.MULTILINE)[1], 16)
+        if ignored >> (signal.SIGTERM - 1) & 1:
+            yield pid
+
+
+def signalled(number, sent):
+    """What is asked while the model is quantized, used to send a signal to who does it."""
+    for pid in helpers():
+        os.kill(pid, number)
+        sent.append(pid)
+    return False
+
+
+def test_a_stop_of_all_processes_does_not_end_the_quantizing_by_itself(artefact, tmp_path):
+    pytest.importorskip("onnx", reason="this test needs the extra: pip install -e '.[int8]'")
+    sent = []
+    assert quantized(
+        servable(artefact), tmp_path, cancelled=lambda: signalled(signal.SIGTERM, sent)
+    )
+    assert sent
+
+
+def test_a_killed_helper_or_one_that_is_wanted_no_longer_says_nothing_of_the_model(
+    artefact, tmp_path
+):
+    with pytest.raises(Unjudged, match="not quantized to int8: killed by SIGKILL"):
+        quantized(servable(artefact), tmp_path, cancelled=lambda: signalled(signal.SIGKILL, []))
+    with pytest.raises(Unjudged, match="not quantized to int8: it is wanted no longer"):
+        quantized(servable(artefact), tmp_path, cancelled=lambda: any(helpers()))
+    (tmp_path / "full").write_text("a file, where no directory can be")
+    with pytest.raises(Unjudged, match=r"not quantized to int8: .*File exists"):
+        quantized(servable(artefact), tmp_path / "full")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"], "no other file is left"
 
 
 def test_a_model_is_read_as_it_was_written(artefact):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import socket
 
@@ -102,6 +103,22 @@ def test_a_line_beyond_the_limit_is_refused_and_the_next_is_answered(server):
     with Application(endpoint) as application:
         long = application.ask_line(b"[" + b"1," * PREDICT_BYTES_MAX + b"1]")
         assert f"at most {PREDICT_BYTES_MAX} are allowed" in long["error"]
+        assert application.ask(**GOOD)["predictions"]
+
+
+def other_shape():
+    """A model whose graph does not take what its manifest says."""
+    artefact = bare_imu()
+    return servable(artefact, manifest=dataclasses.replace(artefact.manifest, input_shape=(6, 64)))
+
+
+def test_what_the_graph_does_not_take_is_an_error_and_the_connection_lives_on(server):
+    server, endpoint = server
+    whole, server.model = server.model, OpenModel(other_shape())
+    with Application(endpoint) as application:
+        said = application.ask(inputs=[np.zeros((6, 64)).tolist()])["error"]
+        assert said.startswith("onnxruntime cannot run the model: ")
+        server.model = whole
         assert application.ask(**GOOD)["predictions"]
 
 

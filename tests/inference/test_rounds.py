@@ -21,9 +21,10 @@ from fedtier.artefact.manifest import INITIAL_FILE
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import parse_node_file
 from fedtier.core.rollout import Verdicts
-from fedtier.errors import ConfigError
+from fedtier.errors import ConfigError, StorageError
 from fedtier.ids import RunId
 from fedtier.model.layout import model_digest
+from fedtier.storage.durable import read_record, write_record
 
 
 @pytest.fixture(scope="module")
@@ -196,9 +197,9 @@ def test_the_record_is_written_before_the_model_serves(start, artefact, tmp_path
     ask = inference.process.ask
     monkeypatch.setattr(
         inference.process, "ask",
-        lambda document, arrays: (
+        lambda document, arrays, **others: (
             order.append((document["do"], read_served(tmp_path) is not None)),
-            ask(document, arrays),
+            ask(document, arrays, **others),
         )[1],
     )  # fmt: skip
     consider(inference, artefact, artefact.initial(), "r0.0")
@@ -219,6 +220,58 @@ def test_a_stored_model_that_cannot_be_opened_any_more_stands_in_nobodys_way(
     assert served() is None
     consider(inference, artefact, -artefact.initial(), "r1.0")
     assert served() == 1
+
+
+def test_records_of_another_version_are_passed_over(start, served, artefact, tmp_path, caplog):
+    consider(start(), artefact, artefact.initial(), "r3.0")
+    for name in ("served.record", "rollout.record"):
+        document, arrays = read_record(tmp_path / name)
+        document.pop("format")
+        write_record(tmp_path / name, {**document, "verdicts": [["another shape"]]}, arrays)
+    inference = start()
+    assert (served(), verdicts(inference)) == (None, {})
+    assert caplog.text.count("file of another version passed over") == 2
+    consider(inference, artefact, artefact.initial(), "r3.0")
+    assert (served(), verdicts(inference)) == (3, {3: "accepted"})
+
+
+def test_a_new_run_whose_model_is_the_served_one_is_named_by_the_answers(
+    start, short_path, artefact
+):
+    inference = start()
+    for run in (1, 2):
+        consider(inference, artefact, artefact.initial(), "r0.0", run=run)
+        with Application(short_path / "s") as application:
+            assert application.ask(examples=[])["model"]["run"] == f"{run:016x}"
+
+
+def test_what_cannot_be_judged_now_is_no_verdict_and_is_judged_the_next_time(
+    start, served, artefact, caplog
+):
+    caplog.set_level("INFO")
+    inference, w = start(), artefact.initial()
+    os.kill(inference.process.pid, signal.SIGSTOP)
+    kit = kit_of(artefact)
+    model = w.astype(np.float32)
+    head = head_of(artefact, model_digest(artefact.layout.digest, model), path="r0.0")
+    inference.consider(head, model, kit, cancelled=lambda: True)
+    assert caplog.records[-1].message == "model not judged"
+    os.kill(inference.process.pid, signal.SIGCONT)
+    assert (served(), verdicts(inference)) == (None, {})
+    consider(inference, artefact, w, "r0.0")
+    assert (served(), verdicts(inference)) == (0, {0: "accepted"})
+
+
+def test_an_accepted_model_whose_record_is_damaged_is_judged_and_served_again(
+    start, served, artefact, tmp_path
+):
+    """As after a finished run, whose last model comes once more after a restart."""
+    consider(start(), artefact, artefact.initial(), "r3.0")
+    (tmp_path / "served.record").write_bytes(b"FTR1 torn")
+    inference = start()
+    assert (served(), verdicts(inference)) == (None, {3: "accepted"})
+    consider(inference, artefact, artefact.initial(), "r3.0")
+    assert (served(), verdicts(inference)) == (3, {3: "accepted"})
 
 
 def test_int8_is_scored_as_it_serves(start, short_path, artefact, caplog):
@@ -263,6 +316,14 @@ def test_its_socket_comes_and_goes_with_the_agent(short_path):
         assert inference.shown() == {"model": "none"}
     assert not (short_path / "state" / "inference.sock").exists()
     assert inference_directory(short_path / "state") == short_path / "state" / "inference"
+
+
+def test_a_state_that_cannot_be_read_leaves_no_socket_behind(short_path):
+    file = node_file(short_path)
+    (inference_directory(short_path / "state") / "rollout.record").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"rollout\.record"), serving(file, where="d.toml"):
+        pass
+    assert not (short_path / "state" / "inference.sock").exists()
 
 
 def test_without_the_extra_int8_is_refused_before_anything_is_started(short_path, monkeypatch):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
 import socket
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ from inference_world import bare_imu, examples, listening, servable
 
 from edge_agent.inference.serving_process import ServingProcess
 from edge_agent.inference.store import Served, read_served, write_served
+from edge_agent.inference.verdict import Unjudged
 from fedtier.artefact.evaluate import Score
 
 SWAPS = 6
@@ -38,11 +41,11 @@ def process(endpoint, tmp_path):
         process.end()
 
 
-def consider(process, candidate, *, held=4):
+def consider(process, candidate, *, held=4, shape=(6, 128), **others):
     document, content = candidate.to_record()
     arrays = {name: np.frombuffer(array, np.uint8) for name, array in content.items()}
-    holdout = {"x": examples(held), "y": np.zeros(held, np.int64)}
-    return process.ask({"do": "consider", "model": document}, {**arrays, **holdout})
+    holdout = {"x": examples(held, shape=shape), "y": np.zeros(held, np.int64)}
+    return process.ask({"do": "consider", "model": document}, {**arrays, **holdout}, **others)
 
 
 def serve(process, candidate):
@@ -93,8 +96,14 @@ def test_a_candidate_that_fails_is_told_with_the_reason(process, endpoint, artef
     assert "not finite" in consider(process, wild)["failed"]
     assert not serve(process, wild)
     assert "cannot open" in consider(process, servable(artefact, graph=b"x"))["failed"]
+    fewer = servable(
+        artefact, manifest=dataclasses.replace(artefact.manifest, input_shape=(5, 128))
+    )
+    before = process.pid
+    assert "cannot run" in consider(process, fewer, shape=(5, 128))["failed"]
     with Application(endpoint) as application:
         assert application.ask(examples=[])["model"] == servable(artefact).version
+    assert process.pid == before
 
 
 def test_killed_it_is_started_again_with_what_was_accepted(
@@ -124,6 +133,43 @@ def test_stuck_over_a_question_it_is_killed_and_asked_again(endpoint, tmp_path, 
         os.kill(process.pid, signal.SIGSTOP)
         assert "score" in consider(process, servable(artefact))
         process.end()
+
+
+def test_an_answer_that_is_wanted_no_longer_is_not_waited_for(process, endpoint, artefact):
+    """It belongs to no later question, and to give it up ends neither process nor connections."""
+    first, second = servable(artefact, round=1), servable(artefact, round=2)
+    with Application(endpoint) as application:
+        assert "score" in consider(process, first)
+        before = process.pid
+        os.kill(before, signal.SIGSTOP)
+        for _ in range(2):  # when it is asked, and while the answer to that is owed
+            with pytest.raises(Unjudged, match="wanted no longer"):
+                process.ask({"do": "score"}, {}, cancelled=lambda: True)
+        os.kill(before, signal.SIGCONT)
+        assert "score" in consider(process, second)
+        assert serve(process, second)
+        assert application.ask(examples=[])["model"] == second.version
+        assert process.pid == before
+
+
+def test_it_ends_while_it_is_asked(process, artefact, eventually):
+    """Whoever asks lets go of what the end needs, however long the answer takes."""
+    os.kill(process.pid, signal.SIGSTOP)
+    found = []
+
+    def ask():
+        with pytest.raises(Unjudged) as raised:
+            consider(process, servable(artefact))
+        found.append(raised.value)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    eventually(process._lock.locked, "it is asked")
+    ending = threading.Thread(target=process.end)
+    ending.start()
+    eventually(lambda: found, "the question is given up")
+    os.kill(process.pid, signal.SIGCONT)
+    ending.join()
 
 
 def test_what_was_accepted_is_there_after_a_restart_and_garbage_is_passed_over(
