@@ -64,7 +64,8 @@ CONNECT_GIVE_UP_S = 10.0  # to the broker of one's own cell; that of the parent 
 # The application's requests on a device
 PREDICT_BYTES_MAX = 4 * MIB  # of one line
 PREDICT_EXAMPLES_MAX = 1024  # in it
-PREDICT_CONNECTIONS_MAX = 16  # at a time; further ones wait
+PREDICT_CONNECTIONS_MAX = 16  # at a time; further ones wait,
+PREDICT_WAITING_MAX = 128  # and more than these find no room
 
 # Arithmetic
 WEIGHT_MAX = 2**31 - 1  # of a member: devices, or examples, beneath it

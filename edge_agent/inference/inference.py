@@ -37,13 +37,13 @@ from fedtier.core.rollout import Rollout, Version
 from fedtier.data.examples import DeviceData
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.ids import RunId
+from fedtier.limits import PREDICT_WAITING_MAX
 from fedtier.model.layout import Vector
 from fedtier.wire.head import Head
 
 log = logging.getLogger(__name__)
 
 _DIRECTORY = "inference"
-_WAITING_MAX = 128  # connections beside those that are served; more find no room
 
 
 def inference_directory(state_dir: Path) -> Path:
@@ -69,7 +69,7 @@ def serving(file: NodeFile, *, where: str) -> Iterator[Inference]:
             need("onnx")
     endpoint = endpoint_of(file)
     key = f"{where}: [inference] endpoint"
-    with listening(endpoint, where=key, waiting=_WAITING_MAX) as listener:
+    with listening(endpoint, where=key, waiting=PREDICT_WAITING_MAX) as listener:
         inference = Inference(
             listener,
             directory=inference_directory(Path(file.node.state_dir)),

@@ -19,6 +19,7 @@ from fedtier.limits import (
     PREDICT_BYTES_MAX,
     PREDICT_CONNECTIONS_MAX,
     PREDICT_EXAMPLES_MAX,
+    PREDICT_WAITING_MAX,
 )
 
 PAGE = (Path(__file__).parents[2] / "docs" / "inference.md").read_text(encoding="utf-8")
@@ -33,6 +34,7 @@ def test_the_limits_are_those_of_the_code():
     assert f"A line has at most {PREDICT_BYTES_MAX // MIB} MiB" in PAGE
     assert f"at most {PREDICT_EXAMPLES_MAX} examples" in PAGE
     assert f"{PREDICT_CONNECTIONS_MAX} connections are served" in PAGE
+    assert f"Up to {PREDICT_WAITING_MAX} further ones" in PAGE
 
 
 def ask_as_the_page_does(endpoint, change=("", "")):
