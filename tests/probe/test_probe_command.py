@@ -90,11 +90,12 @@ def test_stopped_by_hand_it_leaves_no_process_and_no_file(scratch, eventually):
     process = subprocess.Popen(
         [*PROBE, "--seconds", "600", "--json"],
         cwd=scratch, env=environment(scratch), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        start_new_session=True,
     )  # fmt: skip
     try:
         eventually(lambda: children(process.pid), "steps are timed in a process of their own")
         (graphs,) = children(process.pid)
-        process.send_signal(signal.SIGINT)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C; the other one still loads
         output, errors = process.communicate(timeout=30)
     finally:
         process.kill()
