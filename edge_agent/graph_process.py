@@ -126,6 +126,13 @@ class GraphProcess:
         described = self._insist(name, None)
         return [ToldSlot(slot, tuple(shape), kind) for slot, shape, kind in described[side]]
 
+    def start(self) -> _Running:
+        """Start the process now, where none runs; otherwise the first question does."""
+        if self._running is None:
+            self._oom_kills = oom_kills(self._proc)
+            self._running = _Running(keep_s=self._keep_s)
+        return self._running
+
     @property
     def pid(self) -> int | None:
         """The process that runs now, if one does."""
@@ -151,13 +158,11 @@ class GraphProcess:
     def _insist(self, name: str, question: Question | None) -> Document:
         killed = 0
         while killed < _KILLED_MAX:
-            if self._running is None:
-                self._oom_kills = oom_kills(self._proc)
-                self._running = _Running(keep_s=self._keep_s)
+            running = self.start()
             try:
-                answer = self._running.open(name, self._graphs[name], threads=self._threads)
+                answer = running.open(name, self._graphs[name], threads=self._threads)
                 if answer is not None and question is not None:
-                    answer = self._running.run(question)
+                    answer = running.run(question)
             except OutOfMemory:
                 self.end()  # with all that it could have
                 raise

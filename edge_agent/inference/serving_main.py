@@ -26,7 +26,7 @@ from edge_agent.inference.servable import Servable
 from edge_agent.inference.server import Server
 from edge_agent.inference.store import read_served
 from fedtier.artefact.open_graph import Array
-from fedtier.artefact.session import ONNXRUNTIME_ERRORS
+from fedtier.artefact.session import ONNXRUNTIME_ERRORS, is_out_of_memory
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError, TrainingError
 from fedtier.runtime import logs
@@ -116,10 +116,10 @@ def _score(model: OpenModel, arrays: Mapping[str, Array]) -> dict[str, Any]:
         return {"score": asdict(model.score(Examples(x=arrays["x"], y=arrays["y"])))}
     except TrainingError as error:
         return {"failed": str(error)}
-    except ONNXRUNTIME_ERRORS as error:
+    except (MemoryError, *ONNXRUNTIME_ERRORS) as error:
+        if is_out_of_memory(error):
+            return {"unjudged": _NO_MEMORY}
         return {"failed": f"onnxruntime cannot run the model: {error}"}
-    except MemoryError:
-        return {"unjudged": _NO_MEMORY}
 
 
 def _version(model: OpenModel | None) -> Mapping[str, Any] | None:

@@ -40,6 +40,8 @@ def training_graph(
     """A graph process as an agent has it, and its training graph; gone at the end of the block."""
     name = artefact.manifest.train_file(lowering)
     process = GraphProcess({name: artefact.files[name]}, threads=threads)
+    with held(signal.SIGALRM):  # broken off just then, it would have nobody to end it
+        process.start()
     try:
         yield process, process.graph(name)
     except BaseException:

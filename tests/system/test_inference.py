@@ -97,9 +97,9 @@ def test_a_poisoned_model_is_refused_by_devices_and_no_application_notices(
     for client in clients.values():
         client.end()
 
-    # It names the newest; of two models of one round, as where the devices had judged the true one
-    # before the kill, that is the one with the larger digest.
-    assert re.search(r"model refused by devices .* refused=3", bed.nodes["cloud"].log)
+    assert re.search(
+        rf"model refused by devices .*model={poisoned[:12]}.* refused=3", bed.nodes["cloud"].log
+    )
     told = {v["model"]: v for row in bed.rows(out) for v in row["rollout"]}
     assert (told[poisoned[:12]]["accepted"], told[poisoned[:12]]["refused"]) == (0, len(DEVICES))
     final = report["rollout"][-1]
