@@ -1,8 +1,8 @@
 """How long a round takes on a tree whose devices and links differ, and how many fit a deadline.
 
 Source: ``docs/theory.md``, the time model. A parent waits for the slowest of its children, so
-``T_v = max over children c of (tau_n T_c + comm_c)``, with a device's time for one local step at the
-bottom. Where all nodes of a tier are alike this is ``S_N (t_comp + sum_n t_comm_n / S_n)``.
+``T_v = max over children c of (tau_n T_c + comm_c)``, with a device's time for one local step at
+the bottom. Where all nodes of a tier are alike this is ``S_N (t_comp + sum_n t_comm_n / S_n)``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The iteration counts and step size with the least bound within a deadline: an exact search.
 
-By branch and bound over prefixes of tau (``docs/theory.md``, the search): a prefix is left as soon as
-nothing that begins with it can be better than what is already known.
+By branch and bound over prefixes of tau (``docs/theory.md``, the search): a prefix is left as soon
+as nothing that begins with it can be better than what is already known.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedtier.errors import ConfigError
-from fedtier.planner.bound import SPLITS, Numbers, Problem, bound
+from fedtier.planner.bound import SPLITS, Numbers, Problem, Split, bound
 from fedtier.planner.chains import Integers, empty_prefix, extended
 from fedtier.planner.round_time import Times
 from fedtier.planner.tree_constants import TreeConstants
@@ -30,6 +30,7 @@ class Deadline:
         times: Of the same tree.
         deadline_s: Seconds for everything, > 0.
         steps_max: A limit of tau_1 ... tau_N beside what the deadline and the theorem allow.
+        split: The proof's free parameters; None: of a grid the best for each plan.
     """
 
     tree: TreeConstants
@@ -37,6 +38,12 @@ class Deadline:
     times: Times
     deadline_s: float
     steps_max: int | None = None
+    split: Split | None = None
+
+    @property
+    def splits(self) -> Split:
+        """All that are looked at, each an array."""
+        return SPLITS if self.split is None else Split(*(np.array([one]) for one in self.split))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +88,7 @@ def least_bound(asked: Deadline, *, mus: Sequence[float]) -> Found | None:
 def steps_max(asked: Deadline, mu: float) -> int:
     """The largest S_N for which the theorem can hold and a round fits."""
     Lv = asked.problem.smoothness_each or asked.problem.smoothness
-    alpha, beta, _ = SPLITS
+    alpha, beta, _ = asked.splits
     coefficient = np.min((1 + alpha) * (1 + beta) / (2 * beta)) * (mu * Lv) ** 2
     theorem = (1 + np.sqrt(1 + 4 / coefficient)) / 2
     messages_s = sum(min(seconds) for seconds in asked.times.message_s)
@@ -113,12 +120,13 @@ def _lower(asked: Deadline, prefixes: Integers, mu: float, *, most: int) -> Numb
     problem, times, s = asked.problem, asked.times, (0.0, *asked.tree.s)
     N, n = asked.tree.links, prefixes.shape[1]
     S = np.concatenate([np.ones((1, len(prefixes))), np.cumprod(prefixes, axis=1).T.astype(float)])
-    alpha, beta, theta = SPLITS
-    a = 1 + 1 / alpha.max()
+    alpha, beta, theta = asked.splits
+    a = 1 + 1 / np.max(alpha)
     g = np.min((1 + alpha) * (1 + beta)) * mu**2
-    step_s = np.max(_partial_s(times, prefixes), axis=0) / S[n] + sum(
-        min(seconds) for seconds in times.message_s[n:]
-    ) / most
+    step_s = (
+        np.max(_partial_s(times, prefixes), axis=0) / S[n]
+        + sum(min(seconds) for seconds in times.message_s[n:]) / most
+    )
     optimisation = 2 * problem.gap / (mu * asked.deadline_s) * step_s
     noise = problem.smoothness * mu * problem.gradient_variance * s[N + 1]
     drift = np.zeros(len(prefixes))
@@ -128,11 +136,12 @@ def _lower(asked: Deadline, prefixes: Integers, mu: float, *, most: int) -> Numb
         drift += a * mu**2 * problem.gradient_variance * (s[m] - s[m + 1]) * (steps - 1) / 2
     Lmu = problem.smoothness * mu
     Lh = problem.smoothness_mean or problem.smoothness
-    each = np.unique(theta)[:, None]
+    each = np.unique(np.asarray(theta))[:, None]
     c = 1 + (1 - Lmu) * (1 - each)
     dd = 1 + (1 - Lmu) * (1 / each - 1)
     # Rounding of sums in another order must not rule out a plan that is equally good.
-    return np.min((optimisation + noise + dd * Lh**2 * drift) / c, axis=0) * (1 - 1e-12)
+    least: Numbers = np.min((optimisation + noise + dd * Lh**2 * drift) / c, axis=0)
+    return least * (1 - 1e-12)
 
 
 def _partial_s(times: Times, prefixes: Integers) -> list[Numbers]:
@@ -147,7 +156,9 @@ def _best_of(asked: Deadline, taus: Integers, mu: float) -> Found | None:
         tau = list(taus[start : start + _BATCH].T)
         rounds = asked.times.rounds(tau, deadline_s=asked.deadline_s)
         with np.errstate(divide="ignore"):
-            value = bound(asked.tree, asked.problem, tau=tau, mu=mu, rounds=rounds).value
+            value = bound(
+                asked.tree, asked.problem, tau=tau, mu=mu, rounds=rounds, split=asked.split
+            ).value
         value = np.where(rounds >= 1, value, np.inf)
         round_s = asked.times.round_s(tau)
         first = np.lexsort((*reversed(tau), round_s, value))[0]
