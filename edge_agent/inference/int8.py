@@ -28,26 +28,33 @@ _NO_ROOM = 75  # exit code: neither disk nor memory had it, which says nothing o
 
 
 def quantized(
-    servable: Servable, directory: Path, *, cancelled: Callable[[], bool] = lambda: False
+    servable: Servable,
+    directory: Path,
+    *,
+    cancelled: Callable[[], bool] = lambda: False,
+    look_s: float = _LOOK_S,
 ) -> bytes:
     """The graph of a model with int8 weights, which has all of them inside.
 
     Args:
         servable: In float32.
         directory: Where there is room for files that go again.
-        cancelled: Whether it is wanted no longer; looked at twice a second.
+        cancelled: Whether it is wanted no longer.
+        look_s: How long between two looks at that, > 0.
 
     Raises:
         ConfigError: If it cannot be done with this model; says why.
         Unjudged: If it was not done, for a reason that is not the model's.
     """
     try:
-        return _quantized(servable, directory, cancelled)
+        return _quantized(servable, directory, cancelled, look_s=look_s)
     except OSError as error:
         raise Unjudged(f"{_NOT_DONE}{error}") from error
 
 
-def _quantized(servable: Servable, directory: Path, cancelled: Callable[[], bool]) -> bytes:
+def _quantized(
+    servable: Servable, directory: Path, cancelled: Callable[[], bool], *, look_s: float
+) -> bytes:
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="int8-", dir=directory) as name:
         place = Path(name)
@@ -57,7 +64,7 @@ def _quantized(servable: Servable, directory: Path, cancelled: Callable[[], bool
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         ) as process:
-            said = _last_words(process, cancelled)
+            said = _last_words(process, cancelled, look_s=look_s)
         code = process.returncode
         if code < 0:
             raise Unjudged(f"{_NOT_DONE}killed by {signal.Signals(-code).name}")
@@ -68,12 +75,14 @@ def _quantized(servable: Servable, directory: Path, cancelled: Callable[[], bool
         return (place / _QUANTIZED).read_bytes()
 
 
-def _last_words(process: subprocess.Popen[bytes], cancelled: Callable[[], bool]) -> str:
+def _last_words(
+    process: subprocess.Popen[bytes], cancelled: Callable[[], bool], *, look_s: float
+) -> str:
     """The last line it writes to stderr, when it has ended; it is ended if it is not wanted."""
     until_s = time.monotonic() + _TIME_S
     while True:
         try:
-            _, said = process.communicate(timeout=_LOOK_S)
+            _, said = process.communicate(timeout=look_s)
         except subprocess.TimeoutExpired:
             if cancelled() or time.monotonic() > until_s:
                 process.kill()

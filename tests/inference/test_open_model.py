@@ -187,6 +187,9 @@ def helpers():
             yield pid
 
 
+LOOK_S = 0.01  # quantizing takes some tenths of a second, so it is seen at it many times
+
+
 def signalled(number, sent):
     """What is asked while the model is quantized, used to send a signal to who does it."""
     for pid in helpers():
@@ -199,18 +202,22 @@ def test_a_stop_of_all_processes_does_not_end_the_quantizing_by_itself(artefact,
     pytest.importorskip("onnx", reason="this test needs the extra: pip install -e '.[int8]'")
     sent = []
     assert quantized(
-        servable(artefact), tmp_path, cancelled=lambda: signalled(signal.SIGTERM, sent)
-    )
+        servable(artefact), tmp_path, cancelled=lambda: signalled(signal.SIGTERM, sent),
+        look_s=LOOK_S,
+    )  # fmt: skip
     assert sent
 
 
 def test_a_killed_helper_or_one_that_is_wanted_no_longer_says_nothing_of_the_model(
     artefact, tmp_path
 ):
+    def killing():
+        return signalled(signal.SIGKILL, [])
+
     with pytest.raises(Unjudged, match="not quantized to int8: killed by SIGKILL"):
-        quantized(servable(artefact), tmp_path, cancelled=lambda: signalled(signal.SIGKILL, []))
+        quantized(servable(artefact), tmp_path, cancelled=killing, look_s=LOOK_S)
     with pytest.raises(Unjudged, match="not quantized to int8: it is wanted no longer"):
-        quantized(servable(artefact), tmp_path, cancelled=lambda: any(helpers()))
+        quantized(servable(artefact), tmp_path, cancelled=lambda: any(helpers()), look_s=LOOK_S)
     (tmp_path / "full").write_text("a file, where no directory can be")
     with pytest.raises(Unjudged, match=r"not quantized to int8: .*File exists"):
         quantized(servable(artefact), tmp_path / "full")
