@@ -123,7 +123,7 @@ def test_step_time_has_a_ratio_for_every_lowering(result):
 
 def test_footprint_counts_a_page_once_and_a_child_with_its_parent():
     allocate = "import mmap; m = mmap.mmap(-1, 64 << 20); m.write(bytes([1]) * (64 << 20))"
-    forks = f"{allocate}; import os; os.fork(); print('done', flush=True); input()"
+    forks = f"{allocate}; import os; os.fork() and print('done', flush=True); input()"
     # A child that shares all of it adds little: its own page tables and stacks.
     held = footprint_runs.still([sys.executable, "-c", forks])
     assert 64 < held.pss < 96
