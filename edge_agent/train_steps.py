@@ -116,7 +116,7 @@ def run_steps(
         if cancelled():
             return None
         ahead += islice(feeds, max(0, graph.stretch - len(ahead)))
-        found = graph.chain(outputs, state, ahead, carried)
+        found = graph.chain(outputs, state, ahead[: graph.stretch], carried)
         state |= {taken: found[name] for name, taken in carried.items()}
         losses += [float(loss) for loss in found["loss"]]
         del ahead[: len(found["loss"])]

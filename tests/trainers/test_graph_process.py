@@ -237,6 +237,16 @@ def test_a_step_that_is_killed_for_memory_is_done_by_parts_to_the_same_mathemati
     assert parts.loss_sum == pytest.approx(whole.loss_sum, rel=1e-5)
 
 
+def test_work_by_parts_can_be_given_up_at_every_step(in_parts, tmp_path):
+    graphs = GraphProcess(in_parts.files, keep_s=60, proc=counting(tmp_path, 0))
+    trainer = trainer_of(in_parts, graphs)
+    trainer.train(task(in_parts), examples(), cancelled=never)  # so that a stretch is several steps
+    kill, asked = killing_at(graphs, tmp_path, {0}), itertools.count()
+    trainer.train(task(in_parts), examples(), cancelled=lambda: next(asked) < 0 or kill())
+    graphs.end()
+    assert next(asked) == 4  # before each of the four steps, though all were drawn at once
+
+
 def test_parts_that_are_killed_too_are_an_error_that_says_so_and_no_bug(in_parts, tmp_path):
     graphs = GraphProcess(in_parts.files, keep_s=60, proc=counting(tmp_path, 0))
     trainer = trainer_of(in_parts, graphs)
