@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -12,9 +12,12 @@ from fedtier.config.federation_rules import check_federation, per_link, quorum_t
 from fedtier.config.federation_tables import (
     EvaluationTable,
     FederationFile,
+    LinkTable,
     PlanTable,
     Quorum,
     ScheduleTable,
+    SimulatedLinkTable,
+    SimulationTable,
 )
 from fedtier.config.files import read_text, resolve, resolve_spec
 from fedtier.config.inference import InferenceTable
@@ -25,7 +28,7 @@ from fedtier.config.place import Place
 from fedtier.config.toml_text import parse_document
 from fedtier.config.tree import read_tree
 from fedtier.ids import FederationId, NodeId, parse_federation_id
-from fedtier.topology import Link, Topology
+from fedtier.topology import Budget, Link, Topology
 from fedtier.wire.plan import members_needed
 
 
@@ -65,6 +68,7 @@ class Federation:
     nodes: Mapping[NodeId, NodeExtras]
     evaluation: Mapping[str, object] | None  # the cloud's held-out data specification
     inference: InferenceTable | None  # of every device; None = no model is served
+    simulation: SimulationTable  # with one link table per link
     broker_kind: Literal["mosquitto", "embedded", "url"]
 
     @property
@@ -143,7 +147,12 @@ def parse_federation(
         weights=file.federation.weights,
         topology=topology,
         links=tuple(
-            Link(index=index, codec=table.codec, parameters=table.parameters)
+            Link(
+                index=index,
+                codec=table.codec,
+                parameters=table.parameters,
+                budget=_budget(table),
+            )
             for index, table in enumerate(file.link, start=1)
         ),
         plan=_plan(file.plan, len(file.link), top.below("plan")),
@@ -151,6 +160,7 @@ def parse_federation(
         nodes=nodes,
         evaluation=_evaluation(file, data_directory, top),
         inference=file.inference,
+        simulation=_simulation(file, top),
         broker_kind=file.broker.kind,
     )
     check_federation(federation, place=top)
@@ -176,6 +186,22 @@ def _plan(table: PlanTable, links: int, place: Place) -> Plan:
         lowering=table.lowering or "",
         schedule=table.schedule,
     )
+
+
+def _budget(table: LinkTable) -> Budget:
+    return Budget(
+        bytes_per_round=table.budget_bytes_per_round,
+        bytes_per_day=table.budget_bytes_per_day,
+        rate_bytes_per_s=table.rate_bytes_per_s,
+        airtime_share_max=table.airtime_share_max,
+    )
+
+
+def _simulation(file: FederationFile, place: Place) -> SimulationTable:
+    table = file.simulation or SimulationTable()
+    here = place.below("simulation")
+    given: SimulatedLinkTable | tuple[SimulatedLinkTable, ...] = table.link or SimulatedLinkTable()
+    return replace(table, link=per_link(given, len(file.link), name="link", place=here))
 
 
 def _evaluation(file: FederationFile, directory: Path, place: Place) -> Mapping[str, object] | None:

@@ -50,7 +50,8 @@ def check_federation(federation: Federation, *, place: Place) -> None:
         ConfigError: For more steps than can be counted, milestones without steps or steps without
             milestones, a quorum larger than a cell, deadlines
             that the tiers below cannot keep, a head that does not fit one message, parameters a
-            codec refuses, a data table its source refuses, or data that both train and evaluate.
+            codec refuses, a share of airtime without a rate, a data table its source refuses, or
+            data that both train and evaluate.
     """
     plan = place.below("plan")
     _steps_can_be_counted(federation, plan)
@@ -59,6 +60,7 @@ def check_federation(federation: Federation, *, place: Place) -> None:
     _deadlines_allow_for_those_below(federation, plan)
     _heads_fit_a_part(federation, plan)
     _codecs_exist(federation, place)
+    _airtime_has_a_rate(federation, place)
     _data_are_apart(federation, place)
 
 
@@ -144,6 +146,17 @@ def _codecs_exist(federation: Federation, place: Place) -> None:
     for link in federation.links:
         where = str(place.below("link", number=link.index))
         make_codec(link.codec, link.parameters, where=where)
+
+
+def _airtime_has_a_rate(federation: Federation, place: Place) -> None:
+    for link in federation.links:
+        budget = link.budget
+        if budget.airtime_share_max is not None and budget.rate_bytes_per_s is None:
+            raise place.below("link", number=link.index).refuse(
+                "airtime_share_max",
+                f"= {budget.airtime_share_max:g} needs rate_bytes_per_s: what the radio sends in a "
+                "second while it sends. Add it.",
+            )
 
 
 def _data_are_apart(federation: Federation, place: Place) -> None:

@@ -200,6 +200,25 @@ class LinkTable:
     """One link, from its children up: which quantizer it uses. Link 1 comes first."""
 
     codec: str = key("The codec's name, such as qsgd or identity.")
+    budget_bytes_per_round: int | None = key(
+        "The most bytes that a child's socket may carry over this link in one round, both "
+        "directions together; absent: any number.",
+        default=None,
+        minimum=1,
+    )
+    budget_bytes_per_day: int | None = key("The same in any 24 hours.", default=None, minimum=1)
+    rate_bytes_per_s: float | None = key(
+        "The most bytes a second that a child may send upwards over this link, on average.",
+        default=None,
+        above=0,
+    )
+    airtime_share_max: float | None = key(
+        "The largest share of the time in which a child may be sending, as duty-cycle rules have "
+        "it; needs rate_bytes_per_s, at which it then sends.",
+        default=None,
+        above=0,
+        maximum=1,
+    )
     parameters: dict[str, int] = key(
         "The codec's own parameters, such as levels and bucket of qsgd: see docs/codecs.md.",
         default=dict,
@@ -272,6 +291,59 @@ class BrokerTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedLinkTable:
+    """What one link is like in `fedtier sim`: every child's connection to its parent's broker."""
+
+    rate_bytes_per_s: float | None = key(
+        "Bytes a second in each direction; absent: without a limit.",
+        default=None,
+        above=0,
+    )
+    latency_s: float = key(
+        "Seconds from one end to the other.", default=0.0, unit="s", minimum=0, maximum=3600
+    )
+    jitter_s: float = key(
+        "Up to so many seconds more, drawn for each message; their order stays.",
+        default=0.0,
+        unit="s",
+        minimum=0,
+        maximum=3600,
+    )
+    loss: float = key(
+        "Share of the messages that never arrive, as where a broker's queue overflows.",
+        default=0.0,
+        minimum=0,
+        maximum=0.9,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SimulationTable:
+    """How long things take in `fedtier sim`, and by `fedtier plan` before a pilot has measured."""
+
+    step_s: float = key(
+        "Seconds of one local step on a device; [[node]] has it for single ones.",
+        default=0.01,
+        unit="s",
+        minimum=0,
+        maximum=3600,
+    )
+    tail: float | None = key(
+        "Heavy-tailed stragglers: an iteration's local steps take so much longer as a draw from a "
+        "Pareto distribution of this exponent says, at least once, at most a thousand times; the "
+        "smaller, the heavier. Absent: they take as long as they take.",
+        default=None,
+        above=1,
+        maximum=100,
+    )
+    link: tuple[SimulatedLinkTable, ...] = key(
+        "One table per link, link 1 (from the devices) first; absent: links without delay.",
+        default=(),
+        items_max=TIERS_MAX,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeTable:
     """What is particular to some nodes of the tree; a later table overrides an earlier one."""
 
@@ -296,6 +368,13 @@ class NodeTable:
     cafile: str | None = key("In place of [broker] cafile.", default=None)
     certfile: str | None = key("In place of [broker] certfile.", default=None)
     keyfile: str | None = key("In place of [broker] keyfile.", default=None)
+    step_s: float | None = key(
+        "Devices: in place of [simulation] step_s.",
+        default=None,
+        unit="s",
+        minimum=0,
+        maximum=3600,
+    )
     tier: int | None = key(
         "Gateways: the tier, where it is not one above the highest child.",
         default=None,
@@ -328,4 +407,8 @@ class FederationFile:
         default=None,
     )
     broker: BrokerTable = key("The MQTT brokers of the federation.", default=lambda: BrokerTable())
+    simulation: SimulationTable | None = key(
+        "How long things take in `fedtier sim`, and by `fedtier plan` before a pilot has measured.",
+        default=None,
+    )
     node: tuple[NodeTable, ...] = key("What is particular to some nodes of the tree.", default=())

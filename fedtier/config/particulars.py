@@ -25,6 +25,7 @@ class NodeExtras:
     board: str | None  # a profile's name or the absolute path of a .toml file
     broker_url: str | None  # the broker of a parent's cell, where the file names one
     access: Access  # how this node logs in, at its own broker and at its parent's
+    step_s: float | None  # of a device's local step, simulated, where the file says it of this one
     tables: Mapping[str, str]  # where "data" and "board" were said, such as "[[node]] 2"
 
 
@@ -39,6 +40,7 @@ class Particulars:
     broker_url: str | None = None
     access: Access = field(default_factory=Access)  # only what the tables give
     tier: int | None = None
+    step_s: float | None = None
 
 
 def read_particulars(tables: Sequence[NodeTable], *, place: Place) -> dict[NodeId, Particulars]:
@@ -72,6 +74,8 @@ def read_particulars(tables: Sequence[NodeTable], *, place: Place) -> dict[NodeI
             entry.access = Access(**own).over(entry.access)
             if table.tier is not None:
                 entry.tier = table.tier
+            if table.step_s is not None:
+                entry.step_s = table.step_s
     return found
 
 
@@ -116,6 +120,7 @@ def combine(
             board=_board(own.board, directory),
             broker_url=broker_url,
             access=own.access.over(Access.of(file.broker)),
+            step_s=own.step_s,
             tables=_tables(own, device=node.is_device),
         )
     return extras
@@ -135,6 +140,12 @@ def _check(node_id: NodeId, entry: Particulars, topology: Topology) -> None:
             "data",
             f"is given for {node_id!r}, on tier {topology.node(node_id).tier}; only devices "
             "(tier 0) have data. Remove it, or make the node a device: one without children.",
+        )
+    if entry.step_s is not None and not device:
+        raise entry.place.refuse(
+            "step_s",
+            f"is given for {node_id!r}, on tier {topology.node(node_id).tier}; only devices "
+            "(tier 0) take local steps. Remove it.",
         )
     if entry.broker_url is not None and device:
         raise entry.place.refuse(

@@ -38,6 +38,16 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What one child may put on its link; None = as much as it takes."""
+
+    bytes_per_round: int | None = None  # both directions together
+    bytes_per_day: int | None = None  # in any 24 hours, both directions together
+    rate_bytes_per_s: float | None = None  # upwards, on average
+    airtime_share_max: float | None = None  # of the time, in (0, 1]; only with a rate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Link:
     """Link n: what crosses from tier n-1 to tier n, and how it is quantized.
 
@@ -47,6 +57,7 @@ class Link:
     index: int  # n, from 1
     codec: str
     parameters: Mapping[str, int] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
