@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,9 +22,8 @@ from fedtier.ids import FederationId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
 from fedtier.model.server_step import add
-from fedtier.runtime.driver import Driver
+from fedtier.runtime.host import Host
 from fedtier.runtime.mean import next_model
-from fedtier.runtime.usage import process_figures
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.storage.spool import Spool as SpoolFiles
 from fedtier.topology import Topology
@@ -54,7 +52,7 @@ class Performer:
         artefact: Artefact,
         evaluator: Evaluator | None,
         places: Places,
-        driver: Driver,
+        host: Host,
         topology: Topology,
     ) -> None:
         """Prepare.
@@ -65,7 +63,7 @@ class Performer:
             artefact: What the devices train with.
             evaluator: Scores each round's model on held-out data; None where there are none.
             places: Directories.
-            driver: Whose worker thread sums and evaluates.
+            host: Where it runs; sums and evaluates when there is time.
             topology: The federation's tree.
         """
         self._federation = federation
@@ -73,14 +71,14 @@ class Performer:
         self._artefact = artefact
         self._evaluator = evaluator
         self._run_dir = places.run_dir
-        self._driver = driver
+        self._host = host
         self._topology = topology
         self._usage = NodeUsage(topology)
         self._refusals: dict[str, int] = {}  # of the newest models, as the log has them
         self._spool = SpoolFiles(places.state_dir / "spool")
         self._snapshots = Snapshots(places.state_dir)
         self.exit_code: int | None = None  # of the finished run; None while it is not
-        self._began_s = time.monotonic()
+        self._began_s = host.now_s()
         self._metrics = Metrics(places.run_dir / "metrics.jsonl", rounds_done=course.next_round)
         self._seconds_before = self._metrics.seconds
 
@@ -96,15 +94,15 @@ class Performer:
             self._snapshot(course.model, course.blob, **progress, finished=False)
 
     def perform(self, effect: Effect) -> None:
-        """Do one effect; long work goes to the driver's worker thread."""
+        """Do one effect; long work is given to the host."""
         match effect:
             case Spool():
                 self._spool.put(effect.run, effect.path, effect.child, effect.blob)
                 self._usage.hear(effect.child, effect.blob)
             case Aggregate():
-                self._driver.work(lambda: self._aggregate(effect))
+                self._host.work(lambda: self._aggregate(effect))
             case Finish():
-                self._driver.work(lambda: self._finish(effect))
+                self._host.work(lambda: self._finish(effect))
             case _:
                 raise AssertionError(f"not the cloud's effect: {effect}")
 
@@ -162,7 +160,7 @@ class Performer:
         snapshot = self._snapshots.read()
         blob = self._course.blob if snapshot is None else snapshot.blob
         model, digest, _ = decode_model(blob)
-        own = process_figures()
+        own = self._host.usage()
         figures = finish.figures + Figures(tiers={self._course.plan.tiers: own})
         result = RunResult(
             federation=self._federation,
@@ -191,7 +189,7 @@ class Performer:
             shown = {"rounds": result.plan.rounds, "model": "initial", "reasons": why or "unknown"}
             log.warning("nobody trained", extra=shown)
         self.exit_code = EXIT_DONE if result.rounds_trained else EXIT_UNTRAINED
-        self._driver.stop()
+        self._host.stop()
         return None
 
     def _score(self, model: Vector) -> HeldOutScore | None:
@@ -212,7 +210,7 @@ class Performer:
 
     def _seconds(self) -> float:
         """Seconds of this run, those before a restart included."""
-        return self._seconds_before + time.monotonic() - self._began_s
+        return self._seconds_before + self._host.now_s() - self._began_s
 
 
 def _shown(aggregate: Aggregate, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cloud.evaluation import Evaluator
@@ -22,6 +21,7 @@ from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigE
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import model_digest
 from fedtier.runtime.boot import Boot, booted
+from fedtier.runtime.host import Assembled
 from fedtier.storage.durable import storage_error
 from fedtier.storage.snapshots import Snapshots
 from fedtier.storage.spool import Spool
@@ -63,22 +63,42 @@ def main(
         section = boot.file.node
         assert section.federation_file is not None, "a cloud's node file names its federation"
         assert section.run_dir is not None, "a cloud's node file names a run directory"
-        assert section.artefact is not None, "a cloud's node file names an artefact"
         described = load_federation(federation or Path(section.federation_file))
-        _check_same_tree(boot.file, described)
-        artefact = find_artefact(section.artefact)
-        places = Places(state_dir=boot.state_dir, run_dir=out or Path(section.run_dir))
-        plan = plan_of(described, rounds=rounds, seed=seed)
-        _check_lowering(plan, artefact, where=described.where)
-        course = _course(places, plan, artefact, abandon=abandon)
-        return _run(boot, described, artefact, places, course)
+        wanted = Wanted(
+            federation=described,
+            run_dir=out or Path(section.run_dir),
+            rounds=rounds,
+            seed=seed,
+            abandon=abandon,
+        )
+        return boot.run(assemble(boot, wanted))
 
 
-def _run(
-    boot: Boot, federation: Federation, artefact: Artefact, places: Places, course: Course
-) -> int:
-    """One training; the exit code."""
-    file = boot.file
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which training is wanted of a cloud, and where it is written down."""
+
+    federation: Federation
+    run_dir: Path
+    rounds: int | None = None  # in place of the federation file's
+    seed: int | None = None  # in place of the federation file's
+    abandon: bool = False
+
+
+def assemble(boot: Boot, wanted: Wanted) -> Assembled:
+    """Put a cloud together, for one training.
+
+    Raises:
+        FedtierError: As ``main``.
+    """
+    file, federation = boot.file, wanted.federation
+    assert file.node.artefact is not None, "a cloud's node file names an artefact"
+    _check_same_tree(file, federation)
+    artefact = find_artefact(file.node.artefact)
+    places = Places(state_dir=boot.state_dir, run_dir=wanted.run_dir)
+    plan = plan_of(federation, rounds=wanted.rounds, seed=wanted.seed)
+    _check_lowering(plan, artefact, where=federation.where)
+    course = _course(places, plan, artefact, boot, abandon=wanted.abandon)
     try:
         places.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -96,18 +116,20 @@ def _run(
         ),
         spooled=Spool(places.state_dir / "spool").found(),
     )
-    driver = boot.driver(machine)
+    host = boot.host(machine)
     performer = Performer(
         federation=file.federation,
         course=course,
         artefact=artefact,
         evaluator=evaluator,
         places=places,
-        driver=driver,
+        host=host,
         topology=federation.topology,
     )
     performer.begin()
-    return driver.run(performer.perform, boot.farewells(), judge=lambda c: _judged(c, performer))
+    return Assembled(
+        host=host, perform=performer.perform, judge=lambda code: _judged(code, performer)
+    )
 
 
 def _judged(code: int, performer: Performer) -> int:
@@ -171,7 +193,7 @@ def _refuse_foreign_report(path: Path, run: RunId) -> None:
         )
 
 
-def _course(places: Places, plan: Plan, artefact: Artefact, *, abandon: bool) -> Course:
+def _course(places: Places, plan: Plan, artefact: Artefact, boot: Boot, *, abandon: bool) -> Course:
     """Go on with an unfinished run of this very plan, or begin a new one.
 
     Raises:
@@ -182,12 +204,13 @@ def _course(places: Places, plan: Plan, artefact: Artefact, *, abandon: bool) ->
     snapshots = Snapshots(places.state_dir)
     snapshot = snapshots.read()
     if snapshot is None or snapshot.finished:
-        return _new_course(places, plan, artefact)
+        return _new_course(places, plan, artefact, boot)
     others = differences(snapshot.plan, plan)
     if snapshot.artefact != artefact.digest:
         others.append(f"artefact = {snapshot.artefact[:12]} (now {artefact.digest[:12]})")
     if abandon or (others and snapshot.rounds_done == 0):  # of no round nothing is lost
-        course = _new_course(places, plan, artefact)  # first: where it is refused, nothing is lost
+        # First: where it is refused, nothing is lost.
+        course = _new_course(places, plan, artefact, boot)
         snapshots.write(replace(snapshot, finished=True))
         fields = {"run": hex64(snapshot.run), "rounds_done": snapshot.rounds_done}
         log.warning("run abandoned", extra=fields)
@@ -210,7 +233,7 @@ def _course(places: Places, plan: Plan, artefact: Artefact, *, abandon: bool) ->
     )  # fmt: skip
 
 
-def _new_course(places: Places, plan: Plan, artefact: Artefact) -> Course:
+def _new_course(places: Places, plan: Plan, artefact: Artefact, boot: Boot) -> Course:
     """A new run from the artefact's initial model, in a run directory of its own."""
     if any((places.run_dir / name).exists() for name in ("report.json", "metrics.jsonl")):
         raise ConfigError(
@@ -218,7 +241,7 @@ def _new_course(places: Places, plan: Plan, artefact: Artefact) -> Course:
         )
     layout, initial = artefact.layout, artefact.initial()
     digest = model_digest(layout.digest, initial)
-    run = RunId(secrets.randbits(64))
+    run = RunId(boot.random64())
     log.info("run created", extra={"run": hex64(run), "seed": plan.seed})
     return Course(
         run=run, epoch=0, plan=plan, artefact=artefact.digest,

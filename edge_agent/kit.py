@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from edge_agent.board_reading import read_board
 from edge_agent.budget import check_batch
@@ -17,14 +19,47 @@ from fedtier.artefact.find import find_artefact
 from fedtier.artefact.manifest import EVALUATE_FILE, INFER_FILE
 from fedtier.artefact.open_graph import OpenGraph
 from fedtier.artefact.prepared_data import prepare_device
+from fedtier.artefact.trainer import Trainer
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.data.examples import DeviceData
 from fedtier.data.load import load_device
 from fedtier.errors import ConfigError, TrainingError, WireError
+from fedtier.model.layout import Vector
 from fedtier.storage.artefact_store import ArtefactStore
 
 log = logging.getLogger(__name__)
+
+
+class Graphs(Protocol):
+    """Where an artefact's graphs are run."""
+
+    def usage(self) -> tuple[int, int]:
+        """The peak memory in KiB and the processor time in ms of what runs them, if not we."""
+        ...
+
+    def end(self) -> None:
+        """Give their memory back, until they are used again."""
+        ...
+
+
+class TrainerChoice(Protocol):
+    """The trainers of an artefact, one for each lowering."""
+
+    def trainer(
+        self, asked: str, model: Vector, *, cancelled: Callable[[], bool]
+    ) -> Trainer | None:
+        """As ``edge_agent.lowerings.Trainers.trainer``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Opened:
+    """An artefact whose graphs can be run."""
+
+    graphs: Graphs
+    trainers: TrainerChoice  # on these graphs
+    evaluate: OpenGraph  # one of them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,20 +67,33 @@ class Kit:
     """One artefact with all that training and evaluating with it takes on this device."""
 
     artefact: Artefact
-    graphs: GraphProcess
-    trainers: Trainers  # on these graphs
-    evaluate: OpenGraph  # one of them
+    opened: Opened
     data: DeviceData
     weight: int
 
 
-def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
+class Equip(Protocol):
+    """Makes a kit: ``make_kit``, or what does as much in the simulator."""
+
+    def __call__(self, file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
+        """See ``make_kit``."""
+        ...
+
+
+def make_kit(
+    file: NodeFile,
+    artefact: Artefact,
+    *,
+    where: str,
+    opening: Callable[[Artefact, BoardTable], Opened] | None = None,
+) -> Kit:
     """Open an artefact and prepare this device's data for it.
 
     Args:
         file: The device's node file.
         artefact: What to train with.
         where: The node file's path, for errors.
+        opening: How its graphs are opened; None: in a process of their own.
 
     Raises:
         ConfigError: If board, data and artefact do not go together.
@@ -77,18 +125,12 @@ def make_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
             },
         )
     give_back_heap()  # preparing data takes more than they do
-    graphs = _graphs(artefact, file.board)  # last: what is refused before leaves no process behind
-    return Kit(
-        artefact=artefact,
-        graphs=graphs,
-        trainers=Trainers(artefact, graphs),
-        evaluate=graphs.graph(EVALUATE_FILE),
-        data=data,
-        weight=weight,
-    )
+    # Last: what is refused before leaves no process behind.
+    opened = (opening or _opened)(artefact, file.board)
+    return Kit(artefact=artefact, opened=opened, data=data, weight=weight)
 
 
-def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
+def _opened(artefact: Artefact, board: BoardTable) -> Opened:
     """The graphs a device runs, each opened once: what onnxruntime refuses is refused at start."""
     names = [n for n in artefact.files if n.endswith(".onnx") and n != INFER_FILE]
     graphs = GraphProcess(
@@ -104,15 +146,20 @@ def _graphs(artefact: Artefact, board: BoardTable) -> GraphProcess:
         raise
     except TrainingError as error:  # want of memory, which may pass
         log.warning("graphs not opened", extra={"reason": str(error)})
-    return graphs
+    return Opened(
+        graphs=graphs,
+        trainers=Trainers(artefact, graphs),
+        evaluate=graphs.graph(EVALUATE_FILE),
+    )
 
 
-def first_kit(file: NodeFile, store: ArtefactStore, *, where: str) -> Kit | None:
+def first_kit(file: NodeFile, store: ArtefactStore, equip: Equip, *, where: str) -> Kit | None:
     """What a device starts with: the artefact that came last, else the node file's, else none.
 
     Args:
         file: The device's node file.
         store: Where an earlier boot put what came over the network.
+        equip: Makes it: ``make_kit``.
         where: The node file's path, for errors.
 
     Raises:
@@ -123,7 +170,7 @@ def first_kit(file: NodeFile, store: ArtefactStore, *, where: str) -> Kit | None
     if stored is not None:
         digest, blob = stored
         try:
-            return make_kit(file, decode_artefact(blob, digest=digest), where=where)
+            return equip(file, decode_artefact(blob, digest=digest), where=where)
         except (ConfigError, WireError) as error:  # it will come again if it is asked for again
             fields = {"artefact": digest[:12], "reason": str(error)}
             log.warning("stored artefact passed over", extra=fields)
@@ -132,4 +179,4 @@ def first_kit(file: NodeFile, store: ArtefactStore, *, where: str) -> Kit | None
         # Read as they are, so that data that are missing are told now and not in the first round.
         load_device(file.data.spec, (), node=file.id, where=f"{where} [data]")
         return None
-    return make_kit(file, find_artefact(file.node.artefact), where=where)
+    return equip(file, find_artefact(file.node.artefact), where=where)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edge_agent.kit import Kit, first_kit, make_kit
+from edge_agent.kit import Equip, Kit, first_kit, make_kit
 from edge_agent.worker import Device, Worker
 from fedtier import __version__
 from fedtier.config.node_file import NodeFile
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.runtime.boot import Boot, booted
+from fedtier.runtime.host import Assembled
 from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.wire.messages import Presence
@@ -19,12 +20,13 @@ if TYPE_CHECKING:
     from edge_agent.inference.inference import Inference
 
 
-def main(config: Path, *, debug: bool = False) -> int:
+def main(config: Path, *, debug: bool = False, equip: Equip = make_kit) -> int:
     """Run one device in the foreground.
 
     Args:
         config: Its node file.
         debug: Whether the log says what is ignored, too.
+        equip: Opens an artefact and prepares the device's data for it.
 
     Returns:
         The process's exit code.
@@ -33,39 +35,57 @@ def main(config: Path, *, debug: bool = False) -> int:
         FedtierError: What the operator must know; the command line prints it.
     """
     with booted(config, role="agent", debug=debug) as boot:
-        file, where = boot.file, str(config)
-        store = ArtefactStore(boot.state_dir)
-        kit = first_kit(file, store, where=where)
+        where = str(config)
+        kit = first_kit(boot.file, ArtefactStore(boot.state_dir), equip, where=where)
         inference = _serve(boot, where=where)
-        machine = DeviceMachine(
+        return boot.run(assemble(boot, kit, equip, where=where, inference=inference))
+
+
+def assemble(
+    boot: Boot, kit: Kit | None, equip: Equip, *, where: str, inference: Inference | None = None
+) -> Assembled:
+    """Put a device together.
+
+    Args:
+        boot: Its boot.
+        kit: What it starts with; None until an artefact comes.
+        equip: Opens an artefact that comes, and prepares the device's data for it.
+        where: The node file's path, for errors.
+        inference: What it serves; None where it serves nothing.
+
+    Raises:
+        FedtierError: As ``main``.
+    """
+    file, store = boot.file, ArtefactStore(boot.state_dir)
+    machine = DeviceMachine(
+        node=file.id,
+        parent=file.parent_id,
+        part_bytes=file.node.part_bytes,
+        presence=Presence(
+            status="online", nonce=boot.nonce, ready=True, devices=1, version=__version__,
+            weight=kit.weight if kit is not None else _weight(file),
+        ),
+        trainee=_trainee(kit),
+        saved=store.saved_parts(),
+        patience_s=file.board.patience_s,
+    )  # fmt: skip
+    host = boot.host(machine)
+    worker = Worker(
+        Device(
             node=file.id,
-            parent=file.parent_id,
-            part_bytes=file.node.part_bytes,
-            presence=Presence(
-                status="online", nonce=boot.nonce, ready=True, devices=1, version=__version__,
-                weight=kit.weight if kit is not None else _weight(file),
-            ),
-            trainee=_trainee(kit),
-            saved=store.saved_parts(),
-            patience_s=file.board.patience_s,
-        )  # fmt: skip
-        driver = boot.driver(machine)
-        worker = Worker(
-            Device(
-                node=file.id,
-                equip=lambda artefact: make_kit(file, artefact, where=where),
-                store=store,
-                state_dir=boot.state_dir,
-                board=file.board,
-                inference=inference,
-            ),
-            kit,
-            driver=driver,
-            meter=LinkMeter(driver.transport("up")),
-            micros=lambda: machine.link.micros,
-        )
-        boot.stack.callback(worker.end)
-        return driver.run(worker.perform, boot.farewells())
+            equip=lambda artefact: equip(file, artefact, where=where),
+            store=store,
+            state_dir=boot.state_dir,
+            board=file.board,
+            inference=inference,
+        ),
+        kit,
+        host=host,
+        meter=LinkMeter(host.transport("up")),
+        micros=lambda: machine.link.micros,
+    )
+    boot.stack.callback(worker.end)
+    return Assembled(host=host, perform=worker.perform)
 
 
 def _serve(boot: Boot, *, where: str) -> Inference | None:

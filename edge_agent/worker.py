@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,9 +30,9 @@ from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
-from fedtier.runtime.driver import Driver
+from fedtier.runtime.host import Host
 from fedtier.runtime.updates import delta_update, figures_update
-from fedtier.runtime.usage import LinkMeter, process_figures
+from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
 from fedtier.storage.outbox import Carried, Outbox
@@ -76,7 +75,7 @@ class Worker:
         device: Device,
         kit: Kit | None,
         *,
-        driver: Driver,
+        host: Host,
         meter: LinkMeter,
         micros: Callable[[], int],
     ) -> None:
@@ -85,13 +84,13 @@ class Worker:
         Args:
             device: Who it is, and how it equips itself.
             kit: Artefact, trainer and data to begin with; None until an artefact comes.
-            driver: Whose worker thread trains.
+            host: Where it runs; trains when there is time.
             meter: The bytes of the link to the parent.
             micros: Time this device's updates took from offer to `accepted`, in this run.
         """
         self._device = device
         self._kit = kit
-        self._driver = driver
+        self._host = host
         self._meter = meter
         self._micros = micros
         self._outbox = Outbox(device.state_dir, journal=device.board.journal)
@@ -99,35 +98,35 @@ class Worker:
         self._waiting = False  # for the board's conditions, as the log has said
 
     def perform(self, effect: Effect) -> None:
-        """Do one effect; long work goes to the driver's worker thread."""
+        """Do one effect; long work is given to the host."""
         match effect:
             case SavePart():
                 if self._device.board.journal == "disk":
                     self._device.store.save_part(effect.part, afresh=effect.afresh)
             case Install():
-                self._driver.work(lambda: self._install(effect))
+                self._host.work(lambda: self._install(effect))
             case Work():
                 self._cancel = threading.Event()
                 cancel = self._cancel
-                self._driver.work(lambda: self._do(effect, cancel))
+                self._host.work(lambda: self._do(effect, cancel))
             case Preempt():
                 self._cancel.set()
             case Keep():
                 write_durably(self._device.state_dir / "model.blob", effect.model)
                 log.info("run finished", extra={"model": effect.head.model[:12]})
-                self._driver.work(lambda: self._rest(effect))  # on the thread that uses the graphs
+                self._host.work(lambda: self._rest(effect))  # on the thread that uses the graphs
             case _:
                 raise AssertionError(f"not a device's effect: {effect}")
 
     def end(self) -> None:
         """Give back the memory of the graphs, until they are used again."""
         if self._kit is not None:
-            self._kit.graphs.end()
+            self._kit.opened.graphs.end()
 
     def _rest(self, keep: Keep) -> None:
         """Serve the last model, where it was not judged before, and train no more."""
         model, _, _ = decode_model(keep.model)
-        self._consider(keep.head, model, self._driver.cancelled.is_set)
+        self._consider(keep.head, model, self._host.ending)
         self.end()
 
     def _consider(self, head: Head, model: Vector, cancelled: Callable[[], bool]) -> None:
@@ -167,13 +166,13 @@ class Worker:
             return self._failed(work, asked)
 
         def cancelled() -> bool:
-            return cancel.is_set() or self._driver.cancelled.is_set()
+            return cancel.is_set() or self._host.ending()
 
         self._consider(work.head, model, cancelled)
         hindered = self._hindered(kit, work)
         if hindered is not None:
             return hindered
-        began_s = time.monotonic()
+        began_s = self._host.now_s()
         try:
             if work.head.task == "evaluate":
                 answer = self._evaluated(kit, work.head, model)
@@ -190,7 +189,7 @@ class Worker:
         written = self._outbox.bytes_written
         self._outbox.put(work.job, answer.blob, carried=answer.carried)
         cost = {
-            "seconds": round(time.monotonic() - began_s, 2),
+            "seconds": round(self._host.now_s() - began_s, 2),
             "bytes": len(answer.blob),
             "disk_bytes": self._outbox.bytes_written - written,
         }
@@ -205,7 +204,7 @@ class Worker:
         self._say(found, path=str(work.job.path))
         if found is None:
             return None
-        kit.graphs.end()  # what hinders may be the memory it holds
+        kit.opened.graphs.end()  # what hinders may be the memory it holds
         return Hindered(
             job=work.job,
             reason=found.reason,
@@ -250,7 +249,7 @@ class Worker:
             ),
             velocity=velocity,
         )
-        trainer = kit.trainers.trainer(head.plan.lowering, model, cancelled=cancelled)
+        trainer = kit.opened.trainers.trainer(head.plan.lowering, model, cancelled=cancelled)
         if trainer is None:
             return None
         return trainer.train(task, kit.data.train, cancelled=cancelled)
@@ -286,7 +285,7 @@ class Worker:
 
     def _evaluated(self, kit: Kit, head: Head, model: Vector) -> _Answer:
         kind = kit.artefact.manifest.loss.kind
-        result = score(kit.evaluate, model, kit.data.holdout, kind=kind)
+        result = score(kit.opened.evaluate, model, kit.data.holdout, kind=kind)
         scores = Scores.of_device(
             self._device.node,
             examples=result.examples,
@@ -310,10 +309,10 @@ class Worker:
         link = self._meter.figures(head.run, micros=self._micros())
         kit, inference = self._kit, self._device.inference
         helpers = [
-            *([] if kit is None else [kit.graphs.usage()]),
+            *([] if kit is None else [kit.opened.graphs.usage()]),
             *([] if inference is None else [inference.process.usage()]),
         ]
-        own = process_figures(
+        own = self._host.usage(
             helper_peak_kib=sum(peak_kib for peak_kib, _ in helpers),
             helper_cpu_ms=sum(cpu_ms for _, cpu_ms in helpers),
         )

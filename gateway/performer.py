@@ -23,10 +23,10 @@ from fedtier.core.figures import Figures
 from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.model.server_step import add
-from fedtier.runtime.driver import Driver
+from fedtier.runtime.host import Host
 from fedtier.runtime.mean import next_model
 from fedtier.runtime.updates import delta_update, figures_update
-from fedtier.runtime.usage import LinkMeter, process_figures
+from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
@@ -45,7 +45,7 @@ class Performer:
         node: NodeId,
         tier: int,
         state_dir: Path,
-        driver: Driver,
+        host: Host,
         meter: LinkMeter,
         micros: Callable[[], int],
     ) -> None:
@@ -55,13 +55,13 @@ class Performer:
             node: The gateway's id.
             tier: Its tier.
             state_dir: Where its spool and durable points are.
-            driver: Whose worker thread sums.
+            host: Where it runs; sums when there is time.
             meter: The bytes of the link to the parent.
             micros: Time its updates took from offer to `accepted`, in this run.
         """
         self._node = node
         self._tier = tier
-        self._driver = driver
+        self._host = host
         self._meter = meter
         self._micros = micros
         self._spool = SpoolFiles(state_dir / "spool")
@@ -70,18 +70,18 @@ class Performer:
         self._artefacts = ArtefactStore(state_dir)
 
     def perform(self, effect: Effect) -> None:
-        """Do one effect; long work goes to the driver's worker thread."""
+        """Do one effect; long work is given to the host."""
         match effect:
             case Spool():
                 self._spool.put(effect.run, effect.path, effect.child, effect.blob)
             case SavePart():
                 self._artefacts.save_part(effect.part, afresh=effect.afresh)
             case Install():
-                self._driver.work(lambda: self._install(effect))
+                self._host.work(lambda: self._install(effect))
             case Aggregate():
-                self._driver.work(lambda: self._aggregate(effect))
+                self._host.work(lambda: self._aggregate(effect))
             case Answer():
-                self._driver.work(lambda: self._answer(effect))
+                self._host.work(lambda: self._answer(effect))
             case Remember():
                 self._state.remember(effect.beneath, effect.members)
             case Keep():  # the model itself lies with the devices and the cloud
@@ -122,7 +122,7 @@ class Performer:
         head = answer.head
         figures = answer.figures + Figures(
             links={head.tier: self._meter.figures(head.run, micros=self._micros())},
-            tiers={self._tier: process_figures()},
+            tiers={self._tier: self._host.usage()},
         )
         try:
             if answer.weight == 0:

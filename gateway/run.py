@@ -6,7 +6,8 @@ from pathlib import Path
 
 from fedtier import __version__
 from fedtier.core.aggregator import TierAggregator
-from fedtier.runtime.boot import booted
+from fedtier.runtime.boot import Boot, booted
+from fedtier.runtime.host import Assembled
 from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
@@ -28,30 +29,39 @@ def main(config: Path, *, debug: bool = False) -> int:
         FedtierError: What the operator must know; the command line prints it.
     """
     with booted(config, role="gateway", debug=debug) as boot:
-        file = boot.file
-        state, artefacts = CellState(boot.state_dir), ArtefactStore(boot.state_dir)
-        machine = TierAggregator(
-            node=file.id,
-            parent=file.parent_id,
-            tier=file.node.tier,
-            members=file.members,
-            members_min=file.members_min,
-            part_bytes=file.node.part_bytes,
-            nonce=boot.nonce,
-            version=__version__,
-            announced=state.announced(),
-            resume=state.resume(),
-            spooled=Spool(boot.state_dir / "spool").found(),
-            artefact=artefacts.get(),
-            saved=artefacts.saved_parts(),
-        )
-        driver = boot.driver(machine)
-        performer = Performer(
-            node=file.id,
-            tier=file.node.tier,
-            state_dir=boot.state_dir,
-            driver=driver,
-            meter=LinkMeter(driver.transport("up")),
-            micros=lambda: machine.link.micros,
-        )
-        return driver.run(performer.perform, boot.farewells())
+        return boot.run(assemble(boot))
+
+
+def assemble(boot: Boot) -> Assembled:
+    """Put a gateway together.
+
+    Raises:
+        FedtierError: As ``main``.
+    """
+    file = boot.file
+    state, artefacts = CellState(boot.state_dir), ArtefactStore(boot.state_dir)
+    machine = TierAggregator(
+        node=file.id,
+        parent=file.parent_id,
+        tier=file.node.tier,
+        members=file.members,
+        members_min=file.members_min,
+        part_bytes=file.node.part_bytes,
+        nonce=boot.nonce,
+        version=__version__,
+        announced=state.announced(),
+        resume=state.resume(),
+        spooled=Spool(boot.state_dir / "spool").found(),
+        artefact=artefacts.get(),
+        saved=artefacts.saved_parts(),
+    )
+    host = boot.host(machine)
+    performer = Performer(
+        node=file.id,
+        tier=file.node.tier,
+        state_dir=boot.state_dir,
+        host=host,
+        meter=LinkMeter(host.transport("up")),
+        micros=lambda: machine.link.micros,
+    )
+    return Assembled(host=host, perform=performer.perform)

@@ -5,29 +5,25 @@ Broker, protocol, data, outbox and log are the agent's own. Its graph process is
 
 from __future__ import annotations
 
-import dataclasses
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
-import edge_agent.run
 from benchmarks.peers.lenet import make_lenet
-from edge_agent.graph_process import GraphProcess
-from edge_agent.kit import Kit
-from edge_agent.lowerings import Trainers
+from edge_agent.kit import Opened, make_kit
+from edge_agent.run import main
 from edge_agent.trainer_torch import TorchTrainer
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.open_graph import Array, Slot
 from fedtier.artefact.trainer import Trainer
-from fedtier.config.node_file import NodeFile
+from fedtier.config.board import BoardTable
 from fedtier.model.layout import Vector
 from fedtier.outermost import exit_with
-
-make_kit = edge_agent.kit.make_kit
 
 
 @dataclass(frozen=True)
@@ -61,38 +57,40 @@ class TorchEvaluation:
         return [_Input("logits", (self._batch, 10))]
 
 
-class NoGraphs(GraphProcess):
-    """A graph process that is never started."""
+class NoGraphs:
+    """Torch needs no process of its own."""
 
-    def slots(self, name: str, side: str) -> list[edge_agent.graph_process.ToldSlot]:
-        """Nothing: nobody asks what these graphs take."""
-        return []
+    def usage(self) -> tuple[int, int]:
+        """Nothing beside this process."""
+        return 0, 0
+
+    def end(self) -> None:
+        """There is nothing to give back."""
 
 
-class TorchTrainers(Trainers):
+@dataclass(frozen=True)
+class TorchTrainers:
     """Torch's trainer, whatever lowering a plan names."""
 
-    def __init__(self, trainer: Trainer) -> None:
-        self._torch = trainer
+    torch: Trainer
 
     def trainer(
         self, asked: str, model: Vector, *, cancelled: Callable[[], bool] = lambda: False
     ) -> Trainer | None:
         """The only one."""
-        return self._torch
+        return self.torch
 
 
-def torch_kit(file: NodeFile, artefact: Artefact, *, where: str) -> Kit:
-    """What the agent makes of an artefact, its trainer and its evaluation exchanged for torch's."""
-    torch.set_num_threads(file.board.threads)
-    return dataclasses.replace(
-        make_kit(file, artefact, where=where),
+def opened_by_torch(artefact: Artefact, board: BoardTable) -> Opened:
+    """Torch's trainer and evaluation in place of the artefact's graphs."""
+    torch.set_num_threads(board.threads)
+    return Opened(
+        graphs=NoGraphs(),
         trainers=TorchTrainers(TorchTrainer(make_lenet, artefact.manifest)),
         evaluate=TorchEvaluation(artefact.manifest.evaluate_batch),
     )
 
 
 if __name__ == "__main__":
-    vars(edge_agent.kit).update(GraphProcess=NoGraphs, make_kit=torch_kit)
-    vars(edge_agent.run).update(make_kit=torch_kit)
-    exit_with(lambda: edge_agent.run.main(Path(sys.argv[1])))
+    equip = partial(make_kit, opening=opened_by_torch)
+    exit_with(lambda: main(Path(sys.argv[1]), equip=equip))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,18 +10,13 @@ from fedtier.config.node_file import ConnectSection, NodeFile
 from fedtier.core.effects import Side
 from fedtier.ids import BootNonce, NodeId, hex64
 from fedtier.limits import CELL_SESSION_EXPIRY_S
-from fedtier.runtime.driver import Connection
+from fedtier.runtime.loop import Connection
 from fedtier.runtime.mailbox import Mailbox
 from fedtier.transport.base import Credentials, Will
 from fedtier.transport.mqtt import MqttTransport
 from fedtier.wire.messages import Presence, Status
 from fedtier.wire.packets import encode_packet
 from fedtier.wire.topics import ALL, child_filters, parent_filters
-
-
-def fresh_nonce() -> BootNonce:
-    """64 random bits for this boot."""
-    return BootNonce(secrets.randbits(64))
 
 
 def step_back(nice: int) -> None:
@@ -40,7 +34,7 @@ def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connect
     parent = file.parent
     assert parent is not None, "a node file with this role has a parent"
     cell = NodeId(parent.id)
-    topic, payload = _presence(file, cell=cell, node=file.id, nonce=nonce, status="lost")
+    topic, payload = presences(file, nonce, "lost")["up"]
     transport = MqttTransport(
         parent.url,
         file.id,
@@ -70,7 +64,7 @@ def connection_down(
     """
     section = file.cell
     assert section is not None, "a node file with this role has a cell"
-    topic, payload = _presence(file, cell=file.id, node=ALL, nonce=nonce, status="lost")
+    topic, payload = presences(file, nonce, "lost")["down"]
     transport = MqttTransport(
         section.url,
         # Of this boot alone: two parents under one id must both be heard, not end each other's
@@ -94,19 +88,24 @@ def connection_down(
     )
 
 
-def farewells(file: NodeFile, nonce: BootNonce) -> Mapping[Side, tuple[str, bytes]]:
-    """What to say last on each side when leaving in order."""
+def presences(file: NodeFile, nonce: BootNonce, status: Status) -> Mapping[Side, tuple[str, bytes]]:
+    """What to say of oneself on each side: topic and payload.
+
+    Args:
+        file: Whose.
+        nonce: Of the boot.
+        status: ``lost`` is the will of a connection, ``leaving`` what is said last in order.
+    """
     result: dict[Side, tuple[str, bytes]] = {}
     if file.parent is not None:
-        cell = NodeId(file.parent.id)
-        result["up"] = _presence(file, cell=cell, node=file.id, nonce=nonce, status="leaving")
+        result["up"] = _presence(file, NodeId(file.parent.id), file.id, nonce, status)
     if file.cell is not None:
-        result["down"] = _presence(file, cell=file.id, node=ALL, nonce=nonce, status="leaving")
+        result["down"] = _presence(file, file.id, ALL, nonce, status)
     return result
 
 
 def _presence(
-    file: NodeFile, *, cell: NodeId, node: NodeId, nonce: BootNonce, status: Status
+    file: NodeFile, cell: NodeId, node: NodeId, nonce: BootNonce, status: Status
 ) -> tuple[str, bytes]:
     topic, payload, _, _ = encode_packet(
         Presence(status=status, nonce=nonce), federation=file.federation, cell=cell, node=node

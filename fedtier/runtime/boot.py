@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from fedtier import __version__
 from fedtier.config.node_file import NodeFile, load_node_file
@@ -18,29 +20,72 @@ from fedtier.runtime import logs
 from fedtier.runtime.assembly import (
     connection_down,
     connection_up,
-    farewells,
-    fresh_nonce,
+    presences,
     step_back,
 )
-from fedtier.runtime.driver import Connection, Driver, Machine
+from fedtier.runtime.driver import Driver
+from fedtier.runtime.host import Assembled, Host
+from fedtier.runtime.loop import Connection, Machine
 from fedtier.runtime.mailbox import Mailbox
 from fedtier.storage.lock import held
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Boot:
-    """What a role puts its machine into."""
+class Boot(Protocol):
+    """What a role puts its machine into: a process, or a place in the simulator."""
+
+    @property
+    def file(self) -> NodeFile:
+        """The node's file."""
+        ...
+
+    @property
+    def state_dir(self) -> Path:
+        """Where it keeps things, it alone."""
+        ...
+
+    @property
+    def nonce(self) -> BootNonce:
+        """64 random bits of this boot."""
+        ...
+
+    @property
+    def stack(self) -> ExitStack:
+        """Undone when the node has ended."""
+        ...
+
+    def random64(self) -> int:
+        """64 random bits more, for what must never be the same twice."""
+        ...
+
+    def host(self, machine: Machine) -> Host:
+        """Where the machine will run, connected as the file says.
+
+        Raises:
+            ConfigError: If a URL or a credential cannot be used, or the broker's port is taken.
+            LinkError: If the broker does not answer in time.
+        """
+        ...
+
+
+@dataclass(slots=True, kw_only=True)
+class ProcessBoot:
+    """A boot in a process of its own."""
 
     file: NodeFile
-    state_dir: Path  # this process's alone
+    state_dir: Path
     nonce: BootNonce
     mailbox: Mailbox
-    stack: ExitStack  # undone when the node has ended
+    stack: ExitStack
+    driver: Driver | None = None
 
-    def driver(self, machine: Machine) -> Driver:
-        """The loop for a machine, connected as the file says; starts the node's own broker first.
+    def random64(self) -> int:
+        """From the kernel."""
+        return secrets.randbits(64)
+
+    def host(self, machine: Machine) -> Driver:
+        """The loop for a machine; starts the node's own broker first.
 
         Raises:
             ConfigError: If a URL or a credential cannot be used, or the broker's port is taken.
@@ -58,20 +103,23 @@ class Boot:
             connections["down"] = connection_down(
                 file, self.mailbox, self.nonce, give_up_s=CONNECT_GIVE_UP_S
             )
-        return Driver(
+        self.driver = Driver(
             federation=file.federation,
             machine=machine,
             mailbox=self.mailbox,
             connections=connections,
         )
+        return self.driver
 
-    def farewells(self) -> Mapping[Side, tuple[str, bytes]]:
-        """What to say last on each side when leaving in order."""
-        return farewells(self.file, self.nonce)
+    def run(self, node: Assembled) -> int:
+        """Run a node to its end; see ``Driver.run``."""
+        assert self.driver is not None, "assembled of this very boot"
+        farewells = presences(self.file, self.nonce, "leaving")
+        return self.driver.run(node.perform, farewells, judge=node.judge)
 
 
 @contextmanager
-def booted(config: Path, *, role: str, debug: bool = False) -> Iterator[Boot]:
+def booted(config: Path, *, role: str, debug: bool = False) -> Iterator[ProcessBoot]:
     """Begin a boot: logs, node file, priority, and a state directory that no other process has.
 
     Args:
@@ -95,6 +143,10 @@ def booted(config: Path, *, role: str, debug: bool = False) -> Iterator[Boot]:
                 "version": __version__, "pid": os.getpid(), "state_dir": str(state_dir),
             },
         )  # fmt: skip
-        yield Boot(
-            file=file, state_dir=state_dir, nonce=fresh_nonce(), mailbox=Mailbox(), stack=stack
+        yield ProcessBoot(
+            file=file,
+            state_dir=state_dir,
+            nonce=BootNonce(secrets.randbits(64)),
+            mailbox=Mailbox(),
+            stack=stack,
         )

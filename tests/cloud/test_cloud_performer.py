@@ -104,7 +104,7 @@ def run_cloud(tmp_path):
         )
         performer = Performer(
             federation=FederationId("farm"), course=mine, artefact=ARTEFACT, evaluator=None,
-            places=Places(state_dir=tmp_path / "state", run_dir=tmp_path), driver=driver,
+            places=Places(state_dir=tmp_path / "state", run_dir=tmp_path), host=driver,
             topology=TREE,
         )  # fmt: skip
         spool = Spool(tmp_path / "state" / "spool")
@@ -137,7 +137,7 @@ def test_a_run_is_durable_before_its_first_round(tmp_path):
     places = Places(state_dir=tmp_path / "state", run_dir=tmp_path)
     Performer(
         federation=FederationId("farm"), course=mine, artefact=ARTEFACT, evaluator=None,
-        places=places, driver=driver, topology=TREE,
+        places=places, host=driver, topology=TREE,
     ).begin()  # fmt: skip
     snapshot = Snapshots(places.state_dir).read()
     assert snapshot is not None

@@ -24,7 +24,7 @@ def run(fault: str, state_dir: Path) -> None:
         effects = [Preempt(job=None)]
     node = Node(Scripted(lambda event: [*effects, DONE]), give_up_s=0.0)
     gateway = Performer(
-        node=CELL, tier=1, state_dir=state_dir, driver=node.driver,
+        node=CELL, tier=1, state_dir=state_dir, host=node.driver,
         meter=LinkMeter(node.transports["down"]), micros=lambda: 0,
     )  # fmt: skip
     if fault != "unreachable":

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from fedtier.core.effects import Send, Stop
 from fedtier.core.events import Tick
 from fedtier.ids import BootNonce, FederationId, NodeId
-from fedtier.runtime.driver import Connection, Driver
+from fedtier.runtime.driver import Driver
+from fedtier.runtime.loop import Connection
 from fedtier.runtime.mailbox import Mailbox
 from fedtier.transport.base import Traffic
 from fedtier.transport.memory import MemoryBroker, MemoryTransport

@@ -13,8 +13,7 @@ from fedtier.ids import BootNonce
 from fedtier.runtime.assembly import (
     connection_down,
     connection_up,
-    farewells,
-    fresh_nonce,
+    presences,
     step_back,
 )
 from fedtier.runtime.mailbox import Mailbox
@@ -75,7 +74,7 @@ def test_a_gateway_has_a_name_of_its_own_on_either_side(sides):
 @pytest.mark.covers("P-7")
 def test_a_will_says_lost_and_a_farewell_says_leaving_on_the_nodes_own_presence(gateway, sides):
     up, down = (side.transport.will for side in sides)
-    said = farewells(gateway, NONCE)
+    said = presences(gateway, NONCE, "leaving")
     assert up.topic == said["up"][0] == "fedtier/v1/farm/cloud/north/presence"
     assert down.topic == said["down"][0] == "fedtier/v1/farm/north/all/presence"
     for will, (_, farewell) in ((up, said["up"]), (down, said["down"])):
@@ -89,12 +88,6 @@ def test_credentials_are_those_of_each_side(sides):
     assert up.username == "north"
     assert Path(up.password_file).name == "secret"
     assert (down.username, down.password_file) == (None, None)
-
-
-def test_every_boot_has_another_nonce():
-    nonces = {fresh_nonce() for _ in range(100)}
-    assert len(nonces) == 100
-    assert all(0 <= nonce < 2**64 for nonce in nonces)
 
 
 def test_a_polite_node_lets_others_go_first(monkeypatch):

@@ -27,7 +27,7 @@ from runtime_world import (
 from fedtier.core.effects import Note, Preempt, Reconnect, Stop
 from fedtier.core.events import Connected, Disconnected, Received, Tick
 from fedtier.errors import EXIT_CONFIG, EXIT_UNREACHABLE, ConfigError, LinkError, StorageError
-from fedtier.runtime import driver as driver_module
+from fedtier.runtime import loop as loop_module
 from fedtier.runtime import reaching
 from fedtier.transport.base import Trouble
 from fedtier.wire.messages import Presence
@@ -202,12 +202,12 @@ def test_an_error_comes_out_only_after_every_transport_and_thread_is_closed(wher
     assert worker_threads() == []
 
 
-def test_an_error_of_the_work_is_not_lost_because_the_loop_had_ended():
+def test_an_error_of_the_work_is_not_lost_because_the_loop_had_ended(eventually):
     started = threading.Event()
 
     def work():
         started.set()
-        node.driver.cancelled.wait(10)
+        eventually(node.driver.ending, "the loop ends")
         raise StorageError("disk")
 
     def perform(effect):
@@ -268,7 +268,7 @@ def test_the_machine_may_stop_the_process_with_a_reason(caplog):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_loop_with_a_farewell(number, code):
+def test_a_signal_ends_the_loop_with_a_farewell(eventually, number, code):
     before = signal.getsignal(number)
     node = Node(Scripted(lambda event: [Preempt(job=None)]))
     arrive(node, *presence_of("d1"))
@@ -276,7 +276,7 @@ def test_a_signal_ends_the_loop_with_a_farewell(number, code):
 
     def train():
         working.set()
-        node.driver.cancelled.wait(30)  # what a trainer asks between its steps
+        eventually(node.driver.ending, "the loop ends")  # what a trainer asks between its steps
 
     def perform(effect):
         node.driver.work(train)
@@ -394,7 +394,7 @@ def test_a_node_taken_over_once_goes_on():
 
 
 def test_takeovers_more_than_a_minute_apart_are_forgiven(monkeypatch):
-    monkeypatch.setattr(driver_module, "_TAKEOVER_WINDOW_S", 0.0)
+    monkeypatch.setattr(loop_module, "_TAKEOVER_WINDOW_S", 0.0)
     node = Node(Scripted(stop_after=6))
     taken_over(node, 3)
     assert node.run() == 0

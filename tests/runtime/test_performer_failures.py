@@ -35,7 +35,7 @@ def run_gateway(tmp_path, effect):
     node = Node(Scripted(script, stop_after=2))
     arrive(node, *presence_of("d1"))
     performer = Performer(
-        node=CELL, tier=1, state_dir=tmp_path, driver=node.driver,
+        node=CELL, tier=1, state_dir=tmp_path, host=node.driver,
         meter=LinkMeter(node.transports["down"]), micros=lambda: 0,
     )  # fmt: skip
     assert node.run(performer.perform) == 0
