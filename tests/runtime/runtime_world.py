@@ -11,8 +11,9 @@ from fedtier.ids import BootNonce, FederationId, NodeId
 from fedtier.runtime.driver import Driver
 from fedtier.runtime.loop import Connection
 from fedtier.runtime.mailbox import Mailbox
+from fedtier.sim.agenda import Agenda
+from fedtier.sim.broker import MemoryBroker, MemoryTransport
 from fedtier.transport.base import Traffic
-from fedtier.transport.memory import MemoryBroker, MemoryTransport
 from fedtier.transport.packet_size import PACKET_BYTES_MAX
 from fedtier.wire.messages import Presence
 from fedtier.wire.packets import encode_packet
@@ -65,11 +66,11 @@ class Pumped(MemoryTransport):
 
     def start(self) -> None:
         super().start()
-        self._broker.run_until_idle()
+        self._broker.agenda.run_until_idle()
 
     def publish(self, topic: str, payload: bytes, *, qos: int, retain: bool) -> None:
         super().publish(topic, payload, qos=qos, retain=retain)
-        self._broker.run_until_idle()
+        self._broker.agenda.run_until_idle()
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Node:
     def __init__(self, machine, *, transport=None, give_up_s=None, sides=("down",)):
         self.machine = machine
         self.mailbox = Mailbox()
-        self.broker = MemoryBroker()
+        self.broker = MemoryBroker(Agenda())
         self.transports = {side: transport(self, side) if transport else Silent() for side in sides}
         self.driver = Driver(
             federation=FEDERATION, machine=machine, mailbox=self.mailbox,

@@ -9,7 +9,7 @@ from wire_examples import UPDATE_PART
 from wire_strategies import ids
 
 from fedtier.errors import WireError
-from fedtier.transport.memory import topic_matches
+from fedtier.sim.broker import topic_matches
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.topics import (
     ALL,

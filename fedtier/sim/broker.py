@@ -1,17 +1,18 @@
-"""A broker inside one thread, for tests of machines and drivers: deterministic and pumped by hand.
+"""A broker and its clients in one thread and virtual time: as a real one, to whoever uses them.
 
-Nothing arrives until ``deliver_next`` or ``run_until_idle``; deliveries happen in the order of
-their publishing, each client's own in order, unless a fault says otherwise. It keeps retained
-messages, wills, wildcards, takeovers and packet limits as a real broker does, and no sessions: a
-client that is away gets nothing but retained messages when it returns.
+It keeps retained messages, wills, wildcards, takeovers and packet limits as a real broker does, and
+no sessions: a client that is away gets nothing but retained messages when it returns. Nothing
+arrives before the agenda is stepped; what a line brings arrives in the order it was sent, unless a
+fault says otherwise.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from fedtier.sim.agenda import Action, Agenda
+from fedtier.sim.line import DIRECT, Direction, Line
 from fedtier.transport.base import Inbox, Traffic, Will
 from fedtier.transport.packet_size import (
     PACKET_BYTES_MAX,
@@ -19,7 +20,7 @@ from fedtier.transport.packet_size import (
     publish_packet_bytes,
 )
 
-_PUMP_MAX = 1_000_000
+_PUBACK_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,10 +34,10 @@ class Delivery:
     retained: bool
 
 
-Fault = Callable[[Delivery], Sequence[int]]
-"""Says what becomes of a delivery: one entry per copy, each the number of deliveries it is held
-back by. ``()`` drops it, ``(0,)`` leaves it alone, ``(0, 0)`` duplicates it, ``(5,)`` lets the
-next five overtake it."""
+Fault = Callable[[Delivery], Sequence[float]]
+"""Says what becomes of a delivery: one entry per copy, each the seconds it is held back. ``()``
+drops it, ``(0,)`` leaves it alone, ``(0, 0)`` duplicates it, ``(5,)`` lets what is sent in the next
+five seconds overtake it."""
 
 
 def drop_if(condition: Callable[[Delivery], bool]) -> Fault:
@@ -49,14 +50,17 @@ def duplicate_if(condition: Callable[[Delivery], bool]) -> Fault:
     return lambda delivery: (0, 0) if condition(delivery) else (0,)
 
 
-def delay_if(condition: Callable[[Delivery], bool], *, by: int) -> Fault:
-    """A fault that lets the next ``by`` deliveries overtake what the condition picks."""
-    return lambda delivery: (by,) if condition(delivery) else (0,)
+def delay_if(condition: Callable[[Delivery], bool], *, by_s: float) -> Fault:
+    """A fault that holds back what the condition picks."""
+    return lambda delivery: (by_s,) if condition(delivery) else (0,)
 
 
 def topic_matches(topic: str, topic_filter: str) -> bool:
     """Whether a filter with ``+`` and ``#`` takes in a topic (MQTT 5.0, 4.7)."""
-    wanted, levels = topic_filter.split("/"), topic.split("/")
+    return _matches(topic.split("/"), topic_filter.split("/"))
+
+
+def _matches(levels: Sequence[str], wanted: Sequence[str]) -> bool:
     if levels[0].startswith("$") and wanted[0] in ("+", "#"):
         return False
     for index, level in enumerate(wanted):
@@ -68,45 +72,29 @@ def topic_matches(topic: str, topic_filter: str) -> bool:
 
 
 class MemoryBroker:
-    """Routes between the ``MemoryTransport`` of one test.
+    """Routes between its ``MemoryTransport`` clients.
 
     Args:
+        agenda: Whose time it lives in.
         fault: Asked once for every delivery; None = a perfect network. May be replaced any time.
         packet_bytes_max: What the broker announces as its largest packet.
     """
 
     def __init__(
-        self, *, fault: Fault | None = None, packet_bytes_max: int = PACKET_BYTES_MAX
+        self,
+        agenda: Agenda,
+        *,
+        fault: Fault | None = None,
+        packet_bytes_max: int = PACKET_BYTES_MAX,
     ) -> None:
+        self.agenda = agenda
         self.fault = fault
         self.packet_bytes_max = packet_bytes_max
         self.retained: dict[str, bytes] = {}
         self.running = True
         self._clients: dict[str, MemoryTransport] = {}
         self._known: list[MemoryTransport] = []
-        self._queue: list[tuple[int, bool, int, Callable[[], None]]] = []
-        self._number = 0
         self._deliveries = 0
-
-    @property
-    def pending(self) -> int:
-        """Deliveries and connection events that wait."""
-        return len(self._queue)
-
-    def deliver_next(self) -> bool:
-        """Hand over the next waiting event; False if there is none."""
-        if not self._queue:
-            return False
-        *_, event = heapq.heappop(self._queue)
-        event()
-        return True
-
-    def run_until_idle(self, *, limit: int = _PUMP_MAX) -> int:
-        """Deliver until nothing waits; returns how many events there were."""
-        for count in range(limit):
-            if not self.deliver_next():
-                return count
-        raise AssertionError(f"still not idle after {limit} events: two clients echo each other")
 
     def cut(self, client_id: str) -> None:
         """End a client's connection without a DISCONNECT: its will fires, and it stays away."""
@@ -122,7 +110,6 @@ class MemoryBroker:
     def stop(self) -> None:
         """Stop: every client loses its connection, what was under way and retained is gone."""
         self.running = False
-        self._queue.clear()
         self.retained.clear()
         clients, self._clients = list(self._clients.values()), {}
         for client in clients:
@@ -133,13 +120,6 @@ class MemoryBroker:
         self.running = True
         for client in list(self._known):
             self._connect(client)
-
-    def redeliver(self, delivery: Delivery) -> None:
-        """Hand over, now, what a fault had dropped; to whoever has that client id by now."""
-        client = self._clients.get(delivery.client_id)
-        if client is not None:
-            connection = client._connection
-            self._enqueue(lambda: client._take(delivery, connection))
 
     # For MemoryTransport
 
@@ -163,7 +143,7 @@ class MemoryBroker:
         self._clients[client.client_id] = client
         client._accept()
         for topic, payload in list(self.retained.items()):
-            if client._wants(topic):
+            if client._wants(topic.split("/")):
                 self._deliver(client, topic, payload, retained=True)
 
     def _publish(self, topic: str, payload: bytes, *, retain: bool) -> None:
@@ -174,8 +154,9 @@ class MemoryBroker:
             self.retained[topic] = payload
         elif retain:
             self.retained.pop(topic, None)
+        levels = topic.split("/")
         for client in list(self._clients.values()):
-            if client._wants(topic):
+            if client._wants(levels):
                 self._deliver(client, topic, payload, retained=False)
 
     def _publish_will(self, client: MemoryTransport) -> None:
@@ -193,14 +174,11 @@ class MemoryBroker:
             retained=retained,
         )
         self._deliveries += 1
-        connection = client._connection
-        for held_back in (0,) if self.fault is None else self.fault(delivery):
-            self._enqueue(lambda: client._take(delivery, connection), held_back=held_back)
-
-    def _enqueue(self, event: Callable[[], None], *, held_back: int = 0) -> None:
-        place = (self._number + held_back, held_back > 0, self._number)
-        heapq.heappush(self._queue, (*place, event))
-        self._number += 1
+        arrives_s = client._arrives_s(topic, len(payload))
+        if arrives_s is None:
+            return
+        for held_back_s in (0.0,) if self.fault is None else self.fault(delivery):
+            self.agenda.at(arrives_s + held_back_s, client._taking(delivery))
 
 
 class MemoryTransport:
@@ -217,15 +195,20 @@ class MemoryTransport:
         inbox: Inbox,
         *,
         will: Will | None = None,
+        line: Line = DIRECT,
+        address: str = "",
     ) -> None:
         self.client_id = client_id
         self.will = will
         self._broker = broker
-        self._filters = tuple(topic_filter for topic_filter, _ in subscriptions)
+        self._filters = tuple(topic_filter.split("/") for topic_filter, _ in subscriptions)
         self._inbox = inbox
+        self._up = Direction(line, address=f"{address}/up")
+        self._down = Direction(line, address=f"{address}/down")
         self._held: list[tuple[str, bytes, bool]] = []
         self._connected = False
-        self._connection = 0
+        self._connection = 0  # counts those there were
+        self._cuts = 0  # of those, how many ended without a farewell
         self._dropped = 0
         self._sent = self._received = 0
         self._started = self._closed = False
@@ -247,8 +230,7 @@ class MemoryTransport:
         limit_bytes = self.packet_bytes_max
         packet_bytes = check_packet_bytes(topic, len(payload), qos=qos, limit_bytes=limit_bytes)
         if self._connected:
-            self._sent += packet_bytes
-            self._broker._publish(topic, payload, retain=retain)
+            self._send(topic, payload, packet_bytes, qos=qos, retain=retain)
         elif qos == 0:
             self._dropped += 1
         else:
@@ -266,12 +248,13 @@ class MemoryTransport:
         """Lose the connection, if there is one, and be back as soon as that is told."""
         if self._connected:
             self._broker.cut(self.client_id)
-            self._broker._enqueue(self._return)
+            self._agenda.after(0, self._return)
 
     def abort(self) -> None:
         """Vanish as a crash would: the will fires."""
         connected = self._connected
         self._leave()
+        self._cuts += 1
         if connected:
             self._broker._publish_will(self)
 
@@ -296,32 +279,59 @@ class MemoryTransport:
         return self._dropped
 
     def traffic(self) -> Traffic:
-        """Sizes of the PUBLISH packets alone, as MQTT 5 would write them."""
+        """Sizes of PUBLISH packets and their acknowledgements, as MQTT 5 would write them."""
         return Traffic(bytes_sent=self._sent, bytes_received=self._received, estimated=True)
 
     # For MemoryBroker
 
-    def _wants(self, topic: str) -> bool:
-        return any(topic_matches(topic, topic_filter) for topic_filter in self._filters)
+    @property
+    def _agenda(self) -> Agenda:
+        return self._broker.agenda
+
+    def _wants(self, levels: Sequence[str]) -> bool:
+        return any(_matches(levels, wanted) for wanted in self._filters)
 
     def _accept(self) -> None:
         self._connected = True
         self._connection += 1
         connection = self._connection
-        self._broker._enqueue(lambda: self._tell_connected(connection))
+        self._agenda.after(self._down.round_trip_s(), lambda: self._tell_connected(connection))
         held, self._held = self._held, []
         for topic, payload, retain in held:
-            self._sent += publish_packet_bytes(topic, len(payload), qos=1)
-            self._broker._publish(topic, payload, retain=retain)
+            packet_bytes = publish_packet_bytes(topic, len(payload), qos=1)
+            self._send(topic, payload, packet_bytes, qos=1, retain=retain)
+
+    def _send(
+        self, topic: str, payload: bytes, packet_bytes: int, *, qos: int, retain: bool
+    ) -> None:
+        self._sent += packet_bytes
+        if qos:
+            self._received += _PUBACK_BYTES
+        now_s, cuts = self._agenda.now_s, self._cuts
+        arrives_s = self._up.carry(now_s, packet_bytes)
+
+        def arrive() -> None:
+            if cuts == self._cuts:  # else it was lost with its connection
+                self._broker._publish(topic, payload, retain=retain)
+
+        if arrives_s == now_s:
+            arrive()
+        elif arrives_s is not None:
+            self._agenda.at(arrives_s, arrive)
+
+    def _arrives_s(self, topic: str, payload_bytes: int) -> float | None:
+        packet_bytes = publish_packet_bytes(topic, payload_bytes, qos=1)
+        return self._down.carry(self._agenda.now_s, packet_bytes)
 
     def _return(self) -> None:
-        if not self._closed and not self._connected:
+        if not self._closed and not self._connected and self._broker.running:
             self._broker.reconnect(self.client_id)
 
     def _lose(self, reason: str, *, taken_over: bool) -> None:
         self._connected = False
+        self._cuts += 1
         connection = self._connection
-        self._broker._enqueue(lambda: self._tell_lost(connection, reason, taken_over))
+        self._agenda.after(0, lambda: self._tell_lost(connection, reason, taken_over))
 
     def _tell_connected(self, connection: int) -> None:
         if connection == self._connection and not self._closed:
@@ -331,11 +341,19 @@ class MemoryTransport:
         if connection == self._connection and not self._closed:
             self._inbox.disconnected(reason, taken_over=taken_over)
 
-    def _take(self, delivery: Delivery, connection: int) -> None:
-        if connection != self._connection or not self._connected:
-            return  # it was on its way when the connection ended
-        self._received += publish_packet_bytes(delivery.topic, len(delivery.payload), qos=1)
-        self._inbox.message(delivery.topic, delivery.payload, delivery.retained)
+    def _taking(self, delivery: Delivery) -> Action:
+        """Have a delivery arrive, unless the connection has ended by then."""
+        connection = self._connection
+
+        def take() -> None:
+            if connection != self._connection or not self._connected:
+                return
+            packet_bytes = publish_packet_bytes(delivery.topic, len(delivery.payload), qos=1)
+            self._received += packet_bytes
+            self._sent += _PUBACK_BYTES
+            self._inbox.message(delivery.topic, delivery.payload, delivery.retained)
+
+        return take
 
     def _leave(self) -> None:
         self._closed = True

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fedtier.errors import LinkError
-from fedtier.transport.base import Will
-from fedtier.transport.memory import (
+from fedtier.sim.agenda import Agenda
+from fedtier.sim.broker import (
     MemoryBroker,
     MemoryTransport,
     delay_if,
@@ -14,6 +14,7 @@ from fedtier.transport.memory import (
     duplicate_if,
     topic_matches,
 )
+from fedtier.transport.base import Will
 
 
 @pytest.fixture
@@ -41,34 +42,34 @@ def test_filter_takes_in_what_the_standard_says(topic_filter, topic, matches):
 
 
 def test_nothing_arrives_before_it_is_pumped(join):
-    broker = MemoryBroker()
+    broker = MemoryBroker(Agenda())
     _, inbox = join(broker, "b", "t")
     sender, _ = join(broker, "a")
     sender.publish("t", b"1", qos=1, retain=False)
     assert inbox.events == []
-    assert broker.run_until_idle() == 3  # two connections and a message
+    assert broker.agenda.run_until_idle() == 3  # two connections and a message
     assert inbox.messages == [("t", b"1", False)]
-    assert not broker.deliver_next()
+    assert not broker.agenda.step()
 
 
 def test_late_subscriber_gets_the_last_retained_message_and_nothing_after_its_clearing(join):
-    broker = MemoryBroker()
+    broker = MemoryBroker(Agenda())
     sender, _ = join(broker, "a")
     for payload in (b"1", b"2"):
         sender.publish("head", payload, qos=1, retain=True)
     _, late = join(broker, "late", "head")
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     assert late.messages == [("head", b"2", True)]
     assert late.events == ["connected", "message"]
     sender.publish("head", b"", qos=1, retain=True)
     _, later = join(broker, "later", "head")
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     assert late.messages[-1] == ("head", b"", False)
     assert later.messages == []
 
 
 def test_will_is_published_for_a_client_cut_off_or_aborted_but_not_after_a_farewell(join):
-    broker = MemoryBroker()
+    broker = MemoryBroker(Agenda())
     _, watcher = join(broker, "w", "+")
     will = Will(topic="p", payload=b"lost")
     cut, its_inbox = join(broker, "cut", will=will)
@@ -77,7 +78,7 @@ def test_will_is_published_for_a_client_cut_off_or_aborted_but_not_after_a_farew
     aborted.abort()
     polite, _ = join(broker, "polite", will=will)
     polite.close(farewell=("p", b"offline"))
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     assert watcher.payloads("p") == [b"lost", b"lost", b"offline"]
     assert its_inbox.events == ["connected", "disconnected"]
     assert not cut.connected
@@ -85,11 +86,11 @@ def test_will_is_published_for_a_client_cut_off_or_aborted_but_not_after_a_farew
 
 
 def test_second_client_of_one_id_takes_over(join):
-    broker = MemoryBroker()
+    broker = MemoryBroker(Agenda())
     first, first_inbox = join(broker, "x", will=Will(topic="p", payload=b"lost"))
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     second, second_inbox = join(broker, "x")
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     assert first_inbox.events == ["connected", "taken over"]
     assert second_inbox.events == ["connected"]
     assert (first.connected, second.connected) == (False, True)
@@ -97,30 +98,30 @@ def test_second_client_of_one_id_takes_over(join):
 
 
 def test_message_under_way_to_a_lost_connection_is_lost(join):
-    broker = MemoryBroker()
+    broker = MemoryBroker(Agenda())
     _, inbox = join(broker, "b", "t")
     sender, _ = join(broker, "a")
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     sender.publish("t", b"1", qos=1, retain=False)
     broker.cut("b")
     broker.reconnect("b")
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     assert inbox.payloads("t") == []
     assert inbox.events[-1] == "connected"
 
 
 def test_without_a_broker_qos_1_is_held_and_qos_0_dropped(join):
-    broker = MemoryBroker()
+    broker = MemoryBroker(Agenda())
     sender, sender_inbox = join(broker, "a")
     _, inbox = join(broker, "b", "t")
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     broker.stop()
     sender.publish("t", b"held", qos=1, retain=True)
     sender.publish("t", b"dropped", qos=0, retain=False)
     assert (sender.dropped, sender.queued_bytes) == (1, 4)
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     broker.restart()
-    broker.run_until_idle()
+    broker.agenda.run_until_idle()
     assert inbox.payloads("t") == [b"held"]
     assert sender_inbox.events == ["connected", "disconnected", "connected"]
 
@@ -132,22 +133,22 @@ def test_faults_drop_duplicate_and_delay_deliveries(join):
     for fault, expected in (
         (drop_if(is_two), [b"1", b"3", b"4", b"5"]),
         (duplicate_if(is_two), [b"1", b"2", b"2", b"3", b"4", b"5"]),
-        (delay_if(is_two, by=2), [b"1", b"3", b"4", b"2", b"5"]),
+        (delay_if(is_two, by_s=2), [b"1", b"3", b"4", b"5", b"2"]),
     ):
-        broker = MemoryBroker()
+        broker = MemoryBroker(Agenda())
         _, inbox = join(broker, "b", "t")
         sender, _ = join(broker, "a")
-        broker.run_until_idle()
+        broker.agenda.run_until_idle()
         broker.fault = fault
         for number in b"12345":
             sender.publish("t", bytes([number]), qos=1, retain=False)
-        broker.run_until_idle()
+        broker.agenda.run_until_idle()
         assert inbox.payloads("t") == expected
 
 
 def test_clients_that_answer_inside_an_inbox_are_served_in_the_same_order_every_time(recorder):
     def run():
-        broker = MemoryBroker()
+        broker = MemoryBroker(Agenda())
         transports = {}
         log = []
 
@@ -170,7 +171,7 @@ def test_clients_that_answer_inside_an_inbox_are_served_in_the_same_order_every_
             transports[name] = MemoryTransport(broker, name, [("t", 1)], Echo(name))
             transports[name].start()
         transports["a"].publish("t", b"x", qos=1, retain=False)
-        broker.run_until_idle()
+        broker.agenda.run_until_idle()
         return log
 
     log = run()
@@ -179,7 +180,7 @@ def test_clients_that_answer_inside_an_inbox_are_served_in_the_same_order_every_
 
 
 def test_packet_larger_than_the_broker_takes_is_refused_before_it_is_sent(join):
-    broker = MemoryBroker(packet_bytes_max=100)
+    broker = MemoryBroker(Agenda(), packet_bytes_max=100)
     sender, _ = join(broker, "a")
     with pytest.raises(LinkError, match="100 bytes"):
         sender.publish("t", bytes(100), qos=1, retain=False)
@@ -187,7 +188,7 @@ def test_packet_larger_than_the_broker_takes_is_refused_before_it_is_sent(join):
 
 
 def test_endless_echo_is_found_out():
-    broker = MemoryBroker()
+    broker = MemoryBroker(Agenda())
 
     class Echo:
         def connected(self):
@@ -202,4 +203,4 @@ def test_endless_echo_is_found_out():
     transport = MemoryTransport(broker, "a", [("t", 1)], Echo())
     transport.start()
     with pytest.raises(AssertionError, match="echo"):
-        broker.run_until_idle(limit=1000)
+        broker.agenda.run_until_idle(limit=1000)

@@ -1,0 +1,179 @@
+"""Run a federation in virtual time: the way in, for the command line and for a notebook."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fedtier.config.federation import Federation
+from fedtier.config.named import check_named
+from fedtier.config.node_file import NodeFile, parse_node_file
+from fedtier.demo.progress import Progress
+from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, FedtierError
+from fedtier.ids import NodeId
+from fedtier.render.node_files import render_node_files
+from fedtier.runtime.host import Assembled
+from fedtier.sim.line import Line
+from fedtier.sim.roles import Setting, load_roles
+from fedtier.sim.times import StepTimes
+from fedtier.sim.world import SimBoot, World
+from fedtier.storage.new_files import check_unused
+
+_MEMORY = Path("/dev/shm")
+
+OnRound = Callable[[Mapping[str, Any]], None]
+"""Is told of every round that has closed: its line of ``metrics.jsonl``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Simulated:
+    """A run that has been simulated; times in it are virtual seconds."""
+
+    report: Mapping[str, Any]  # the document of report.json
+    rounds: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
+    directory: Path | None  # where the run is written down, if it was to be kept
+
+    @property
+    def accuracy(self) -> float | None:
+        """On all held-out examples, in [0, 1]; None where there are none."""
+        found: float | None = self.report["accuracy"]
+        return found
+
+    @property
+    def model_digest(self) -> str:
+        """SHA-256 of the model, as the devices and the cloud have it at the end."""
+        found: str = self.report["model_digest"]
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """Virtual seconds of the run."""
+        found: float = self.report["seconds"]
+        return found
+
+
+def simulate(
+    federation: Federation,
+    *,
+    seed: int | None = None,
+    rounds: int | None = None,
+    out: Path | None = None,
+    on_round: OnRound = lambda row: None,
+) -> Simulated:
+    """Train a federation in this process, in virtual time.
+
+    It runs the runtime's own machines, performers and trainers. The result is a function of the
+    federation and the seed; with all members in every iteration, the model is the same to the bit
+    as that of real processes and brokers.
+
+    Args:
+        federation: What ``load`` returns.
+        seed: In place of the file's.
+        rounds: In place of the file's.
+        out: A new or empty directory for the run; without one nothing is kept but what is returned.
+        on_round: Is told of every round as it closes.
+
+    Raises:
+        ConfigError: If the federation cannot be simulated, or ``out`` is not empty.
+        StorageError: If a disk does not take what is written.
+    """
+    if out is not None:
+        check_unused(out, called=f"out {out}")
+    check_named(federation, where=federation.where, all_here=True)
+    with _workplace() as (state_dir, pool):
+        run_dir = out or state_dir / "run"
+        setting = Setting(
+            federation=federation,
+            run_dir=run_dir,
+            rounds=rounds,
+            seed=seed,
+            pool=pool,
+            step_s=StepTimes(federation, seed=_seed(federation, seed)),
+        )
+        world = world_of(setting, state_dir)
+        progress = Progress(run_dir / "metrics.jsonl")
+        cloud = world.nodes[federation.topology.cloud]
+        world.start()
+
+        def ended() -> bool:
+            for row in progress.look() if cloud.host.worked() else ():
+                on_round(row)
+            return not cloud.running
+
+        world.run(until=ended)
+        if cloud.host.exit_code not in (EXIT_DONE, EXIT_UNTRAINED):
+            raise FedtierError(f"the simulated cloud ended with code {cloud.host.exit_code}")
+        report = json.loads((run_dir / "report.json").read_bytes())
+        return Simulated(report=report, rounds=progress.rows, directory=out)
+
+
+def world_of(setting: Setting, state_dir: Path) -> World:
+    """The nodes of a federation, none of them started."""
+    roles = load_roles()
+    federation = setting.federation
+
+    def assemble(boot: SimBoot) -> Assembled:
+        return roles[boot.file.node.role](boot, setting)
+
+    return World(
+        node_files(federation, state_dir),
+        assemble=assemble,
+        directory=state_dir / "state",
+        seed=_seed(federation, setting.seed),
+        line_of=lambda child: _line(federation, child),
+    )
+
+
+def node_files(federation: Federation, state_dir: Path) -> dict[NodeId, NodeFile]:
+    """A node file for every node, as for real ones; boards and applications are not simulated."""
+    bare = replace(
+        federation,
+        inference=None,
+        nodes={id_: replace(extras, board=None) for id_, extras in federation.nodes.items()},
+    )
+    texts = render_node_files(
+        bare,
+        directory=state_dir,
+        federation_file=Path(federation.where),
+        broker_urls=dict.fromkeys(federation.topology.parents(), "mqtt://127.0.0.1:1883"),
+        broker_kind="url",
+    )
+    return {
+        node: parse_node_file(text, where=f"the node file of {node}", directory=state_dir)
+        for node, text in texts.items()
+    }
+
+
+def _line(federation: Federation, child: NodeId) -> Line:
+    """Of a child to its parent's broker: that of the link it sends through."""
+    parent = federation.topology.parent(child)
+    assert parent is not None, "a line leads up"
+    table = federation.simulation.link[federation.topology.cell(parent).link - 1]
+    return Line(
+        rate_bytes_per_s=table.rate_bytes_per_s,
+        latency_s=table.latency_s,
+        jitter_s=table.jitter_s,
+        loss=table.loss,
+    )
+
+
+def _seed(federation: Federation, seed: int | None) -> int:
+    return federation.plan.seed if seed is None else seed
+
+
+@contextmanager
+def _workplace() -> Iterator[tuple[Path, Executor]]:
+    """A directory for the nodes' disks, in memory where the system has such, and some threads."""
+    place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="fedtier-sim-", dir=place) as directory,
+        ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="train") as pool,
+    ):
+        yield Path(directory), pool
