@@ -125,6 +125,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "reasons": result.reasons,
         "seed": result.plan.seed,
         "seconds": round(result.seconds, 3),
+        "clock": "wall",
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "accuracy": held_out.total.accuracy if held_out else None,
         "loss": held_out.total.loss if held_out else None,

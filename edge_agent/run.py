@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edge_agent.board_reading import Reading, read_board
 from edge_agent.kit import Equip, Kit, first_kit, make_kit
 from edge_agent.worker import Device, Worker
 from fedtier import __version__
@@ -42,7 +44,13 @@ def main(config: Path, *, debug: bool = False, equip: Equip = make_kit) -> int:
 
 
 def assemble(
-    boot: Boot, kit: Kit | None, equip: Equip, *, where: str, inference: Inference | None = None
+    boot: Boot,
+    kit: Kit | None,
+    equip: Equip,
+    *,
+    where: str,
+    read_board: Callable[[], Reading] = read_board,
+    inference: Inference | None = None,
 ) -> Assembled:
     """Put a device together.
 
@@ -51,6 +59,7 @@ def assemble(
         kit: What it starts with; None until an artefact comes.
         equip: Opens an artefact that comes, and prepares the device's data for it.
         where: The node file's path, for errors.
+        read_board: What the board says of itself.
         inference: What it serves; None where it serves nothing.
 
     Raises:
@@ -77,6 +86,7 @@ def assemble(
             store=store,
             state_dir=boot.state_dir,
             board=file.board,
+            read_board=read_board,
             inference=inference,
         ),
         kit,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from edge_agent.board_reading import Reading
 from edge_agent.kit import Kit, Opened, first_kit, make_kit
 from edge_agent.run import assemble
 from edge_agent.trainer_onnx import OnnxTrainer
@@ -25,13 +26,16 @@ from fedtier.sim.roles import Setting
 from fedtier.sim.world import SimBoot
 from fedtier.storage.artefact_store import ArtefactStore
 
+_BOARD = Reading(minute=0)
+"""Of a simulated device: it shows nothing, so nothing hinders it."""
+
 
 def simulated(boot: SimBoot, setting: Setting) -> Assembled:
     """Put a device together, in the simulator."""
     device = _Simulated(boot, setting)
     where = f"the node file of {boot.file.id}"
     kit = first_kit(boot.file, ArtefactStore(boot.state_dir), device.equip, where=where)
-    return assemble(boot, kit, device.equip, where=where)
+    return assemble(boot, kit, device.equip, where=where, read_board=lambda: _BOARD)
 
 
 class _Shared:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edge_agent.board_reading import read_board
+from edge_agent.board_reading import Reading
 from edge_agent.budget import needed_mib
 from edge_agent.carry import carried_velocity, to_carry
 from edge_agent.conditions import Hindrance, hindrance
@@ -54,6 +54,7 @@ class Device:
     store: ArtefactStore
     state_dir: Path
     board: BoardTable
+    read_board: Callable[[], Reading]  # what the board says of itself right now
     inference: Inference | None = None  # what it serves; None where it serves nothing
 
 
@@ -200,7 +201,7 @@ class Worker:
     def _hindered(self, kit: Kit, work: Work) -> Hindered | None:
         """Look at the board; None where it allows the work."""
         needed = needed_mib(kit.artefact)
-        found = hindrance(self._device.board, read_board(), needed_mib=needed)
+        found = hindrance(self._device.board, self._device.read_board(), needed_mib=needed)
         self._say(found, path=str(work.job.path))
         if found is None:
             return None

@@ -36,6 +36,10 @@ MOUNTS = {
         "fedtier.commands.demo:app",
         "Train a federation on this machine, every node a process of its own.",
     ),
+    "sim": Mount(
+        "fedtier.commands.sim:app",
+        "Train a federation in virtual time, every node of it in this process.",
+    ),
     "new": Mount(
         "fedtier.commands.new:app",
         "Write a small federation that trains as it stands, to make your own of.",

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Mapping
 from pathlib import Path
 
-from fedtier.demo.tail import Tail
 from fedtier.ids import NodeId
+from fedtier.show.tail import Tail
 from fedtier.topology import Topology
 
 _TRAINED, _ABSTAINED = "trained  ", "abstained  "

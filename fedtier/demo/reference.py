@@ -27,10 +27,10 @@ from fedtier.artefact.trainers import load_trainer
 from fedtier.config.federation import Federation
 from fedtier.data.examples import Examples
 from fedtier.data.load import load_device, load_held_out
-from fedtier.demo.summary import plain_table, print_table
 from fedtier.errors import TrainingError
 from fedtier.ids import IterationPath, NodeId
 from fedtier.model.layout import Vector
+from fedtier.show.summary import plain_table, print_table
 from fedtier.storage.durable import write_durably
 
 STEP_SIZES = (0.1, 0.3, 1.0)

@@ -22,9 +22,6 @@ from fedtier.config.files import read_text
 from fedtier.config.named import check_named
 from fedtier.demo.fleet import Fleet
 from fedtier.demo.node_logs import NodeLogs
-from fedtier.demo.progress import Progress
-from fedtier.demo.screen import Screen
-from fedtier.demo.summary import print_summary
 from fedtier.errors import (
     EXIT_BUG,
     EXIT_DONE,
@@ -35,8 +32,11 @@ from fedtier.errors import (
 )
 from fedtier.ids import NodeId
 from fedtier.render.node_files import render_node_files
+from fedtier.show.progress import Progress
+from fedtier.show.screen import Screen
+from fedtier.show.summary import print_summary
 from fedtier.storage.durable import storage_error, write_durably
-from fedtier.storage.new_files import check_unused
+from fedtier.storage.new_files import check_unused, fresh_directory
 from fedtier.words import counted
 
 _DEFAULT_FEDERATION = "wearables-3-tier.toml"
@@ -130,7 +130,7 @@ def _prepare(
 ) -> _Request:
     """Refuse what cannot be, before anything is made."""
     kind = _broker_kind(broker)
-    directory = (out or _fresh_directory()).resolve()
+    directory = (out or fresh_directory(_RUNS, "demo")).resolve()
     check_unused(directory, called=f"--out {directory}")
     with _federation_file(federation) as path:
         loaded = load_federation(path)
@@ -189,13 +189,6 @@ def _broker_kind(wanted: str | None) -> BrokerKind:
         check_embedded()
         return "embedded"
     return "mosquitto"
-
-
-def _fresh_directory() -> Path:
-    number = 1
-    while (_RUNS / f"demo-{number}").exists():
-        number += 1
-    return _RUNS / f"demo-{number}"
 
 
 def _train(request: _Request, console: Console) -> tuple[int, dict[NodeId, str]]:

@@ -22,6 +22,7 @@ from fedtier.runtime.reaching import Reaching
 from fedtier.runtime.repeats import Repeats
 from fedtier.transport.base import ANONYMOUS, Credentials, Transport
 from fedtier.transport.packet_size import publish_packet_bytes
+from fedtier.wire.messages import Message
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.topics import Topic
 
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 Perform = Callable[[Effect], None]
 """Does the effects that are a role's own."""
+
+Decode = Callable[[Topic, bytes], Message]
+"""Reads a message; ``WireError`` where it says nothing: ``decode_packet``."""
 
 _LONGEST_ID = NodeId("x" * NODE_ID_CHARACTERS_MAX)
 _TAKEOVER_WINDOW_S = 60.0
@@ -63,9 +67,22 @@ class NodeLoop:
     """Takes one item at a time; see the module."""
 
     def __init__(
-        self, *, federation: FederationId, machine: Machine, connections: Mapping[Side, Connection]
+        self,
+        *,
+        federation: FederationId,
+        machine: Machine,
+        connections: Mapping[Side, Connection],
+        decode: Decode = decode_packet,
     ) -> None:
-        """Prepare; nothing is started yet."""
+        """Prepare; nothing is started yet.
+
+        Args:
+            federation: Whose topics it listens to.
+            machine: What decides.
+            connections: One for each side it has.
+            decode: What reads messages.
+        """
+        self._decode = decode
         self._federation = federation
         self._machine = machine
         self._connections = connections
@@ -221,7 +238,7 @@ class NodeLoop:
             where = {"node": topic.node, "channel": topic.channel}
             if not arrived.payload:
                 return None  # a retained message was cleared
-            message = decode_packet(topic, arrived.payload)
+            message = self._decode(topic, arrived.payload)
         except WireError as error:
             fields = where | {"reason": str(error)[:200]}
             self.note(Note(level="warning", event="garbage", fields=fields))

@@ -95,10 +95,12 @@ class MemoryBroker:
         self._clients: dict[str, MemoryTransport] = {}
         self._known: list[MemoryTransport] = []
         self._deliveries = 0
+        self._routes: dict[str, list[MemoryTransport]] = {}  # as long as nobody comes or goes
 
     def cut(self, client_id: str) -> None:
         """End a client's connection without a DISCONNECT: its will fires, and it stays away."""
         client = self._clients.pop(client_id)
+        self._routes.clear()
         client._lose("connection lost", taken_over=False)
         self._publish_will(client)
 
@@ -112,6 +114,7 @@ class MemoryBroker:
         self.running = False
         self.retained.clear()
         clients, self._clients = list(self._clients.values()), {}
+        self._routes.clear()
         for client in clients:
             client._lose("the broker stopped", taken_over=False)
 
@@ -133,6 +136,7 @@ class MemoryBroker:
             self._known.remove(client)
         if self._clients.get(client.client_id) is client:
             del self._clients[client.client_id]
+            self._routes.clear()
 
     def _connect(self, client: MemoryTransport) -> None:
         former = self._clients.get(client.client_id)
@@ -141,6 +145,7 @@ class MemoryBroker:
         if former is not None:
             former._lose("session taken over", taken_over=True)
         self._clients[client.client_id] = client
+        self._routes.clear()
         client._accept()
         for topic, payload in list(self.retained.items()):
             if client._wants(topic.split("/")):
@@ -154,10 +159,13 @@ class MemoryBroker:
             self.retained[topic] = payload
         elif retain:
             self.retained.pop(topic, None)
-        levels = topic.split("/")
-        for client in list(self._clients.values()):
-            if client._wants(levels):
-                self._deliver(client, topic, payload, retained=False)
+        route = self._routes.get(topic)
+        if route is None:
+            levels = topic.split("/")
+            route = [client for client in self._clients.values() if client._wants(levels)]
+            self._routes[topic] = route
+        for client in route:
+            self._deliver(client, topic, payload, retained=False)
 
     def _publish_will(self, client: MemoryTransport) -> None:
         if client.will is not None:

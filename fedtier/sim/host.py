@@ -30,9 +30,6 @@ Task = Callable[[], Event | None]
 Watch = Callable[[Effect], None]
 """Is shown every effect that is a role's own, before it is performed."""
 
-speaking: ContextVar[NodeId | None] = ContextVar("speaking", default=None)
-"""Whose turn it is, for the log."""
-
 
 class SimHost:
     """Runs one boot of a node from its start to its end; see ``fedtier.runtime.host.Host``."""
@@ -132,7 +129,7 @@ class SimHost:
         """Turn the loop once."""
         if self.exit_code is not None:
             return
-        token = speaking.set(self.node)
+        token = speaking.set(self)
         try:
             self._loop.turn(item, self._agenda.now_s, self._perform)
         finally:
@@ -197,7 +194,7 @@ class SimHost:
             self._switch(self._working)
 
     def _switch(self, worker: greenlet) -> None:
-        token = speaking.set(self.node)
+        token = speaking.set(self)
         try:
             event = worker.switch(self._tasks.popleft()) if not worker else worker.switch()
         finally:
@@ -211,5 +208,9 @@ class SimHost:
                     self._agenda.after(0, self._begin_work)
 
     def _work(self, task: Task) -> Event | None:
-        speaking.set(self.node)  # a greenlet has a context of its own
+        speaking.set(self)  # a greenlet has a context of its own
         return task()
+
+
+speaking: ContextVar[SimHost | None] = ContextVar("speaking", default=None)
+"""Whose turn it is, for the log."""

@@ -15,16 +15,16 @@ from typing import Any
 from fedtier.config.federation import Federation
 from fedtier.config.named import check_named
 from fedtier.config.node_file import NodeFile, parse_node_file
-from fedtier.demo.progress import Progress
 from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, FedtierError
 from fedtier.ids import NodeId
 from fedtier.render.node_files import render_node_files
 from fedtier.runtime.host import Assembled
+from fedtier.show.progress import Progress
 from fedtier.sim.line import Line
 from fedtier.sim.roles import Setting, load_roles
 from fedtier.sim.times import StepTimes
 from fedtier.sim.world import SimBoot, World
-from fedtier.storage.new_files import check_unused
+from fedtier.storage.durable import write_durably
 
 _MEMORY = Path("/dev/shm")
 
@@ -77,15 +77,14 @@ def simulate(
         federation: What ``load`` returns.
         seed: In place of the file's.
         rounds: In place of the file's.
-        out: A new or empty directory for the run; without one nothing is kept but what is returned.
+        out: A directory for the run, which holds no other; without one nothing is kept but what is
+            returned.
         on_round: Is told of every round as it closes.
 
     Raises:
-        ConfigError: If the federation cannot be simulated, or ``out`` is not empty.
+        ConfigError: If the federation cannot be simulated, or ``out`` holds a run.
         StorageError: If a disk does not take what is written.
     """
-    if out is not None:
-        check_unused(out, called=f"out {out}")
     check_named(federation, where=federation.where, all_here=True)
     with _workplace() as (state_dir, pool):
         run_dir = out or state_dir / "run"
@@ -110,8 +109,28 @@ def simulate(
         world.run(until=ended)
         if cloud.host.exit_code not in (EXIT_DONE, EXIT_UNTRAINED):
             raise FedtierError(f"the simulated cloud ended with code {cloud.host.exit_code}")
-        report = json.loads((run_dir / "report.json").read_bytes())
-        return Simulated(report=report, rounds=progress.rows, directory=out)
+        return Simulated(
+            report=_completed(run_dir / "report.json", world, federation),
+            rounds=progress.rows,
+            directory=out,
+        )
+
+
+def _completed(path: Path, world: World, federation: Federation) -> dict[str, Any]:
+    """The report, with what only the simulator knows written into it."""
+    report: dict[str, Any] = json.loads(path.read_bytes())
+    report["clock"] = "virtual"
+    report["nodes"] = [
+        {
+            "id": id_,
+            "tier": federation.topology.node(id_).tier,
+            "peak_rss_bytes": None,
+            "cpu_seconds": round(node.host.busy_s, 3),
+        }
+        for id_, node in sorted(world.nodes.items())
+    ]
+    write_durably(path, (json.dumps(report, indent=2) + "\n").encode())
+    return report
 
 
 def world_of(setting: Setting, state_dir: Path) -> World:

@@ -19,6 +19,7 @@ from fedtier.runtime.loop import Connection, Machine, NodeLoop
 from fedtier.runtime.mailbox import Arrived, Failed, Item, Lost, NotConnected, Refused
 from fedtier.sim.agenda import Agenda
 from fedtier.sim.broker import MemoryBroker, MemoryTransport
+from fedtier.sim.decoded import Decoded
 from fedtier.sim.host import SimHost
 from fedtier.sim.line import DIRECT, Line
 from fedtier.transport.base import Trouble, Will
@@ -110,7 +111,12 @@ class SimNode:
         if file.cell is not None:
             filters = parent_filters(file.federation, cell=file.id)
             connections["down"] = self._connection("down", file.id, f"{file.id}.cell", filters)
-        loop = NodeLoop(federation=file.federation, machine=machine, connections=connections)
+        loop = NodeLoop(
+            federation=file.federation,
+            machine=machine,
+            connections=connections,
+            decode=world.decode,
+        )
         self.machine = machine
         self._host = SimHost(file.id, loop, world.agenda)
         return self._host
@@ -220,6 +226,7 @@ class World:
             line_of: What a child's connection to its parent's broker is like.
         """
         self.agenda = Agenda()
+        self.decode = Decoded()
         self.directory = directory
         self.seed = seed
         self.assemble = assemble

@@ -39,6 +39,14 @@ def write_new_files(directory: Path, files: Mapping[str, bytes], *, force: bool 
     return len(changed)
 
 
+def fresh_directory(parent: Path, name: str) -> Path:
+    """The first of ``name-1``, ``name-2`` ... below a directory that is not there yet."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
+
+
 def check_unused(directory: Path, *, called: str) -> None:
     """Refuse a directory in which there is something already.
 

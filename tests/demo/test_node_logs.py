@@ -9,9 +9,9 @@ from rich.console import Console
 
 from fedtier.demo import screen as screen_module
 from fedtier.demo.node_logs import NodeLogs
-from fedtier.demo.screen import Screen
-from fedtier.demo.tail import Tail
 from fedtier.ids import NodeId
+from fedtier.show.screen import Screen
+from fedtier.show.tail import Tail
 from fedtier.topology import Node, Topology
 
 PARENTS = {"cloud": None, "west": "cloud", "east": "cloud", "w-0": "west", "e-0": "east"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -15,9 +16,11 @@ from rich.tree import Tree
 
 from fedtier.ids import NodeId
 from fedtier.topology import Topology
+from fedtier.words import counted
 
 _DEVICES_PER_LINE = 8
 _WAITING_LINES_MAX = 4
+_NODES_MAX = 100  # a larger tree is told by its tiers
 _QUIET_S = 10.0  # in plain lines, who is waited for is shown when nothing else was for so long
 
 
@@ -119,8 +122,17 @@ class Screen:
 
         cloud = self._topology.cloud
         root = Tree(Text.assemble(label(cloud), ("   " + self._title, "dim")))
-        grow(root, cloud)
+        if len(list(self._topology)) > _NODES_MAX:
+            self._grow_by_tier(root)
+        else:
+            grow(root, cloud)
         return root
+
+    def _grow_by_tier(self, root: Tree) -> None:
+        tiers = Counter(node.tier for node in self._topology if not node.is_cloud)
+        branch = root
+        for tier, count in sorted(tiers.items(), reverse=True):
+            branch = branch.add(counted(count, "gateway" if tier else "device"))
 
 
 def _figures(row: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from fedtier.demo.tail import Tail
+from fedtier.show.tail import Tail
 
 
 class Progress:

@@ -35,7 +35,7 @@ def print_summary(
     for table in (
         _links(report["links"], dimension=dimension),
         _abstentions(report["links"]),
-        _processes(report["nodes"]),
+        _time(report) if report["clock"] == "virtual" else _processes(report["nodes"]),
         _quality(report),
         _rollout(report["rollout"]),
     ):
@@ -140,6 +140,17 @@ def _processes(nodes: Sequence[Mapping[str, Any]]) -> Table:
             table.add_row(str(tier) if start == 0 else "", *cells)
     table.add_section()
     table.add_row("all", "", "", f"{sum(map(_cpu, nodes)):.1f}")
+    return table
+
+
+def _time(report: Mapping[str, Any]) -> Table:
+    """How much of a simulated run the nodes of each tier worked."""
+    table = plain_table(
+        f"Virtual time: {report['seconds']:.1f} s", "tier", "nodes", "mean work s", "longest"
+    )
+    for row in reversed(report["tiers_usage"]):
+        cells = (row["count"], f"{row['cpu_seconds_mean']:.1f}", f"{row['cpu_seconds_max']:.1f}")
+        table.add_row(str(row["tier"]), *map(str, cells))
     return table
 
 

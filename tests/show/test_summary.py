@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 from rich.text import Text
 
-from fedtier.demo.summary import print_summary
+from fedtier.show.summary import print_summary
 
 LINK = {
     "link": 1, "quantizer": "identity", "updates": 2, "deltas": 2,

@@ -1,0 +1,41 @@
+"""``fedtier sim``: the command's signature; what it does is loaded when it is called."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedtier.commands.extras import needs_extra
+from fedtier.limits import ROUNDS_MAX, SEED_MAX
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def sim(
+    file: Annotated[Path, typer.Argument(help="The federation file.")],
+    *,
+    out: Annotated[
+        Path | None, typer.Option(help="Directory for the run; a new one by default.")
+    ] = None,
+    rounds: Annotated[
+        int | None,
+        typer.Option(min=1, max=ROUNDS_MAX, help="Rounds, if not those of the federation file."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
+    ] = None,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Log all that nodes log, not their warnings alone.")
+    ] = False,
+) -> None:
+    """Train a federation in virtual time, every node of it in this process."""
+    with needs_extra("sim"):
+        import_module("onnxruntime")
+        from fedtier.sim.run import main
+
+    raise typer.Exit(main(file, out=out, rounds=rounds, seed=seed, debug=debug))
