@@ -7,9 +7,9 @@ import io
 import pytest
 from rich.console import Console
 
-from fedtier.demo import screen as screen_module
 from fedtier.demo.node_logs import NodeLogs
 from fedtier.ids import NodeId
+from fedtier.show import screen as screen_module
 from fedtier.show.screen import Screen
 from fedtier.show.tail import Tail
 from fedtier.topology import Node, Topology

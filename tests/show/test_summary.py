@@ -40,6 +40,7 @@ def shown(
         "accuracy_devices": {"mean": None, "p10": None, "worst": None},
         "loss_devices": None,
         "rollout": [],
+        "clock": "wall",
         **changes,
     }
     console = Console(file=io.StringIO(), width=80, force_terminal=terminal)

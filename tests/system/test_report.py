@@ -20,7 +20,7 @@ CAMPUS = REPOSITORY / "firmware_configs" / "federations" / "campus-4-tier.toml"
 
 REPORT = {
     "federation": str, "run": str, "tiers": int, "devices": int, "rounds": int,
-    "rounds_trained": int, "reasons": list, "seconds": float, "ended": str,
+    "rounds_trained": int, "reasons": list, "seconds": float, "clock": str, "ended": str,
     "accuracy": float, "accuracy_devices": dict, "loss": float, "model_digest": str, "tau": list,
     "links": list, "nodes": list, "versions": dict,
 }  # fmt: skip
