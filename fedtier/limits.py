@@ -39,9 +39,9 @@ REASON_CHARACTERS_MAX = 200
 # Transfer
 TRANSFERS_AT_ONCE = 4  # K: a parent serves at most so many updates at a time
 WINDOW_PARTS = 16  # parts asked for in one want
-GAP_S = 2.0  # ask again after so long without progress
-OFFER_FIRST_S = 5.0  # repeat an unanswered offer after this, doubling
-OFFER_MAX_S = 60.0
+GAP_S = 2.0  # ask again after so long without progress, later where parts take longer, doubling
+OFFER_FIRST_S = 5.0  # repeat an unanswered offer after this, later where answers do, doubling
+PAUSE_MAX_S = 60.0  # of both
 BEACON_S = 30.0
 DEAF_BEACONS = 3  # a connection that has missed so many signs of life is made anew
 GIVE_UP_S = 600.0

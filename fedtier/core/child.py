@@ -18,9 +18,10 @@ from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
 from fedtier.core.hearing import Hearing
 from fedtier.core.offer import Offer
+from fedtier.core.pace import Pace
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, NodeId, hex64
-from fedtier.limits import BEACON_S, GAP_S
+from fedtier.limits import BEACON_S, GAP_S, OFFER_FIRST_S
 from fedtier.model.layout import model_digest
 from fedtier.wire.head import Beacon, Head
 from fedtier.wire.manifest import (
@@ -90,6 +91,8 @@ class ChildLink:
         self._past_boots: list[BootNonce] = []
         self._model: tuple[str, bytes] | None = None  # digest of the model, its blob
         self._fetch: Fetch | None = None
+        self._fetching = Pace(GAP_S)
+        self._offering = Pace(OFFER_FIRST_S)
         self._working: Job | None = None
         self._offer: Offer | None = None
         self.micros = 0  # time from first offer to `accepted`, summed over this run
@@ -226,7 +229,7 @@ class ChildLink:
             blob = fetch.take() if fetch.complete else None
         except WireError as error:  # some part of it is not the parent's: begin afresh
             note = Note(level="warning", event="model refused", fields={"reason": str(error)})
-            return [note, *self._start_fetch(head, now_s, ask_at_s=now_s + GAP_S)]
+            return [note, *self._start_fetch(head, now_s, by_itself=True)]
         if blob is not None:
             return self._fetched(head, blob, now_s)
         return [] if want is None else [self._send(want)]
@@ -242,7 +245,7 @@ class ChildLink:
             return [self._send(part) for part in offer.wanted(ack.parts, head, now_s)]
         if offer.settled or ack.digest == NO_BLOB:
             return [Note(level="debug", event="stray ack", fields={"verdict": ack.verdict})]
-        offer.settle()
+        offer.settle(now_s)
         if ack.verdict == "accepted":
             self.micros += offer.micros(now_s)
             return []
@@ -346,20 +349,23 @@ class ChildLink:
             if self.equipment.busy:
                 return effects
         self.equipment.drop()
-        if self._working is not None or self._fetch is not None:
+        if self._fetch is not None:
+            self._fetch.hurry(now_s)
+            return effects
+        if self._working is not None:
             return effects
         if self._offer is not None:  # asked anew: the parent may have lost what it accepted
             return [*effects, *self._offer_again(now_s)]
         if self._model is not None and self._model[0] == head.model:
             return [*effects, *self._begin(head, self._model[1])]
-        ask_at_s = now_s if retained else now_s + GAP_S  # its parts follow a fresh head
-        return [*effects, *self._start_fetch(head, now_s, ask_at_s=ask_at_s)]
+        by_itself = not retained  # its parts follow a fresh head
+        return [*effects, *self._start_fetch(head, now_s, by_itself=by_itself)]
 
     def _asked(self, head: Head) -> bool:
         """Whether this head asks this node for an answer."""
         return head.state in ("open", "draining") and head.member(self._node) is not None
 
-    def _start_fetch(self, head: Head, now_s: float, *, ask_at_s: float) -> list[LinkEffect]:
+    def _start_fetch(self, head: Head, now_s: float, *, by_itself: bool) -> list[LinkEffect]:
         self._fetch = None
         blob = next((blob for blob in head.blobs if blob.form == RAW_FORM), None)
         if blob is None:
@@ -367,7 +373,9 @@ class ChildLink:
             return self._do_without(head, f"the head offers its model as {forms}", now_s)
         bytes_max = 4 * head.dimension + _MODEL_OVERHEAD_BYTES
         try:
-            self._fetch = Fetch(blob, bytes_max=bytes_max, ask_at_s=ask_at_s)
+            self._fetch = Fetch(
+                blob, self._fetching, bytes_max=bytes_max, now_s=now_s, by_itself=by_itself
+            )
         except WireError as error:
             return self._do_without(head, str(error), now_s)
         return []
@@ -409,7 +417,13 @@ class ChildLink:
     def _put_up(self, job: Job, blob: bytes, now_s: float, *, abstains: bool) -> list[LinkEffect]:
         self._working = None
         self._offer = Offer(
-            job, blob, node=self._node, part_bytes=self._part_bytes, now_s=now_s, abstains=abstains
+            job,
+            blob,
+            self._offering,
+            node=self._node,
+            part_bytes=self._part_bytes,
+            now_s=now_s,
+            abstains=abstains,
         )
         return self._offer_again(now_s)
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from fedtier.core.effects import Effect, Install, Note, SavePart, Send
 from fedtier.core.events import Installed
 from fedtier.core.fetch import Fetch
+from fedtier.core.pace import Pace
 from fedtier.errors import WireError
 from fedtier.ids import NodeId
-from fedtier.limits import ARTEFACT_BYTES_MAX, WINDOW_PARTS
+from fedtier.limits import ARTEFACT_BYTES_MAX, GAP_S, WINDOW_PARTS
 from fedtier.wire.head import BlobRef, Head
 from fedtier.wire.parts import Part
 
@@ -32,6 +33,7 @@ class Equipment:
         """
         self._node = node
         self.held = held
+        self._pace = Pace(GAP_S)
         self._wanted = ""  # digest of the artefact that is being fetched or installed
         self._fetch: Fetch | None = None
         self._saved = list(saved)  # until something is fetched
@@ -134,7 +136,7 @@ class Equipment:
             WireError: If the announced numbers cannot be.
         """
         self._afresh = True
-        self._fetch = Fetch(blob, bytes_max=ARTEFACT_BYTES_MAX, ask_at_s=now_s)
+        self._fetch = Fetch(blob, self._pace, bytes_max=ARTEFACT_BYTES_MAX, now_s=now_s)
         return self._fetch
 
     def _go_on_from_saved(self, fetch: Fetch, now_s: float) -> Fetch:

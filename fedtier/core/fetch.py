@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fedtier.limits import GAP_S, WINDOW_PARTS
+from fedtier.core.pace import Pace
+from fedtier.limits import WINDOW_PARTS
 from fedtier.wire.head import BlobRef
 from fedtier.wire.messages import Want
 from fedtier.wire.parts import Incoming, Part
@@ -11,13 +12,17 @@ from fedtier.wire.parts import Incoming, Part
 class Fetch:
     """One blob that a head lists and this node does not have yet."""
 
-    def __init__(self, blob: BlobRef, *, bytes_max: int, ask_at_s: float) -> None:
+    def __init__(
+        self, blob: BlobRef, pace: Pace, *, bytes_max: int, now_s: float, by_itself: bool = False
+    ) -> None:
         """Make room for a blob.
 
         Args:
             blob: As the head lists it.
+            pace: Of the line it comes by.
             bytes_max: The largest size that makes sense.
-            ask_at_s: When to ask, unless its parts come by themselves before.
+            now_s: The time.
+            by_itself: Whether its parts are on their way, so that there is time to ask.
 
         Raises:
             WireError: If the announced numbers cannot be.
@@ -25,9 +30,11 @@ class Fetch:
         self._slot = Incoming(
             digest=blob.digest, total=blob.total, parts=blob.parts, bytes_max=bytes_max
         )
+        self._pace = pace
         self._asked: set[int] = set()
         self.blob = blob
-        self.ask_at_s = ask_at_s
+        pace.begin(now_s)
+        self.ask_at_s = now_s + pace.pause_s if by_itself else now_s
 
     @property
     def left(self) -> int:
@@ -47,17 +54,27 @@ class Fetch:
         """
         if not self._slot.add(part):
             return None
-        self.ask_at_s = now_s + GAP_S
+        self._pace.answered(now_s)
+        self.ask_at_s = now_s + self._pace.pause_s
         served = part.part in self._asked
         self._asked.discard(part.part)
         return self.ask(now_s) if served and not self._asked and not self.complete else None
 
     def ask(self, now_s: float) -> Want:
-        """Ask for the first parts that are missing, and again after a gap without progress."""
+        """Ask for the first parts that are missing, and again after a pause without progress."""
         window = self._slot.missing(WINDOW_PARTS)
+        if self._asked.intersection(window):
+            self._pace.in_vain()
+        elif not self._asked:
+            self._pace.begin(now_s)
         self._asked = set(window)
-        self.ask_at_s = now_s + GAP_S
+        self.ask_at_s = now_s + self._pace.pause_s
         return Want(digest=self.blob.digest, parts=window)
+
+    def hurry(self, now_s: float) -> None:
+        """Do not wait longer than a usual pause: the parent has just spoken."""
+        self._pace.hurry()
+        self.ask_at_s = min(self.ask_at_s, now_s + self._pace.pause_s)
 
     def take(self) -> bytes:
         """The whole blob.

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from fedtier.core.effects import Effect, Note, Send
+from fedtier.core.pace import Pace
 from fedtier.core.verify import OtherBaseError, update_bytes_max, verify_delta, verify_manifest
 from fedtier.errors import PeerError
 from fedtier.ids import NodeId
-from fedtier.limits import GAP_S, OFFER_MAX_S, TRANSFERS_AT_ONCE, WINDOW_PARTS
+from fedtier.limits import GAP_S, PAUSE_MAX_S, TRANSFERS_AT_ONCE, WINDOW_PARTS
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import (
     Update,
@@ -27,7 +28,7 @@ from fedtier.wire.parts import Incoming, Part
 Standing = Literal["closed", "nothing", "waiting", "receiving", "held"]
 """Of one child. closed: no iteration is open. waiting: it has offered, there is no place yet."""
 
-_SILENCE_MAX_S = 2 * OFFER_MAX_S  # a sender that lives has offered again by then
+_SILENCE_MAX_S = 2 * PAUSE_MAX_S  # a sender that lives has offered again by then
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +78,7 @@ class Intake:
         self._open = False
         self._held: dict[NodeId, str] = {}  # digest of each verified update
         self._transfers: dict[NodeId, _Transfer] = {}
+        self._paces: dict[NodeId, Pace] = {}  # of each member's line
         self._waiting: dict[NodeId, Part] = {}  # offers for which there was no place yet
         self.counts = IntakeCounts()
 
@@ -198,7 +200,9 @@ class Intake:
         if new:
             transfer.asked.discard(part.part)
             transfer.progress_s = now_s
-            transfer.ask_at_s = now_s + GAP_S
+            pace = self._pace(child)
+            pace.answered(now_s)
+            transfer.ask_at_s = now_s + pace.pause_s
         if part.part == 0 or (new and not transfer.asked):  # every offer is answered
             return [self._ask(child, transfer, now_s)]
         return []
@@ -214,9 +218,17 @@ class Intake:
 
     def _ask(self, child: NodeId, transfer: _Transfer, now_s: float) -> Send:
         window = transfer.slot.missing(WINDOW_PARTS)
+        pace = self._pace(child)
+        if transfer.asked.intersection(window):
+            pace.in_vain()
+        else:
+            pace.begin(now_s)
         transfer.asked = set(window)
-        transfer.ask_at_s = now_s + GAP_S
+        transfer.ask_at_s = now_s + pace.pause_s
         return _ack(child, transfer.slot.digest, "want", parts=window)
+
+    def _pace(self, child: NodeId) -> Pace:
+        return self._paces.setdefault(child, Pace(GAP_S))
 
     def _admit_waiting(self, head: Head, now_s: float) -> list[IntakeEffect]:
         effects: list[IntakeEffect] = []

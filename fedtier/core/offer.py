@@ -5,12 +5,10 @@ from __future__ import annotations
 import zlib
 
 from fedtier.core.effects import Job
+from fedtier.core.pace import Pace
 from fedtier.ids import NodeId
-from fedtier.limits import OFFER_FIRST_S, OFFER_MAX_S
 from fedtier.wire.head import Head
 from fedtier.wire.parts import Outgoing, Part
-
-_DOUBLINGS_MAX = 10  # 5 s doubled so often is far beyond the longest pause
 
 
 class Offer:
@@ -20,6 +18,7 @@ class Offer:
         self,
         job: Job,
         blob: bytes,
+        pace: Pace,
         *,
         node: NodeId,
         part_bytes: int,
@@ -31,6 +30,7 @@ class Offer:
         Args:
             job: What it answers.
             blob: All of it.
+            pace: Of the line it goes by: what the parent's answers take.
             node: The sender, so that siblings do not march in step.
             part_bytes: How large a published part may be, header included.
             now_s: The time.
@@ -41,6 +41,7 @@ class Offer:
         self.settled = False
         self.repeat_at_s: float | None = None
         self._outgoing = Outgoing(blob, kind="update", part_bytes=part_bytes)
+        self._pace = pace
         self._node = node
         self._repeats = 0
         self._since_s: float | None = now_s
@@ -54,24 +55,26 @@ class Offer:
         """Offer it as if for the first time."""
         self.settled = False
         self._repeats = 0
-        return self.repeat(head, now_s)
+        return self._offer(head, now_s)
 
     def repeat(self, head: Head, now_s: float) -> Part:
-        """Offer it once more: its first part, addressed to the head it answers."""
-        self.repeat_at_s = now_s + self._pause_s()
-        self._repeats += 1
-        return self._part(0, head)
+        """Offer it once more, for nothing was heard."""
+        self._pace.in_vain()
+        return self._offer(head, now_s)
 
     def wanted(self, parts: tuple[int, ...], head: Head, now_s: float) -> list[Part]:
         """What the parent asks for; with nothing, it is queued and needs no hurry."""
         self.settled = False
         if parts:
-            self._repeats = 0
+            self._pace.answered(now_s)
+        else:
+            self._pace.heard(now_s)
         self.repeat_at_s = now_s + self._pause_s()
         return [self._part(index, head) for index in parts if index < self._outgoing.parts]
 
-    def settle(self) -> None:
+    def settle(self, now_s: float) -> None:
         """Stop offering it, but keep it for as long as the parent may ask again."""
+        self._pace.answered(now_s)
         self.settled = True
         self.repeat_at_s = None
 
@@ -80,11 +83,17 @@ class Offer:
         since_s, self._since_s = self._since_s, None
         return 0 if since_s is None else round(1e6 * (now_s - since_s))
 
+    def _offer(self, head: Head, now_s: float) -> Part:
+        """Its first part, addressed to the head it answers."""
+        self._pace.begin(now_s)
+        self.repeat_at_s = now_s + self._pause_s()
+        self._repeats += 1
+        return self._part(0, head)
+
     def _pause_s(self) -> float:
-        """Doubling from 5 s to 60 s, spread by up to a tenth."""
-        pause_s = min(OFFER_MAX_S, OFFER_FIRST_S * 2.0 ** min(self._repeats, _DOUBLINGS_MAX))
+        """The line's, spread by up to a tenth."""
         spread = zlib.crc32(f"{self._node} {self.digest} {self._repeats}".encode())
-        return pause_s * (1 + 0.1 * spread / 2**32)
+        return self._pace.pause_s * (1 + 0.1 * spread / 2**32)
 
     def _part(self, index: int, head: Head) -> Part:
         return self._outgoing.part(

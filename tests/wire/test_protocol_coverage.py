@@ -134,11 +134,12 @@ def test_every_field_of_a_manifest_is_described_and_no_other():
 @pytest.mark.parametrize(
     ("clause", "words"),
     [
-        ("T-1", f"{limits.OFFER_FIRST_S:g} s, doubling to {limits.OFFER_MAX_S:g} s"),
+        ("T-1", f"{limits.OFFER_FIRST_S:g} s, doubling to {limits.PAUSE_MAX_S:g} s"),
         ("T-4", f"at most {limits.WINDOW_PARTS} parts"),
         ("T-4", f"after {limits.GAP_S:g} s without progress"),
+        ("T-16", f"{limits.PAUSE_MAX_S:g} s at most"),
         ("T-5", f"at most {limits.TRANSFERS_AT_ONCE} updates"),
-        ("T-5", f"silent for {2 * limits.OFFER_MAX_S:g} s"),
+        ("T-5", f"silent for {2 * limits.PAUSE_MAX_S:g} s"),
         ("T-6", f"{limits.GAP_S:g} s after"),
         ("T-7", f"{limits.PART_BYTES_MIN // 1024} KiB to {limits.PART_BYTES_MAX // 2**20} MiB"),
         ("H-9", f"once in {limits.GAP_S:g} s"),
