@@ -25,7 +25,17 @@ from typing import Any, TypeVar
 
 ROOT = Path(__file__).parents[1]
 PRODUCT = ("fedtier", "edge_agent", "gateway", "cloud", "firmware_configs", "pyproject.toml")
-PACKAGES = ("numpy", "onnxruntime", "torch", "paho-mqtt", "typer", "rich", "safetensors", "iotcore")
+PACKAGES = (
+    "numpy",
+    "onnxruntime",
+    "torch",
+    "paho-mqtt",
+    "typer",
+    "rich",
+    "safetensors",
+    "iotcore",
+    "greenlet",
+)
 
 T = TypeVar("T")
 
