@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal, get_args
 
 from fedtier.artefact.loss import Loss
@@ -34,7 +35,7 @@ Transform = Mapping[str, Any]
 """One named transform with its parameters, as JSON data; ``fedtier.data`` gives it a meaning."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class ArtefactManifest:
     """Everything about a compiled model but the graphs and the numbers themselves."""
 
@@ -128,7 +129,7 @@ class ArtefactManifest:
             found |= {self.train_file(lowering), *([] if gradient is None else [gradient])}
         return tuple(sorted(found))
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the canonical manifest without its digest; it covers every file's digest."""
         return hashlib.sha256(_canonical(self._body())).hexdigest()
