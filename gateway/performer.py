@@ -110,6 +110,7 @@ class Performer:
             trained=aggregate.trained,
             model=new.model,
             blob=new.blob,
+            figures=aggregate.figures,
         )
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)

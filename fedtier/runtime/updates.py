@@ -1,16 +1,17 @@
-"""Make the update that answers a head: a quantized delta, or figures alone."""
+"""Make the update that answers a head: a quantized delta, gradients as they are, or figures alone.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fedtier.core.figures import Figures
+from fedtier.core.verify import link_codec
 from fedtier.draws import draw_key
 from fedtier.errors import TrainingError, UpdateError
 from fedtier.ids import NodeId
 from fedtier.model.exact_sum import in_range
 from fedtier.model.layout import Vector
-from fedtier.quantize.registry import make_codec
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update
 
@@ -32,8 +33,7 @@ def delta_update(
         TrainingError: If the delta is not finite, or a coordinate of it, before or after the
             quantizer, is outside the range the sum takes.
     """
-    spec = head.plan.codecs[head.tier - 1]
-    codec = make_codec(spec.name, dict(spec.parameters), where="plan")
+    codec = link_codec(head)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
         delta = end - start
     if not in_range(delta, head.plan.range_bits):
@@ -50,18 +50,49 @@ def delta_update(
         raise TrainingError(f"diverged: {error}") from error
     if not in_range(decoded, head.plan.range_bits):
         raise TrainingError(f"diverged: a quantized coordinate is beyond 2^{head.plan.range_bits}")
-    manifest = UpdateManifest(
-        run=head.run, path=head.path, node=node, task=head.task, base=head.model,
-        layout=head.layout, weight=weight, codec=codec.text, q=encoded.q,
-        figures=figures.to_json(),
-    )  # fmt: skip
+    manifest = _manifest(node, head, figures, weight=weight, codec=codec.text, q=encoded.q)
     return encode_update(manifest, encoded.sections)
+
+
+def gradient_update(
+    node: NodeId, head: Head, *, gradient: Vector, change: Vector, weight: int, figures: Figures
+) -> bytes:
+    """The blob of an answer to a head that asks for a gradient.
+
+    Args:
+        node: The sender.
+        head: What it answers.
+        gradient: At the head's model, shape ``(d,)``.
+        change: How much it differs at the devices' end points, shape ``(d,)``.
+        weight: As admitted.
+        figures: What rides along.
+
+    Raises:
+        TrainingError: If a coordinate is not finite, or outside the range the sum takes.
+    """
+    codec, sections = link_codec(head), []
+    for vector in (gradient, change):
+        if not in_range(vector, head.plan.range_bits):
+            raise TrainingError(
+                f"a coordinate of the gradient is beyond 2^{head.plan.range_bits}: raise range_bits"
+            )
+        key = draw_key(seed=0, path=str(head.path), node=node, tensor="", purpose="none")
+        sections += codec.encode(vector, key).sections
+    manifest = _manifest(node, head, figures, weight=weight, codec=codec.text)
+    return encode_update(manifest, tuple(sections))
 
 
 def figures_update(node: NodeId, head: Head, *, reason: str, figures: Figures) -> bytes:
     """The blob of an answer without a delta: an evaluation, or an abstention and its reason."""
-    manifest = UpdateManifest(
+    return encode_update(_manifest(node, head, figures, reason=clip_reason(reason)), ())
+
+
+def _manifest(
+    node: NodeId, head: Head, figures: Figures, *, weight: int = 0, codec: str = "", q: float = 0.0,
+    reason: str = "",
+) -> UpdateManifest:  # fmt: skip
+    return UpdateManifest(
         run=head.run, path=head.path, node=node, task=head.task, base=head.model,
-        layout=head.layout, weight=0, reason=clip_reason(reason), figures=figures.to_json(),
+        layout=head.layout, weight=weight, codec=codec, q=q, reason=reason,
+        figures=figures.to_json(),
     )  # fmt: skip
-    return encode_update(manifest, ())

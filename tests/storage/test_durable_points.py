@@ -60,7 +60,7 @@ def test_another_job_does_not_get_it(tmp_path, other):
 
 def test_what_an_optimiser_keeps_stands_beside_the_update_and_is_for_one_place(tmp_path):
     start = Start(run=JOB.run, round=3, step=8)
-    Outbox(tmp_path).put(JOB, b"blob", carried=Carried(start=start, velocity=b"velocity"))
+    Outbox(tmp_path).put(JOB, b"blob", carried=Carried(start=start, vector=b"velocity"))
     outbox = Outbox(tmp_path)  # of a later boot
     assert outbox.get(JOB) == b"blob"
     assert outbox.carried(start) == b"velocity"
@@ -105,7 +105,7 @@ def test_an_outbox_in_memory_is_of_one_boot_and_writes_nothing(tmp_path):
 def test_what_is_carried_goes_to_the_disk_with_its_update_all_the_same(tmp_path):
     outbox = Outbox(tmp_path, journal="ram")
     start = Start(run=JOB.run, round=3, step=8)
-    outbox.put(JOB, b"blob", carried=Carried(start=start, velocity=b"velocity"))
+    outbox.put(JOB, b"blob", carried=Carried(start=start, vector=b"velocity"))
     again = Outbox(tmp_path, journal="ram")
     assert again.get(JOB) == b"blob"
     assert again.carried(start) == b"velocity"
