@@ -10,6 +10,7 @@ from pathlib import Path
 from cloud.evaluation import Evaluator
 from cloud.expected import expected_of
 from cloud.performer import Performer, Places
+from cloud.pilot import PilotLog
 from cloud.plan import differences, plan_of
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import encode_artefact
@@ -38,6 +39,7 @@ def main(
     out: Path | None = None,
     rounds: int | None = None,
     seed: int | None = None,
+    pilot: int | None = None,
     abandon: bool = False,
     debug: bool = False,
 ) -> int:
@@ -50,6 +52,7 @@ def main(
         out: A run directory in place of the node file's.
         rounds: In place of the federation file's.
         seed: In place of the federation file's.
+        pilot: Rounds at the beginning in which the run is measured; None for none.
         abandon: Whether to give up an unfinished run, if there is one, and begin a new one.
         debug: Whether the log says what is ignored, too.
 
@@ -68,7 +71,7 @@ def main(
         _check_same_tree(boot.file, described)
         artefact = find_artefact(section.artefact)
         places = Places(state_dir=boot.state_dir, run_dir=out or Path(section.run_dir))
-        plan = plan_of(described, rounds=rounds, seed=seed)
+        plan = plan_of(described, rounds=rounds, seed=seed, pilot=pilot)
         _check_lowering(plan, artefact, where=described.where)
         course = _course(places, plan, artefact, abandon=abandon)
         return _run(boot, described, artefact, places, course)
@@ -206,6 +209,9 @@ def _course(places: Places, plan: Plan, artefact: Artefact, *, abandon: bool) ->
         artefact_blob=encode_artefact(artefact), layout=artefact.layout.digest,
         dimension=artefact.layout.dimension,
         next_round=snapshot.rounds_done, rounds_trained=snapshot.rounds_trained,
+        gradient_known=PilotLog(places.state_dir, snapshot.run).knows_gradient(
+            snapshot.rounds_done
+        ),
         model=snapshot.model, blob=snapshot.blob,
     )  # fmt: skip
 

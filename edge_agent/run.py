@@ -62,7 +62,7 @@ def main(config: Path, *, debug: bool = False) -> int:
             kit,
             driver=driver,
             meter=LinkMeter(driver.transport("up")),
-            micros=lambda: machine.link.micros,
+            exchanges=lambda: machine.link.exchanges,
         )
         boot.stack.callback(worker.end)
         return driver.run(worker.perform, boot.farewells())

@@ -52,6 +52,6 @@ def main(config: Path, *, debug: bool = False) -> int:
             state_dir=boot.state_dir,
             driver=driver,
             meter=LinkMeter(driver.transport("up")),
-            micros=lambda: machine.link.micros,
+            exchanges=lambda: machine.link.exchanges,
         )
         return driver.run(performer.perform, boot.farewells())

@@ -76,21 +76,54 @@ class GradientFigures:
     moved nowhere.
     """
 
-    weight: int = 0  # of the devices that measured
+    devices: int = 0
+    kept: int = 0  # of these, how many kept their end point
+    weight: int = 0  # of all of them
     loss: Fraction = _ZERO  # sum of weight times mean loss at x, nats
     variance: float = 0.0  # largest |g_batch - g_i|^2 of a batch, as a sample variance
-    smoothness: float = 0.0  # largest |g_i(w_i) - g_i(x)| / |w_i - x|
     moved: Fraction = _ZERO  # sum of weight times |w_i - x|^2
     changed: Fraction = _ZERO  # sum of weight times |g_i(w_i) - g_i(x)|^2
     # Link n -> sum over the nodes c of tier n-1 of the weight of c times |g_c - g_parent|^2.
     spread: PerLink = field(default_factory=dict)
 
+    @classmethod
+    def of_device(
+        cls,
+        *,
+        weight: int,
+        loss: float,
+        variance: float,
+        kept: bool,
+        moved: float,
+        changed: float,
+    ) -> Self:
+        """Of one device.
+
+        Args:
+            weight: As admitted.
+            loss: Its mean loss at x.
+            variance: Of the gradient of one batch.
+            kept: Whether it kept its end point; otherwise the next two are 0.
+            moved: ``|w_i - x|^2``.
+            changed: ``|g_i(w_i) - g_i(x)|^2``.
+        """
+        return cls(
+            devices=1,
+            kept=int(kept),
+            weight=weight,
+            loss=weight * Fraction(loss),
+            variance=variance,
+            moved=weight * Fraction(moved),
+            changed=weight * Fraction(changed),
+        )
+
     def __add__(self, other: GradientFigures) -> GradientFigures:
         return GradientFigures(
+            devices=capped(self.devices + other.devices),
+            kept=capped(self.kept + other.kept),
             weight=capped(self.weight + other.weight),
             loss=self.loss + other.loss,
             variance=max(self.variance, other.variance),
-            smoothness=max(self.smoothness, other.smoothness),
             moved=self.moved + other.moved,
             changed=self.changed + other.changed,
             spread=_merged(self.spread, other.spread),
@@ -98,9 +131,9 @@ class GradientFigures:
 
     def to_json(self) -> list[Any]:
         """As it stands in figures."""
-        numbers = (self.loss, self.variance, self.smoothness, self.moved, self.changed)
+        numbers = (self.loss, self.variance, self.moved, self.changed)
         rows = [[link, _rounded(value)] for link, value in sorted(self.spread.items())]
-        return [self.weight, *map(_rounded, numbers), rows]
+        return [self.devices, self.kept, self.weight, *map(_rounded, numbers), rows]
 
     @classmethod
     def from_json(cls, row: list[Any]) -> Self:
@@ -109,16 +142,19 @@ class GradientFigures:
         Raises:
             WireError: If it is not what ``to_json`` writes.
         """
-        if len(row) != 7:
-            raise WireError("figures: those of gradients are not seven")
-        names = ("weight", "loss", "variance", "smoothness", "moved", "changed", "spread")
+        names = (
+            "devices", "kept", "weight", "loss", "variance", "moved", "changed", "spread",
+        )  # fmt: skip
+        if len(row) != len(names):
+            raise WireError(f"figures: those of gradients are not {len(names)}")
         fields = Fields(dict(zip(names, row, strict=True)), what="figures: of gradients")
         rows = fields.listing("spread", items_max=TIERS_MAX)
         return cls(
+            devices=fields.integer("devices", 0, FIGURE_MAX),
+            kept=fields.integer("kept", 0, FIGURE_MAX),
             weight=fields.integer("weight", 0, FIGURE_MAX),
             loss=Fraction(fields.number("loss", -_NUMBER_MAX, _NUMBER_MAX)),
             variance=fields.number("variance", 0, _NUMBER_MAX),
-            smoothness=fields.number("smoothness", 0, _NUMBER_MAX),
             moved=Fraction(fields.number("moved", 0, _NUMBER_MAX)),
             changed=Fraction(fields.number("changed", 0, _NUMBER_MAX)),
             spread=dict(_link_and_number(each) for each in rows),
@@ -174,7 +210,7 @@ class Measured:
         if fields.has("t"):
             steps = StepTimes.from_json(fields.listing("t", items_max=3))
         if fields.has("g"):
-            gradients = GradientFigures.from_json(fields.listing("g", items_max=7))
+            gradients = GradientFigures.from_json(fields.listing("g", items_max=8))
         q = [_link_and_number(row[:2]) for row in rows]
         deltas = {link: count for (link, _), count in zip(q, counts, strict=True)}
         return cls(q=dict(q), deltas=deltas, steps=steps, gradients=gradients)

@@ -25,7 +25,7 @@ def run(fault: str, state_dir: Path) -> None:
     node = Node(Scripted(lambda event: [*effects, DONE]), give_up_s=0.0)
     gateway = Performer(
         node=CELL, tier=1, state_dir=state_dir, driver=node.driver,
-        meter=LinkMeter(node.transports["down"]), micros=lambda: 0,
+        meter=LinkMeter(node.transports["down"]), exchanges=Exchanges,
     )  # fmt: skip
     if fault != "unreachable":
         arrive(node, *presence_of("d1"))

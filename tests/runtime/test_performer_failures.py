@@ -36,7 +36,7 @@ def run_gateway(tmp_path, effect):
     arrive(node, *presence_of("d1"))
     performer = Performer(
         node=CELL, tier=1, state_dir=tmp_path, driver=node.driver,
-        meter=LinkMeter(node.transports["down"]), micros=lambda: 0,
+        meter=LinkMeter(node.transports["down"]), exchanges=Exchanges,
     )  # fmt: skip
     assert node.run(performer.perform) == 0
     return node.machine.events[-1]
