@@ -25,8 +25,8 @@ from fedtier.ids import FederationId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
 from fedtier.model.server_step import add
-from fedtier.runtime.driver import Driver
 from fedtier.planner.estimates import estimates_json
+from fedtier.runtime.driver import Driver
 from fedtier.runtime.mean import mean_gradient, next_model
 from fedtier.runtime.usage import process_figures
 from fedtier.storage.durable import write_durably

@@ -18,7 +18,7 @@ from edge_agent.train_steps import Arrays, ChainedGraph, feeds
 from fedtier.artefact.inputs import check_examples
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.sample_feed import vectors_at_rest
-from fedtier.artefact.trainer import GradientTask, Gradients
+from fedtier.artefact.trainer import Gradients, GradientTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
 from fedtier.errors import TrainingError

@@ -349,7 +349,9 @@ class TierAggregator:
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         work, resume = self._work, self._resume
         summed = self._summing.pop(event.job, None)
-        came, figures = (False, Figures()) if summed is None else (bool(summed.came), summed.figures)
+        came, figures = (
+            (False, Figures()) if summed is None else (bool(summed.came), summed.figures)
+        )
         if work is not None and event.job == _next_job(work.job, work.done, work.model):
             work.done += 1
             work.trained += came

@@ -418,4 +418,6 @@ class Cell:
             return Figures()
         errors = [Fraction(m.q) for m, _ in self._answers.values() if m.weight]
         link = head.tier
-        return Figures(measured=Measured(q={link: sum(errors, start=Fraction())}, deltas={link: len(errors)}))
+        return Figures(
+            measured=Measured(q={link: sum(errors, start=Fraction())}, deltas={link: len(errors)})
+        )

@@ -131,9 +131,9 @@ class GradientFigures:
 
     def to_json(self) -> list[Any]:
         """As it stands in figures."""
-        numbers = (self.loss, self.variance, self.moved, self.changed)
+        numbers = [_rounded(n) for n in (self.loss, self.variance, self.moved, self.changed)]
         rows = [[link, _rounded(value)] for link, value in sorted(self.spread.items())]
-        return [self.devices, self.kept, self.weight, *map(_rounded, numbers), rows]
+        return [self.devices, self.kept, self.weight, *numbers, rows]
 
     @classmethod
     def from_json(cls, row: list[Any]) -> Self:

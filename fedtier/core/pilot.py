@@ -1,4 +1,4 @@
-"""The first rounds of a run, in which it is measured: their plans, and when gradients are asked for.
+"""The first rounds of a run, in which it is measured: their plans, and when to ask for gradients.
 
 Before each round of the pilot and after its last the cloud asks for gradients at its model. The
 rounds have tau_1 local steps and no repetition, at a constant step size; in every other one, from

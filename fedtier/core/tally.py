@@ -55,7 +55,7 @@ class Tally:
         self._own += LinkFigures(lost=members)
 
     def figures(self, link: int, counts: IntakeCounts) -> Figures:
-        """Links, tiers and rollout of the whole subtree, and exchanges; ``link`` is the cell's own."""
+        """Links, tiers, rollout and exchanges of the whole subtree; ``link`` is the cell's own."""
         own = replace(self._own, duplicates=counts.duplicates, late=counts.late)
         latest = fold(self._latest.values())
         below = Figures(

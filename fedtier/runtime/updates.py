@@ -1,5 +1,4 @@
-"""Make the update that answers a head: a quantized delta, gradients as they are, or figures alone.
-"""
+"""Make the update that answers a head: a quantized delta, plain gradients, or figures alone."""
 
 from __future__ import annotations
 
@@ -72,7 +71,8 @@ def gradient_update(
     Raises:
         TrainingError: If a coordinate is not finite, or outside the range the sum takes.
     """
-    codec, sections = link_codec(head), []
+    codec = link_codec(head)
+    sections: list[bytes] = []
     for tensor, vector in (("gradient", gradient), ("change", change)):
         if not in_range(vector, head.plan.range_bits):
             raise TrainingError(

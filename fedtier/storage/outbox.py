@@ -21,7 +21,7 @@ class Start:
 
 
 What = Literal["velocity", "end"]
-"""What is kept from one iteration to the next: an optimiser's momentum, or where the steps ended."""
+"""What is kept for the next iteration: an optimiser's momentum, or where the steps ended."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -252,7 +252,7 @@ def test_figures_that_almost_fit_are_refused(odd):
 
 def report(child: str, **counted: int) -> UpdateManifest:
     some = Figures(links={1: LinkFigures(**counted)}, tiers={0: TierFigures(nodes=1, cpu_ms_sum=5)})
-    return replace(manifest_of(some), node=NodeId(child), weight=1, q=0.5)
+    return replace(manifest_of(some), node=NodeId(child), task="train", weight=1, q=0.5)
 
 
 def test_what_a_child_counted_before_its_restart_stays_counted():
@@ -280,7 +280,7 @@ def test_an_answer_without_figures_leaves_what_its_sender_had_reported():
 
 @pytest.mark.parametrize(
     ("task", "weight", "counted"),
-    [("train", 1, (1, 0)), ("train", 0, (0, 1)), ("evaluate", 0, (0, 0))],
+    [("train", 1, (1, 0)), ("train", 0, (0, 1)), ("evaluate", 0, (0, 0)), ("gradient", 1, (0, 0))],
 )
 def test_an_update_is_a_delta_an_abstention_or_neither(task, weight, counted):
     tally = Tally()

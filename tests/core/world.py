@@ -304,7 +304,8 @@ class NodeProcess:
                 steps = StepTimes.of_device(self.node, seconds=self.world.step_s(str(self.node)))
                 measured = Measured(steps=steps if head.plan.pilot else StepTimes())
                 blob = delta_update(
-                    self.node, head, start=start, end=end, weight=self.world.shape.weight(self.node),
+                    self.node, head, start=start, end=end,
+                    weight=self.world.shape.weight(self.node),
                     figures=Figures(trained_steps=1, measured=measured),
                 )  # fmt: skip
                 steps_done = local_steps(head)

@@ -8,6 +8,7 @@ import typer
 from runtime_world import CELL, DONE, Node, Scripted, arrive, presence_of
 
 from fedtier.core.effects import Preempt, Spool
+from fedtier.core.exchanges import Exchanges
 from fedtier.errors import StorageError
 from fedtier.ids import IterationPath, NodeId, RunId
 from fedtier.runtime.usage import LinkMeter

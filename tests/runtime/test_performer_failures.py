@@ -9,6 +9,7 @@ from test_updates_and_mean import head_of
 
 from fedtier.core.effects import Answer, Job
 from fedtier.core.events import Received, WorkDone, WorkFailed
+from fedtier.core.exchanges import Exchanges
 from fedtier.core.figures import Figures
 from fedtier.runtime.usage import LinkMeter
 from fedtier.wire.manifest import decode_update, encode_model
