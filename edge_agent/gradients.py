@@ -30,6 +30,8 @@ _BATCHES_MAX = 64
 _PATH = IterationPath((2**32 - 1,))
 """The address of the draws: of no round, so that every model is judged on the same examples."""
 
+_BLOCK = 2**15
+
 _Doubles = npt.NDArray[np.float64]
 
 
@@ -50,25 +52,27 @@ def measure(
     """
     check_examples(examples, manifest, where=f"task of {task.node}")
     batches = max(2, min(_BATCHES_MAX, len(examples) // manifest.batch))
-    drawn = feeds(
-        examples, manifest=manifest, augmentation=augmentation, seed=task.seed, path=_PATH,
-        node=task.node,
-    )  # fmt: skip
-    running = [_Running(manifest.parameters) for _ in task.models]
-    for feed in islice(drawn, batches):
-        for model, its in zip(task.models, running, strict=True):
+    found: list[_Running] = []
+    for model in task.models:
+        running = _Running(manifest.parameters)
+        drawn = feeds(
+            examples, manifest=manifest, augmentation=augmentation, seed=task.seed, path=_PATH,
+            node=task.node,
+        )  # fmt: skip
+        for feed in islice(drawn, batches):
             if cancelled():
                 return None
-            its.add(*_gradient(model, feed, manifest=manifest, graph=graph))
-    if not all(its.finite for its in running):
-        raise TrainingError(
-            f"{task.node}: a loss or a gradient is not finite. Use a smaller mu, or look for bad "
-            "values in the data."
-        )
+            running.add(*_gradient(model, feed, manifest=manifest, graph=graph))
+        if not running.finite:
+            raise TrainingError(
+                f"{task.node}: a loss or a gradient is not finite. Use a smaller mu, or look for "
+                "bad values in the data."
+            )
+        found.append(running)
     return Gradients(
-        losses=tuple(its.loss for its in running),
-        means=tuple(_padded(its.mean, manifest.dimension) for its in running),
-        variances=tuple(its.variance for its in running),
+        losses=tuple(its.loss for its in found),
+        means=tuple(_padded(its.mean, manifest.dimension) for its in found),
+        variances=tuple(its.variance for its in found),
         batches=batches,
     )
 
@@ -99,9 +103,11 @@ class _Running:
     def add(self, loss: float, gradient: Vector) -> None:
         self._count += 1
         self._loss += loss
-        before = gradient - self.mean
-        self.mean += before / self._count
-        self._squares += float(np.sum(before * (gradient - self.mean)))
+        for first in range(0, gradient.size, _BLOCK):  # no temporary vectors of the model's size
+            part, mean = gradient[first : first + _BLOCK], self.mean[first : first + _BLOCK]
+            before = part - mean
+            mean += before / self._count
+            self._squares += float(np.sum(before * (part - mean)))
 
     @property
     def finite(self) -> bool:
