@@ -57,7 +57,8 @@ def plan_of(
     if plan.pilot > plan.rounds:
         raise ConfigError(
             f"{federation.where}: a pilot of {plan.pilot} rounds does not fit into the "
-            f"{plan.rounds} of the run, whose first rounds it is. Ask for a shorter pilot, or for more rounds."
+            f"{plan.rounds} of the run, whose first rounds it is. Ask for a shorter pilot, or for "
+            "more rounds."
         )
     try:
         Plan.from_fields(Fields(plan.to_json(), what="plan"))

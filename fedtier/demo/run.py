@@ -138,6 +138,11 @@ def _prepare(
     reference: bool,
 ) -> _Request:
     """Refuse what cannot be, before anything is made."""
+    if reference and pilot:
+        raise ConfigError(
+            "--reference compares with as many local steps as rounds and tau make, and a pilot's "
+            "rounds have fewer. Leave one of the two out."
+        )
     kind = _broker_kind(broker)
     directory = (out or _fresh_directory()).resolve()
     check_unused(directory, called=f"--out {directory}")

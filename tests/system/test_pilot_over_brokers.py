@@ -6,6 +6,7 @@ import json
 import signal
 from dataclasses import replace
 
+from run_directory_page import check_keys, listed
 from testbed import Program
 
 from fedtier.planner.estimates import load_estimates
@@ -80,6 +81,22 @@ def test_the_demo_measures_too(write_federation, tmp_path, mosquitto_binary):
         "--pilot", "1", log_path=tmp_path / "demo.log",
     )  # fmt: skip
     assert demo.exit_code() == 0, demo.log
+    assert {path.name for path in out.iterdir()} == listed("Files") - {"reference.json"}
+    document = json.loads((out / "estimates.json").read_bytes())
+    for link in document["link"]:  # on this machine either may be absent
+        link |= {"rate_bytes_per_s": 1.0, "q": 0.1}
+    check_keys("estimates.json", document)
     estimates = load_estimates(out / "estimates.json")
     assert [link.q for link in estimates.link] == [None, None], "its one round was not quantized"
     assert json.loads((out / "report.json").read_bytes())["rounds"] == PILOT["rounds"]
+
+
+def test_a_run_with_a_pilot_is_not_compared_with_more_steps_than_its_own(
+    write_federation, tmp_path, mosquitto_binary
+):
+    demo = Program.fedtier(
+        "demo", "--federation", write_federation(**PILOT), "--out", tmp_path / "out",
+        "--pilot", "1", "--reference", log_path=tmp_path / "demo.log",
+    )  # fmt: skip
+    assert demo.exit_code() == 78
+    assert "a pilot's rounds have fewer. Leave one of the two out" in demo.log
