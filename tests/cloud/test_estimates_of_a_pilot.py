@@ -22,7 +22,8 @@ from fedtier.wire.plan import IDENTITY, CodecSpec, Plan
 
 QSGD = CodecSpec(name="qsgd", parameters=(("levels", 7),))
 PLAN = Plan(
-    seed=7, rounds=9, tau=(4, 2), codecs=(QSGD, IDENTITY), schedule="constant", mu=0.1, floor=1.0, pilot=2,
+    seed=7, rounds=9, tau=(4, 2), codecs=(QSGD, IDENTITY), schedule="constant", mu=0.1,
+    floor=1.0, pilot=2,
 )  # fmt: skip
 
 
