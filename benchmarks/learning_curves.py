@@ -46,7 +46,7 @@ from cloud.compiler.compile import compile_module
 from edge_agent.trainer_onnx import OnnxTrainer
 from edge_agent.trainer_torch import TorchTrainer
 from fedtier.artefact.find import find_artefact
-from fedtier.artefact.trainer import Trained, Trainer, TrainTask
+from fedtier.artefact.trainer import Gradients, GradientTask, Trained, Trainer, TrainTask
 from fedtier.data.examples import Examples
 from fedtier.demo.net import ARTEFACT, ImuNet
 
@@ -157,6 +157,12 @@ class Listener:
             self._loss_sum += trained.loss_sum
             self._steps += trained.steps
         return trained
+
+    def gradients(
+        self, task: GradientTask, examples: Examples, *, cancelled: Callable[[], bool]
+    ) -> Gradients | None:
+        """As the trainer does."""
+        return self._trainer.gradients(task, examples, cancelled=cancelled)
 
     def mean_loss(self) -> float:
         """Of the steps since it was last asked, in nats."""

@@ -34,6 +34,14 @@ def run(
         int | None,
         typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
     ] = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=ROUNDS_MAX,
+            help="Measure the federation in so many first rounds, and write estimates.json.",
+        ),
+    ] = None,
     abandon: Annotated[
         bool, typer.Option("--abandon", help="Give up an unfinished run, and begin a new one.")
     ] = False,
@@ -50,6 +58,7 @@ def run(
             out=out,
             rounds=rounds,
             seed=seed,
+            pilot=pilot,
             abandon=abandon,
             debug=debug,
         )

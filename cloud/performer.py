@@ -8,26 +8,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cloud.estimate import ESTIMATES_FILE, estimates_of
 from cloud.evaluation import Evaluator, HeldOutScore
 from cloud.metrics import Metrics
 from cloud.node_usage import NodeUsage
+from cloud.pilot import PilotLog
 from cloud.report import RunResult, link_rows, reason_rows, rollout_rows, write_run_directory
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Aggregate, Effect, Finish, Spool
 from fedtier.core.events import Aggregated, Event
 from fedtier.core.figures import Figures
 from fedtier.core.root import Course
-from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, TrainingError
+from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, ConfigError, TrainingError
 from fedtier.ids import FederationId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
 from fedtier.model.server_step import add
+from fedtier.planner.estimates import estimates_json
 from fedtier.runtime.host import Host
-from fedtier.runtime.mean import next_model
+from fedtier.runtime.mean import mean_gradient, next_model
+from fedtier.storage.durable import write_durably
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.storage.spool import Spool as SpoolFiles
 from fedtier.topology import Topology
 from fedtier.wire.fields import to_json
+from fedtier.wire.head import Head
 from fedtier.wire.manifest import decode_model
 
 log = logging.getLogger(__name__)
@@ -77,6 +82,7 @@ class Performer:
         self._refusals: dict[str, int] = {}  # of the newest models, as the log has them
         self._spool = SpoolFiles(places.state_dir / "spool")
         self._snapshots = Snapshots(places.state_dir)
+        self._pilot = PilotLog(places.state_dir, course.run)
         self.exit_code: int | None = None  # of the finished run; None while it is not
         self._began_s = host.now_s()
         self._metrics = Metrics(places.run_dir / "metrics.jsonl", rounds_done=course.next_round)
@@ -99,6 +105,8 @@ class Performer:
             case Spool():
                 self._spool.put(effect.run, effect.path, effect.child, effect.blob)
                 self._usage.hear(effect.child, effect.blob)
+            case Aggregate(head=Head(task="gradient")):
+                self._host.work(lambda: self._measure(effect))
             case Aggregate():
                 self._host.work(lambda: self._aggregate(effect))
             case Finish():
@@ -111,6 +119,9 @@ class Performer:
         new = next_model(before, self._spool, aggregate, step=add)
         row = self._row(aggregate, new.vector, new.model)
         self._metrics.add(row)  # first: a line of a round that is not durable is taken out again
+        if aggregate.head.path.round < self._course.plan.pilot:
+            self._pilot.add_round(aggregate)
+            self._pilot.save()
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
         self._snapshot(new.model, new.blob, **progress, finished=False)
         log.info("round closed", extra=_shown(aggregate, row))
@@ -118,6 +129,39 @@ class Performer:
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
+
+    def _measure(self, measure: Aggregate) -> Event:
+        """Write a gradient down; after the pilot's last, the estimates first."""
+        model, digest, _ = decode_model(measure.model)
+        head = measure.head
+        found = mean_gradient(self._spool, measure) if measure.came else None
+        parameters = self._artefact.manifest.parameters
+        self._pilot.add_gradient(measure, found, model=model, parameters=parameters)
+        if head.path.round == head.plan.pilot:
+            self._estimate()
+        self._pilot.save()
+        fields = {"path": str(head.path), "members": len(measure.came)}
+        log.info("gradient measured", extra=fields | {"seconds": round(measure.seconds, 2)})
+        self._spool.drop(head.run, head.path)
+        return Aggregated(job=measure.job, model=digest, blob=measure.model)
+
+    def _estimate(self) -> None:
+        """Write ``estimates.json`` into the run directory."""
+        devices = [str(device) for device in self._topology.devices()]
+        try:
+            estimates = estimates_of(
+                self._pilot.findings,
+                self._pilot.exchanges,
+                self._course.plan,
+                dimension=self._artefact.layout.dimension,
+                devices=devices,
+            )
+        except ConfigError as error:  # the run goes on: nothing hangs on it yet
+            log.warning("not estimated", extra={"reason": str(error)})
+            return
+        path = self._run_dir / ESTIMATES_FILE
+        write_durably(path, estimates_json(estimates).encode())
+        log.info("pilot finished", extra={"estimates": str(path)})
 
     def _snapshot(
         self, model: str, blob: bytes, *, rounds_done: int, rounds_trained: int, finished: bool

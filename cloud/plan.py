@@ -14,13 +14,20 @@ from fedtier.wire.fields import Fields
 from fedtier.wire.plan import CodecSpec, Plan
 
 
-def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | None = None) -> Plan:
+def plan_of(
+    federation: Federation,
+    *,
+    rounds: int | None = None,
+    seed: int | None = None,
+    pilot: int | None = None,
+) -> Plan:
     """The plan of a run.
 
     Args:
         federation: As loaded, with its defaults.
         rounds: In place of the file's.
         seed: In place of the file's.
+        pilot: Rounds at the beginning in which the run is measured; None for none.
 
     Raises:
         ConfigError: If nodes would not take it from a head.
@@ -45,7 +52,14 @@ def plan_of(federation: Federation, *, rounds: int | None = None, seed: int | No
         range_bits=wanted.range_bits,
         carry=wanted.carry,
         lowering=wanted.lowering,
+        pilot=pilot or 0,
     )
+    if plan.pilot > plan.rounds:
+        raise ConfigError(
+            f"{federation.where}: a pilot of {plan.pilot} rounds does not fit into the "
+            f"{plan.rounds} of the run, whose first rounds it is. Ask for a shorter pilot, or for "
+            "more rounds."
+        )
     try:
         Plan.from_fields(Fields(plan.to_json(), what="plan"))
     except WireError as error:  # now, and not as silence from nodes that drop every head

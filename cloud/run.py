@@ -9,6 +9,7 @@ from pathlib import Path
 from cloud.evaluation import Evaluator
 from cloud.expected import expected_of
 from cloud.performer import Performer, Places
+from cloud.pilot import PilotLog
 from cloud.plan import differences, plan_of
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import encode_artefact
@@ -38,6 +39,7 @@ def main(
     out: Path | None = None,
     rounds: int | None = None,
     seed: int | None = None,
+    pilot: int | None = None,
     abandon: bool = False,
     debug: bool = False,
 ) -> int:
@@ -50,6 +52,7 @@ def main(
         out: A run directory in place of the node file's.
         rounds: In place of the federation file's.
         seed: In place of the federation file's.
+        pilot: Rounds at the beginning in which the run is measured; None for none.
         abandon: Whether to give up an unfinished run, if there is one, and begin a new one.
         debug: Whether the log says what is ignored, too.
 
@@ -69,6 +72,7 @@ def main(
             run_dir=out or Path(section.run_dir),
             rounds=rounds,
             seed=seed,
+            pilot=pilot,
             abandon=abandon,
         )
         return boot.run(assemble(boot, wanted))
@@ -82,6 +86,7 @@ class Wanted:
     run_dir: Path
     rounds: int | None = None  # in place of the federation file's
     seed: int | None = None  # in place of the federation file's
+    pilot: int | None = None  # rounds at the beginning in which the run is measured
     abandon: bool = False
 
 
@@ -96,7 +101,7 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
     _check_same_tree(file, federation)
     artefact = find_artefact(file.node.artefact)
     places = Places(state_dir=boot.state_dir, run_dir=wanted.run_dir)
-    plan = plan_of(federation, rounds=wanted.rounds, seed=wanted.seed)
+    plan = plan_of(federation, rounds=wanted.rounds, seed=wanted.seed, pilot=wanted.pilot)
     _check_lowering(plan, artefact, where=federation.where)
     course = _course(places, plan, artefact, boot, abandon=wanted.abandon)
     try:
@@ -229,6 +234,9 @@ def _course(places: Places, plan: Plan, artefact: Artefact, boot: Boot, *, aband
         artefact_blob=encode_artefact(artefact), layout=artefact.layout.digest,
         dimension=artefact.layout.dimension,
         next_round=snapshot.rounds_done, rounds_trained=snapshot.rounds_trained,
+        gradient_known=PilotLog(places.state_dir, snapshot.run).knows_gradient(
+            snapshot.rounds_done
+        ),
         model=snapshot.model, blob=snapshot.blob,
     )  # fmt: skip
 

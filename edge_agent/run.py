@@ -92,7 +92,7 @@ def assemble(
         kit,
         host=host,
         meter=LinkMeter(host.transport("up")),
-        micros=lambda: machine.link.micros,
+        exchanges=lambda: machine.link.exchanges,
     )
     boot.stack.callback(worker.end)
     return Assembled(host=host, perform=worker.perform)

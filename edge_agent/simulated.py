@@ -8,14 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from edge_agent.board_reading import Reading
+from edge_agent.gradients import batches_of
 from edge_agent.kit import Kit, Opened, first_kit, make_kit
 from edge_agent.run import assemble
 from edge_agent.trainer_onnx import OnnxTrainer
 from fedtier.artefact.artefact import Artefact
+from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.open_graph import OpenGraph
-from fedtier.artefact.trainer import Trained, Trainer, TrainTask
+from fedtier.artefact.trainer import Gradients, GradientTask, Trained, Trainer, TrainTask
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.data.examples import DeviceData, Examples
@@ -25,6 +29,8 @@ from fedtier.runtime.host import Assembled
 from fedtier.sim.roles import Setting
 from fedtier.sim.world import SimBoot
 from fedtier.storage.artefact_store import ArtefactStore
+
+T = TypeVar("T")
 
 _BOARD = Reading(minute=0)
 """Of a simulated device: it shows nothing, so nothing hinders it."""
@@ -99,7 +105,7 @@ class _Trainers:
         known, key = self.device.shared.trainers, (self.artefact.digest, lowering)
         if key not in known:
             known[key] = OnnxTrainer(self.artefact, lowering=lowering)
-        return _Taking(known[key], self.device)
+        return _Taking(known[key], self.artefact.manifest, self.device)
 
 
 @dataclass(frozen=True)
@@ -107,14 +113,33 @@ class _Taking:
     """A trainer whose steps are done on a thread, while they take their virtual time."""
 
     trainer: Trainer
+    manifest: ArtefactManifest
     device: _Simulated
 
     def train(
         self, task: TrainTask, examples: Examples, *, cancelled: Callable[[], bool]
     ) -> Trained | None:
+        """As ``Trainer.train``."""
+        work = partial(self.trainer.train, task, examples, cancelled=_never)
+        return self._taking(work, steps=task.steps, address=str(task.path), cancelled=cancelled)
+
+    def gradients(
+        self, task: GradientTask, examples: Examples, *, cancelled: Callable[[], bool]
+    ) -> Gradients | None:
+        """As ``Trainer.gradients``; a gradient takes as long as a step."""
+        work = partial(self.trainer.gradients, task, examples, cancelled=_never)
+        steps = len(task.models) * batches_of(examples, self.manifest)
+        return self._taking(work, steps=steps, address="gradient", cancelled=cancelled)
+
+    def _taking(
+        self, work: Callable[[], T], *, steps: int, address: str, cancelled: Callable[[], bool]
+    ) -> T | None:
         setting, boot = self.device.setting, self.device.boot
         # To the end, whatever happens meanwhile: a pure function, so nothing hangs on when.
-        training = setting.pool.submit(self.trainer.train, task, examples, cancelled=lambda: False)
-        seconds = task.steps * setting.step_s(boot.file.id, task.path)
-        boot.sleep(seconds, given_up=cancelled)
-        return None if cancelled() else training.result()
+        working = setting.pool.submit(work)
+        boot.sleep(steps * setting.step_s(boot.file.id, address), given_up=cancelled)
+        return None if cancelled() else working.result()
+
+
+def _never() -> bool:
+    return False

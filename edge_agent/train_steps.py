@@ -18,6 +18,7 @@ from fedtier.data.augmentation import Augmentation, step_keys
 from fedtier.data.batches import batch_indices
 from fedtier.data.examples import Examples
 from fedtier.errors import ConfigError, TrainingError
+from fedtier.ids import IterationPath, NodeId
 from fedtier.model.layout import Vector
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -109,13 +110,13 @@ def run_steps(
     outputs = manifest.optimiser.outputs
     carried = {name: name.removesuffix("_next") for name in outputs if name.endswith("_next")}
     state = {"w": task.model, **_starting_state(task, manifest)}
-    feeds = _feeds(task, examples, manifest=manifest, augmentation=augmentation)
+    coming = _stepping(task, examples, manifest=manifest, augmentation=augmentation)
     ahead: list[Arrays] = []
     losses: list[float] = []
     while len(losses) < task.steps:
         if cancelled():
             return None
-        ahead += islice(feeds, max(0, graph.stretch - len(ahead)))
+        ahead += islice(coming, max(0, graph.stretch - len(ahead)))
         found = graph.chain(outputs, state, ahead[: graph.stretch], carried)
         state |= {taken: found[name] for name, taken in carried.items()}
         losses += [float(loss) for loss in found["loss"]]
@@ -146,19 +147,47 @@ def _starting_state(task: TrainTask, manifest: ArtefactManifest) -> dict[str, Ve
     return {name: state.get(name, np.zeros(manifest.parameters, np.float32)) for name in taken}
 
 
-def _feeds(
+def _stepping(
     task: TrainTask, examples: Examples, *, manifest: ArtefactManifest, augmentation: Augmentation
 ) -> Iterator[Arrays]:
-    """What every step takes besides the state; every draw is addressed, none is in sequence."""
-    seed, path, node = task.seed, task.path, task.node
-    chosen = batch_indices(len(examples), batch=manifest.batch, seed=seed, path=path, node=node)
-    for step, rows in enumerate(islice(chosen, task.steps)):
-        keys = step_keys(seed=seed, path=path, node=node, step=step)
+    """What every step of a task takes besides the state."""
+    coming = feeds(
+        examples, manifest=manifest, augmentation=augmentation, seed=task.seed, path=task.path,
+        node=task.node,
+    )  # fmt: skip
+    for step, feed in enumerate(islice(coming, task.steps)):
         mu = task.schedule.mu_at(task.first_step + step, task.round_steps)
+        yield {**feed, "mu": np.asarray(mu, np.float32)}
+
+
+def feeds(
+    examples: Examples,
+    *,
+    manifest: ArtefactManifest,
+    augmentation: Augmentation,
+    seed: int,
+    path: IterationPath,
+    node: NodeId,
+) -> Iterator[Arrays]:
+    """Batches and masks, without end; every draw is addressed, none is in sequence.
+
+    Args:
+        examples: The device's training examples.
+        manifest: Of the artefact.
+        augmentation: Its random changes.
+        seed: With ``path`` and ``node`` the address of the draws.
+        path: See ``seed``.
+        node: See ``seed``.
+
+    Yields:
+        ``x``, ``y`` and the manifest's masks, as the training graph takes them.
+    """
+    chosen = batch_indices(len(examples), batch=manifest.batch, seed=seed, path=path, node=node)
+    for step, rows in enumerate(chosen):
+        keys = step_keys(seed=seed, path=path, node=node, step=step)
         yield {
             "x": augmentation.apply(examples.x[rows], keys),
             "y": examples.y[rows],
-            "mu": np.asarray(mu, np.float32),
             **draw_masks(manifest.masks, seed=seed, path=path, node=node, step=step),
         }
 

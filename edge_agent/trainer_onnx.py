@@ -6,13 +6,14 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from edge_agent.gradients import measure
 from edge_agent.out_of_memory import OutOfMemory
 from edge_agent.train_steps import Arrays, ChainedGraph, OneByOne, run_steps
 from fedtier.artefact.accumulate import accumulated_step
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.open_graph import OpenGraph
-from fedtier.artefact.trainer import Trained, TrainTask
+from fedtier.artefact.trainer import Gradients, GradientTask, Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
 
@@ -62,6 +63,25 @@ class OnnxTrainer:
                 they are run.
         """
         return run_steps(
+            task,
+            examples,
+            manifest=self._manifest,
+            augmentation=self._augmentation,
+            graph=self._graph,
+            cancelled=cancelled,
+        )
+
+    def gradients(
+        self, task: GradientTask, examples: Examples, *, cancelled: Callable[[], bool]
+    ) -> Gradients | None:
+        """Measure the task's gradients; ``None`` when cancelled.
+
+        Raises:
+            ConfigError: If the examples do not suit the artefact.
+            TrainingError: If a loss or a gradient is not finite, or the graphs are killed however
+                they are run.
+        """
+        return measure(
             task,
             examples,
             manifest=self._manifest,

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 from torch import nn
 
+from edge_agent.gradients import measure
 from edge_agent.train_steps import OneByOne, run_steps
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.torch_step import TorchStep
-from fedtier.artefact.trainer import Trained, TrainTask
+from fedtier.artefact.trainer import Gradients, GradientTask, Trained, TrainTask
 from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
 
@@ -32,6 +33,24 @@ class TorchTrainer:
             TrainingError: If the loss or the model is not finite.
         """
         return run_steps(
+            task,
+            examples,
+            manifest=self._manifest,
+            augmentation=self._augmentation,
+            graph=self._graph,
+            cancelled=cancelled,
+        )
+
+    def gradients(
+        self, task: GradientTask, examples: Examples, *, cancelled: Callable[[], bool]
+    ) -> Gradients | None:
+        """Measure the task's gradients; ``None`` when cancelled.
+
+        Raises:
+            ConfigError: If the examples do not suit the artefact.
+            TrainingError: If a loss or a gradient is not finite.
+        """
+        return measure(
             task,
             examples,
             manifest=self._manifest,

@@ -1,4 +1,4 @@
-"""Does a device's jobs: train or evaluate, store the answer, report it to the machine."""
+"""Does a device's jobs: train, evaluate or measure, store the answer, report it to the machine."""
 
 from __future__ import annotations
 
@@ -13,26 +13,29 @@ import numpy as np
 
 from edge_agent.board_reading import Reading
 from edge_agent.budget import needed_mib
-from edge_agent.carry import carried_velocity, to_carry
+from edge_agent.carry import carried_velocity, kept_end, to_carry
 from edge_agent.conditions import Hindrance, hindrance
 from edge_agent.kit import Kit
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import decode_artefact
 from fedtier.artefact.evaluate import score
 from fedtier.artefact.schedule import Schedule
-from fedtier.artefact.trainer import Trained, TrainTask
+from fedtier.artefact.trainer import GradientTask, Trained, TrainTask
 from fedtier.config.board import BoardTable
 from fedtier.core.effects import Effect, Install, Keep, Preempt, SavePart, Work
 from fedtier.core.events import Event, Hindered, Installed, WorkDone, WorkFailed
+from fedtier.core.exchanges import Exchanges
 from fedtier.core.figures import Figures, Scores
+from fedtier.core.measured import GradientFigures, Measured, StepTimes
 from fedtier.core.rollout import Rollout
 from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
+from fedtier.quantize.norm import sum_of_squares
 from fedtier.runtime.host import Host
-from fedtier.runtime.updates import delta_update, figures_update
-from fedtier.runtime.usage import LinkMeter
+from fedtier.runtime.updates import delta_update, figures_update, gradient_update
+from fedtier.runtime.usage import LinkMeter, link_figures
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
 from fedtier.storage.outbox import Carried, Outbox
@@ -78,7 +81,7 @@ class Worker:
         *,
         host: Host,
         meter: LinkMeter,
-        micros: Callable[[], int],
+        exchanges: Callable[[], Exchanges],
     ) -> None:
         """Prepare.
 
@@ -87,13 +90,13 @@ class Worker:
             kit: Artefact, trainer and data to begin with; None until an artefact comes.
             host: Where it runs; trains when there is time.
             meter: The bytes of the link to the parent.
-            micros: Time this device's updates took from offer to `accepted`, in this run.
+            exchanges: How long its updates took from offer to `accepted`, in this run.
         """
         self._device = device
         self._kit = kit
         self._host = host
         self._meter = meter
-        self._micros = micros
+        self._exchanges = exchanges
         self._outbox = Outbox(device.state_dir, journal=device.board.journal)
         self._cancel = threading.Event()
         self._waiting = False  # for the board's conditions, as the log has said
@@ -175,17 +178,10 @@ class Worker:
             return hindered
         began_s = self._host.now_s()
         try:
-            if work.head.task == "evaluate":
-                answer = self._evaluated(kit, work.head, model)
-            else:
-                velocity = carried_velocity(self._outbox, work.head)
-                trained = self._train(kit, work.head, model, velocity, cancelled)
-                if trained is None:
-                    return None
-                answer = self._trained(work.head, model, trained, rested=velocity is None)
+            answer = self._answered(kit, work.head, model, cancelled)
         except TrainingError as error:
             return self._failed(work, str(error))
-        if cancel.is_set():
+        if answer is None or cancel.is_set():
             return None
         written = self._outbox.bytes_written
         self._outbox.put(work.job, answer.blob, carried=answer.carried)
@@ -197,6 +193,22 @@ class Worker:
         path = {"path": str(work.job.path)}
         log.info(answer.event, extra=path | dict(answer.shown) | cost)
         return WorkDone(job=work.job, blob=answer.blob)
+
+    def _answered(
+        self, kit: Kit, head: Head, model: Vector, cancelled: Callable[[], bool]
+    ) -> _Answer | None:
+        """Do what a head asks; None where it was cancelled."""
+        if head.task == "evaluate":
+            return self._evaluated(kit, head, model)
+        if head.task == "gradient":
+            return self._gradient(kit, head, model, cancelled)
+        velocity = carried_velocity(self._outbox, head)
+        began_s = self._host.now_s()
+        trained = self._train(kit, head, model, velocity, cancelled)
+        if trained is None:
+            return None
+        seconds = self._host.now_s() - began_s
+        return self._trained(head, model, trained, rested=velocity is None, seconds=seconds)
 
     def _hindered(self, kit: Kit, work: Work) -> Hindered | None:
         """Look at the board; None where it allows the work."""
@@ -255,8 +267,13 @@ class Worker:
             return None
         return trainer.train(task, kit.data.train, cancelled=cancelled)
 
-    def _trained(self, head: Head, model: Vector, trained: Trained, *, rested: bool) -> _Answer:
+    def _trained(
+        self, head: Head, model: Vector, trained: Trained, *, rested: bool, seconds: float
+    ) -> _Answer:
         figures = self._figures(head)
+        if head.path.round < head.plan.pilot:
+            steps = StepTimes.of_device(self._device.node, seconds=seconds / trained.steps)
+            figures += Figures(measured=Measured(steps=steps))
         figures += Figures(
             trained_steps=trained.steps,
             trained_loss_units=round(trained.loss_sum * LOSS_UNITS_PER_NAT),
@@ -274,9 +291,47 @@ class Worker:
             "training_loss": round(trained.loss_sum / trained.steps, 4),
         }
         carried = to_carry(head, trained)
-        if carried is not None:
+        if carried is not None and carried.what == "velocity":
             shown["momentum"] = "zero" if rested else "carried"
         return _Answer(event="trained", blob=blob, shown=shown, carried=carried)
+
+    def _gradient(
+        self, kit: Kit, head: Head, model: Vector, cancelled: Callable[[], bool]
+    ) -> _Answer | None:
+        """Measure at the cloud's model and, where a pilot had it kept, at this device's own end."""
+        end = kept_end(self._outbox, head)
+        task = GradientTask(
+            models=(model,) if end is None else (model, end),
+            seed=head.plan.seed,
+            node=self._device.node,
+        )
+        trainer = kit.opened.trainers.trainer(head.plan.lowering, model, cancelled=cancelled)
+        if trainer is None:
+            return None
+        found = trainer.gradients(task, kit.data.train, cancelled=cancelled)
+        if found is None:
+            return None
+        gradient = found.means[0]
+        change = found.means[-1] - gradient
+        moved = (model if end is None else end) - model
+        measured = GradientFigures.of_device(
+            weight=self._admitted(head),
+            loss=found.losses[0],
+            variance=max(found.variances),
+            kept=end is not None,
+            moved=sum_of_squares(moved[: kit.artefact.manifest.parameters]),
+            changed=sum_of_squares(change),
+        )
+        blob = gradient_update(
+            self._device.node,
+            head,
+            gradient=gradient,
+            change=change,
+            weight=measured.weight,
+            figures=self._figures(head) + Figures(measured=Measured(gradients=measured)),
+        )
+        shown: dict[str, object] = {"batches": found.batches, "loss": round(found.losses[0], 4)}
+        return _Answer(event="gradient measured", blob=blob, shown=shown)
 
     def _admitted(self, head: Head) -> int:
         """The weight the parent counts with, whatever the device would weigh by now."""
@@ -307,7 +362,6 @@ class Worker:
         return WorkFailed(job=work.job, reason=reason, figures=self._figures(work.head))
 
     def _figures(self, head: Head) -> Figures:
-        link = self._meter.figures(head.run, micros=self._micros())
         kit, inference = self._kit, self._device.inference
         helpers = [
             *([] if kit is None else [kit.opened.graphs.usage()]),
@@ -318,4 +372,5 @@ class Worker:
             helper_cpu_ms=sum(cpu_ms for _, cpu_ms in helpers),
         )
         rollout = Rollout() if inference is None else inference.rollout(head.run)
-        return Figures(links={head.tier: link}, tiers={0: own}, rollout=rollout)
+        link = link_figures(self._meter, self._exchanges(), head)
+        return link + Figures(tiers={0: own}, rollout=rollout)

@@ -19,14 +19,15 @@ from fedtier.core.effects import (
     Spool,
 )
 from fedtier.core.events import Aggregated, Event, Installed, WorkDone, WorkFailed
+from fedtier.core.exchanges import Exchanges
 from fedtier.core.figures import Figures
 from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.model.server_step import add
 from fedtier.runtime.host import Host
 from fedtier.runtime.mean import next_model
-from fedtier.runtime.updates import delta_update, figures_update
-from fedtier.runtime.usage import LinkMeter
+from fedtier.runtime.updates import answer_update
+from fedtier.runtime.usage import LinkMeter, link_figures
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
@@ -47,7 +48,7 @@ class Performer:
         state_dir: Path,
         host: Host,
         meter: LinkMeter,
-        micros: Callable[[], int],
+        exchanges: Callable[[], Exchanges],
     ) -> None:
         """Prepare.
 
@@ -57,13 +58,13 @@ class Performer:
             state_dir: Where its spool and durable points are.
             host: Where it runs; sums when there is time.
             meter: The bytes of the link to the parent.
-            micros: Time its updates took from offer to `accepted`, in this run.
+            exchanges: How long its updates took from offer to `accepted`, in this run.
         """
         self._node = node
         self._tier = tier
         self._host = host
         self._meter = meter
-        self._micros = micros
+        self._exchanges = exchanges
         self._spool = SpoolFiles(state_dir / "spool")
         self._state = CellState(state_dir)
         self._outbox = Outbox(state_dir)
@@ -110,6 +111,7 @@ class Performer:
             trained=aggregate.trained,
             model=new.model,
             blob=new.blob,
+            figures=aggregate.figures,
         )
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
@@ -119,24 +121,13 @@ class Performer:
         stored = self._outbox.get(answer.job)
         if stored is not None:
             return WorkDone(job=answer.job, blob=stored)
-        head = answer.head
-        figures = answer.figures + Figures(
-            links={head.tier: self._meter.figures(head.run, micros=self._micros())},
-            tiers={self._tier: self._host.usage()},
-        )
+        figures = answer.figures + link_figures(self._meter, self._exchanges(), answer.head)
+        figures += Figures(tiers={self._tier: self._host.usage()})
         try:
-            if answer.weight == 0:
-                blob = figures_update(self._node, head, reason=answer.reason, figures=figures)
-            else:
-                blob = delta_update(
-                    self._node,
-                    head,
-                    start=decode_model(answer.start)[0],
-                    end=decode_model(answer.end)[0],
-                    weight=answer.weight,
-                    figures=figures,
-                )
+            blob = answer_update(self._node, answer, self._spool, figures=figures)
         except TrainingError as error:
             return WorkFailed(job=answer.job, reason=str(error), figures=figures)
         self._outbox.put(answer.job, blob)
+        if answer.gathered is not None:
+            self._spool.drop(answer.gathered.head.run, answer.gathered.head.path)
         return WorkDone(job=answer.job, blob=blob)

@@ -62,7 +62,7 @@ def assemble(boot: Boot) -> Assembled:
         state_dir=boot.state_dir,
         host=host,
         meter=LinkMeter(host.transport("up")),
-        micros=lambda: machine.link.micros,
+        exchanges=lambda: machine.link.exchanges,
     )
     return Assembled(host=host, perform=performer.perform)
 

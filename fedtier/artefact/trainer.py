@@ -49,6 +49,30 @@ class Trained:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class GradientTask:
+    """At which models to measure the gradient of the training loss, on the same examples at each.
+
+    The first ``p`` of a model's ``d`` numbers are parameters, as the artefact's manifest says.
+    """
+
+    models: tuple[Vector, ...]  # each of shape (d,), finite; never written to
+    seed: int  # the plan's 64 bits; with the node the address of the draws, whatever the round
+    node: NodeId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Gradients:
+    """What was measured at each of the models of a task, over some batches."""
+
+    losses: tuple[float, ...]  # the mean loss, nats
+    means: tuple[Vector, ...]  # the mean gradient, shape (d,); 0 where there are no parameters
+    # Of the gradient of one batch, summed over its coordinates: of |g_batch - mean|^2 the sum over
+    # the batches, divided by one less than their number.
+    variances: tuple[float, ...]
+    batches: int  # >= 2
+
+
 class Trainer(Protocol):
     """Runs local steps; holds compiled graphs or a module, but no state of the training itself."""
 
@@ -69,5 +93,27 @@ class Trainer(Protocol):
         Raises:
             ConfigError: If the artefact's optimiser does not take what the task gives.
             TrainingError: If the loss or the model is not finite.
+        """
+        ...
+
+    def gradients(
+        self, task: GradientTask, examples: Examples, *, cancelled: Callable[[], bool]
+    ) -> Gradients | None:
+        """Measure the gradient of what a step descends on.
+
+        That is the mean loss over the examples, with augmentation and masks as in training, and
+        with weight decay ``|w|^2 weight_decay / 2``. Each batch of one shuffle of the examples is
+        taken once, at most 64 batches; of fewer than two, two shuffles' first.
+
+        Args:
+            task: At which models.
+            examples: The device's preprocessed training examples, at least one.
+            cancelled: Asked before every batch; true ends the work.
+
+        Returns:
+            The result, or ``None`` when cancelled.
+
+        Raises:
+            TrainingError: If a loss or a gradient is not finite.
         """
         ...

@@ -36,6 +36,14 @@ def demo(
         int | None,
         typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
     ] = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=ROUNDS_MAX,
+            help="Measure the federation in so many first rounds, and write estimates.json.",
+        ),
+    ] = None,
     broker: Annotated[
         Broker | None,
         typer.Option(help="Brokers to start; mosquitto where it is installed by default."),
@@ -57,6 +65,7 @@ def demo(
             out=out,
             rounds=rounds,
             seed=seed,
+            pilot=pilot,
             broker=broker.value if broker is not None else None,
             federation=federation,
             reference=reference,

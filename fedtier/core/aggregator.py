@@ -67,6 +67,7 @@ class Resume:
     trained: int  # of these, the ones in which a member came
     model: str  # digest of the model after the last of them
     blob: bytes = field(repr=False)
+    figures: Figures = field(default_factory=Figures)  # of the closed iterations
 
 
 @dataclass(slots=True, kw_only=True)
@@ -83,6 +84,7 @@ class _Assignment:
     model: str
     blob: bytes = field(repr=False)
     figures: Figures
+    gathered: Aggregate | None = None  # of task `gradient`, once it is
 
 
 class TierAggregator:
@@ -141,8 +143,7 @@ class TierAggregator:
         self._waiting: Assigned | Keep | None = None
         self._work: _Assignment | None = None
         self._answering = False
-        # Sums under way, some of them preempted, and whether a member came.
-        self._summing: dict[Job, bool] = {}
+        self._summing: dict[Job, Aggregate] = {}  # sums under way, some of them preempted
 
     @property
     def state(self) -> GatewayState:
@@ -257,6 +258,7 @@ class TierAggregator:
         if resume is not None and resume.above == assigned.job:
             self._work.done, self._work.trained = resume.done, resume.trained
             self._work.model, self._work.blob = resume.model, resume.blob
+            self._work.figures = resume.figures
         return self._go_on(now_s)
 
     def _unable(self, head: Head, member: Member, members: tuple[Member, ...]) -> str | None:
@@ -270,13 +272,16 @@ class TierAggregator:
         return None
 
     def _set_aside(self) -> None:
-        """Stop working, but remember how far it came: a closed iteration is never opened again."""
+        """Stop working, but remember how far it came: a closed iteration is never opened again.
+
+        What changes no model is asked for again: the answers are still there.
+        """
         work, self._work = self._work, None
         self._answering = False
-        if work is not None:
+        if work is not None and work.head.task == "train":
             self._resume = Resume(
                 above=work.job, done=work.done, trained=work.trained, model=work.model,
-                blob=work.blob,
+                blob=work.blob, figures=work.figures,
             )  # fmt: skip
 
     # Through the cell
@@ -324,16 +329,18 @@ class TierAggregator:
             "members": len(head.members), "seconds": round(collected.seconds, 2),
         }  # fmt: skip
         note = Note(level="info", event="iteration closed", fields=closed)
-        if work.head.task != "train":
-            work.done += 1
-            return [note, *self._go_on(now_s)]
-        self._summing[collected.job] = came
         aggregate = Aggregate(
             job=collected.job, head=head, came=collected.came,
             admitted_weight=sum(m.weight for m in work.members), above=work.job,
             done=work.done + 1, trained=work.trained + came, seconds=collected.seconds,
-            reasons=collected.reasons, model=work.blob, figures=Figures(),
+            reasons=collected.reasons, model=work.blob, figures=work.figures,
         )  # fmt: skip
+        if work.head.task != "train":
+            work.done += 1
+            work.trained += came
+            work.gathered = aggregate if head.vectors else None
+            return [note, *self._go_on(now_s)]
+        self._summing[collected.job] = aggregate
         if came:
             return [note, aggregate]
         empty = Note(level="warning", event="empty iteration", fields={"path": str(head.path)})
@@ -341,7 +348,10 @@ class TierAggregator:
 
     def _aggregated(self, event: Aggregated, now_s: float) -> list[Effect]:
         work, resume = self._work, self._resume
-        came = self._summing.pop(event.job, False)
+        summed = self._summing.pop(event.job, None)
+        came, figures = (
+            (False, Figures()) if summed is None else (bool(summed.came), summed.figures)
+        )
         if work is not None and event.job == _next_job(work.job, work.done, work.model):
             work.done += 1
             work.trained += came
@@ -350,7 +360,7 @@ class TierAggregator:
         if resume is not None and event.job == _next_job(resume.above, resume.done, resume.model):
             self._resume = replace(
                 resume, done=resume.done + 1, trained=resume.trained + came, model=event.model,
-                blob=event.blob,
+                blob=event.blob, figures=figures,
             )  # fmt: skip
             # it was preempted while it was summed, and is durable
         return [Note(level="debug", event="sum too late", fields={"path": str(event.job.path)})]
@@ -358,12 +368,12 @@ class TierAggregator:
     def _answer(self, work: _Assignment) -> Answer:
         self._answering = True
         weight, reason = 0, ""
-        if work.head.task == "train":
+        if work.head.vectors:
             weight = sum(m.weight for m in work.members) if work.trained else 0
             reason = "" if work.trained else work.reason or "no member came"
         return Answer(
             job=work.job, head=work.head, weight=weight, reason=reason, start=work.start,
-            end=work.blob, figures=self.cell.figures() + work.figures,
+            end=work.blob, figures=self.cell.figures() + work.figures, gathered=work.gathered,
         )  # fmt: skip
 
     def _answer_made(self, event: WorkDone | WorkFailed, now_s: float) -> list[Effect]:

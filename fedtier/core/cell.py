@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from typing import Literal, assert_never
 
 from fedtier.core.effects import NO_BLOB, Effect, Job, Note, Reasons, Send, Spool
@@ -15,6 +16,7 @@ from fedtier.core.events import Received
 from fedtier.core.figures import Figures, fold
 from fedtier.core.hearing import Hearing
 from fedtier.core.intake import Complete, Held, Intake, IntakeEffect, accepted
+from fedtier.core.measured import Measured
 from fedtier.core.patience import Patience
 from fedtier.core.roster import Lookout, Roster
 from fedtier.core.tally import Tally
@@ -406,6 +408,16 @@ class Cell:
             Collected(
                 job=Job.of(head), head=head, came=() if decision == "give up" else came,
                 answered=len(self._answers), seconds=self._waiting.seconds(now_s),
-                reasons=tuple(reasons), figures=reported.of_iteration,
+                reasons=tuple(reasons), figures=reported.of_iteration + self._own_q(head),
             )
         ]  # fmt: skip
+
+    def _own_q(self, head: Head) -> Figures:
+        """In a pilot, what this link's quantizer did to the deltas that came."""
+        if head.task != "train" or head.path.round >= head.plan.pilot:
+            return Figures()
+        errors = [Fraction(m.q) for m, _ in self._answers.values() if m.weight]
+        link = head.tier
+        return Figures(
+            measured=Measured(q={link: sum(errors, start=Fraction())}, deltas={link: len(errors)})
+        )

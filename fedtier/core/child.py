@@ -14,6 +14,7 @@ from fedtier.core.above import Above
 from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
 from fedtier.core.equipment import Equipment
 from fedtier.core.events import Installed, Received
+from fedtier.core.exchanges import Exchanges
 from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
 from fedtier.core.hearing import Hearing
@@ -95,7 +96,7 @@ class ChildLink:
         self._offering = Pace(OFFER_FIRST_S)
         self._working: Job | None = None
         self._offer: Offer | None = None
-        self.micros = 0  # time from first offer to `accepted`, summed over this run
+        self.exchanges = Exchanges()  # in this run
 
     # What it is
 
@@ -205,7 +206,7 @@ class ChildLink:
         self._listen(now_s)
         if before is not None and before.run == head.run:
             return self._follow(head, now_s, retained=retained)
-        self.micros = 0
+        self.exchanges = Exchanges()
         fields = {"run": hex64(head.run), "path": str(head.path), "state": head.state}
         note = Note(level="info", event="following run", fields=fields)
         return [note, *self._follow(head, now_s, retained=retained)]
@@ -247,7 +248,7 @@ class ChildLink:
             return [Note(level="debug", event="stray ack", fields={"verdict": ack.verdict})]
         offer.settle(now_s)
         if ack.verdict == "accepted":
-            self.micros += offer.micros(now_s)
+            self.exchanges += offer.exchange(now_s)
             return []
         if ack.verdict == "stale":
             return [self._want_head()]  # the head that made it stale did not reach us

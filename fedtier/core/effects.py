@@ -102,7 +102,8 @@ class Aggregate:
     """Mean the spooled updates, make the new model durable, then report ``Aggregated``.
 
     ``came`` are the members whose updates enter the mean; with none the model stays as it is, to
-    the bit.
+    the bit. So it does at the cloud where the head's task is ``gradient``: what the means say of it
+    is made durable instead.
     """
 
     job: Job
@@ -132,6 +133,7 @@ class Answer:
     start: bytes = field(repr=False)  # the blob of the model from above
     end: bytes = field(repr=False)  # and of what the cell made of it
     figures: Figures
+    gathered: Aggregate | None = None  # of task `gradient`: whose means it sends
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

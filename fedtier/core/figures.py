@@ -11,6 +11,8 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from fedtier.core.counts import FIGURE_MAX, capped
+from fedtier.core.exchanges import Exchanges
+from fedtier.core.measured import Measured
 from fedtier.core.rollout import Rollout
 from fedtier.errors import WireError
 from fedtier.ids import NodeId, is_node_id
@@ -24,7 +26,7 @@ FIGURES_BYTES_MAX = 2700
 """Of the 3584 bytes of a manifest: the rest of one that carries figures has at most 819."""
 
 _BINS = 101
-_F = TypeVar("_F", "LinkFigures", "TierFigures")
+_F = TypeVar("_F", "LinkFigures", "TierFigures", Exchanges)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -165,7 +167,7 @@ def _accuracy_key(worst: tuple[int, int, str]) -> tuple[float, str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """All that a subtree reports: links up to its root, tiers, training, scores, rollout."""
+    """All that a subtree reports: links up to its root, tiers, training, scores, rollout, pilot."""
 
     links: Mapping[int, LinkFigures] = field(default_factory=dict)
     tiers: Mapping[int, TierFigures] = field(default_factory=dict)
@@ -173,6 +175,8 @@ class Figures:
     trained_steps: int = 0  # local steps done for this update
     trained_loss_units: int = 0  # their losses, in 2^-20 nats
     rollout: Rollout = field(default_factory=Rollout)
+    measured: Measured = field(default_factory=Measured)
+    exchanges: Mapping[int, Exchanges] = field(default_factory=dict)  # link -> since the run began
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(
@@ -182,12 +186,14 @@ class Figures:
             trained_steps=capped(self.trained_steps + other.trained_steps),
             trained_loss_units=capped(self.trained_loss_units + other.trained_loss_units),
             rollout=self.rollout + other.rollout,
+            measured=self.measured + other.measured,
+            exchanges=_merge(self.exchanges, other.exchanges),
         )
 
     @property
     def of_iteration(self) -> Figures:
-        """What answers tell of their iteration alone: scores and training, each to be summed."""
-        return replace(self, links={}, tiers={}, rollout=Rollout())
+        """What answers tell of their iteration alone: scores, training and what was measured."""
+        return replace(self, links={}, tiers={}, rollout=Rollout(), exchanges={})
 
     def with_link(self, link: int, figures: LinkFigures) -> Figures:
         """These figures with a link's counts added."""
@@ -218,6 +224,12 @@ class Figures:
                 document["j"] = scores.judged
         if self.rollout.versions:
             document["v"] = self.rollout.to_json()
+        measured = self.measured.to_json()
+        if measured:
+            document["m"] = measured
+        if self.exchanges:
+            rows = sorted(self.exchanges.items())
+            document["x"] = [[link, *sums.to_row()] for link, sums in rows]
         return document
 
     @classmethod
@@ -252,6 +264,8 @@ class Figures:
             trained_steps=steps[0],
             trained_loss_units=steps[1],
             rollout=Rollout.from_fields(reader, "v") if "v" in document else Rollout(),
+            measured=Measured.from_fields(reader.object("m")) if "m" in document else Measured(),
+            exchanges=_exchanges(reader) if "x" in document else {},
         )
 
 
@@ -279,6 +293,17 @@ def _scores(reader: Fields, *, judged: bool) -> Scores:
         examples=totals[0], correct=totals[1], loss_units=totals[2], judged=answers,
         histogram=histogram, worst=(pair[0], pair[1], worst[2]),
     )  # fmt: skip
+
+
+def _exchanges(reader: Fields) -> dict[int, Exchanges]:
+    rows = reader.listing("x", items_max=TIERS_MAX)
+    found = {}
+    for row in rows:
+        if not isinstance(row, list) or not row:
+            raise WireError("figures: exchanges without a link")
+        link = Fields({"x": row[0]}, what="figures").integer("x", 1, TIERS_MAX)
+        found[link] = Exchanges.from_row(row[1:])
+    return found
 
 
 def _rows(reader: Fields, name: str, *, width: int) -> list[tuple[int, ...]]:

@@ -10,7 +10,7 @@ from typing import Literal
 
 from fedtier.core.effects import Effect, Note, Send
 from fedtier.core.pace import Pace
-from fedtier.core.verify import OtherBaseError, update_bytes_max, verify_delta, verify_manifest
+from fedtier.core.verify import OtherHeadError, update_bytes_max, verify_delta, verify_manifest
 from fedtier.errors import PeerError
 from fedtier.ids import NodeId
 from fedtier.limits import GAP_S, PAUSE_MAX_S, TRANSFERS_AT_ONCE, WINDOW_PARTS
@@ -163,7 +163,7 @@ class Intake:
             if transfer is not None and known:
                 return self._progress(head, child, transfer, part, now_s)
             return self._offered(head, child, part, now_s) if part.part == 0 else []
-        except OtherBaseError:
+        except OtherHeadError:
             self._forget(child, digest=part.digest)
             return self._stale(child, part)
         except PeerError as error:

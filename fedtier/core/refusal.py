@@ -19,8 +19,6 @@ def refusal(head: Head, *, tier: int) -> str | None:
     """
     if head.tier <= tier:
         return f"a parent on tier {head.tier} asks a child on tier {tier}"
-    if head.task == "gradient":
-        return "task 'gradient' is not known to this version"
     if head.task == "train":
         reason = _untrainable(head)
         if reason is not None:

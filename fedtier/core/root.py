@@ -23,6 +23,7 @@ from fedtier.core.events import (
 )
 from fedtier.core.expected import Expected
 from fedtier.core.figures import Figures
+from fedtier.core.pilot import asks_gradient, plan_of_round
 from fedtier.errors import EXIT_CONFIG, ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.exact_sum import fixed_point_exponent
@@ -46,6 +47,7 @@ class Course:
     dimension: int
     next_round: int  # rounds already in the model
     rounds_trained: int  # of these, the ones in which a member came
+    gradient_known: bool = False  # of a pilot: the one that is asked for before the next round
     model: str
     blob: bytes = field(repr=False)
 
@@ -87,6 +89,7 @@ class RootMachine:
         self._spooled = dict(spooled or {})
         self._round = course.next_round
         self._trained = course.rounds_trained
+        self._gradient_known = course.gradient_known
         self._model = course.model
         self._blob = course.blob
         self._state: RootState = "looking"
@@ -148,8 +151,7 @@ class RootMachine:
         except ConfigError as error:
             return [Stop(exit_code=EXIT_CONFIG, reason=f"round {self._round}: {error}")]
         self._state = "collecting"
-        evaluate = self._round >= self._course.plan.rounds
-        head = self._head(members, task="evaluate" if evaluate else "train")
+        head = self._head(members, task=self._next_task())
         spooled = self._spooled.pop((head.run, head.path), {})
         note = Note(
             level="info",
@@ -158,6 +160,12 @@ class RootMachine:
         )
         opened = self._from_cell(self.cell.open(head, self._blob, now_s, spooled=spooled), now_s)
         return [note, *opened]
+
+    def _next_task(self) -> Task:
+        plan = self._course.plan
+        if asks_gradient(plan, self._round) and not self._gradient_known:
+            return "gradient"
+        return "evaluate" if self._round >= plan.rounds else "train"
 
     def _refusal(self, members: tuple[Member, ...]) -> str | None:
         """M-6: why no round may open with these members, if one of them is of another tree."""
@@ -172,11 +180,11 @@ class RootMachine:
         rounds = course.plan.rounds
         return Head(
             nonce=self._nonce, seq=0, run=course.run, epoch=course.epoch,
-            path=IterationPath((self._round,)), state="open" if task == "train" else "draining",
+            path=IterationPath((self._round,)), state="draining" if task == "evaluate" else "open",
             task=task, model=self._model, layout=course.layout, dimension=course.dimension,
             artefact=course.artefact, blobs=(), tier=course.plan.tiers, first_step=0,
             p0=min(1.0, self._round / rounds), p1=min(1.0, (self._round + 1) / rounds),
-            plan=course.plan, members=members,
+            plan=plan_of_round(course.plan, self._round), members=members,
         )  # fmt: skip
 
     def _collected(self, collected: Collected, now_s: float) -> list[Effect]:
@@ -184,11 +192,12 @@ class RootMachine:
         figures = self.cell.figures() + collected.figures
         if collected.head.task == "evaluate":
             return self._finish(collected.head, figures, now_s)
-        self._trained += bool(collected.came)
+        trains = collected.head.task == "train"
+        self._trained += trains and bool(collected.came)
         aggregate = Aggregate(
             job=collected.job, head=collected.head, came=collected.came,
             admitted_weight=sum(m.weight for m in collected.head.members), above=None,
-            done=self._round + 1, trained=self._trained, seconds=collected.seconds,
+            done=self._round + trains, trained=self._trained, seconds=collected.seconds,
             reasons=collected.reasons, model=self._blob, figures=figures,
         )  # fmt: skip
         if collected.came:
@@ -202,7 +211,8 @@ class RootMachine:
         assert self._state == "closing", "a sum that was not asked for"
         assert event.job == Job.of(head), "one sum at a time"
         self._model, self._blob = event.model, event.blob
-        self._round += 1
+        self._gradient_known = head.task == "gradient"
+        self._round += head.task == "train"
         self._state = "gathering"
         return self._open_if_ready(now_s)
 

@@ -41,7 +41,7 @@ class Tally:
             self._below[link] = self._below.get(link, LinkFigures()) + grown
         if manifest.figures:  # without any, what the child reported before is the newest still
             self._latest[child] = figures
-        measured = manifest.weight > 0
+        measured = manifest.weight > 0 and manifest.task == "train"
         self._own += LinkFigures(
             updates=1,
             abstained=1 if manifest.task == "train" and not measured else 0,
@@ -55,8 +55,13 @@ class Tally:
         self._own += LinkFigures(lost=members)
 
     def figures(self, link: int, counts: IntakeCounts) -> Figures:
-        """Links, tiers and rollout of the whole subtree; ``link`` is the cell's own."""
+        """Links, tiers, rollout and exchanges of the whole subtree; ``link`` is the cell's own."""
         own = replace(self._own, duplicates=counts.duplicates, late=counts.late)
         latest = fold(self._latest.values())
-        below = Figures(links=self._below, tiers=latest.tiers, rollout=latest.rollout)
+        below = Figures(
+            links=self._below,
+            tiers=latest.tiers,
+            rollout=latest.rollout,
+            exchanges=latest.exchanges,
+        )
         return below.with_link(link, own)

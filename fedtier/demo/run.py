@@ -62,6 +62,7 @@ def main(
     out: Path | None,
     rounds: int | None,
     seed: int | None,
+    pilot: int | None,
     broker: str | None,
     federation: Path | None,
     reference: bool,
@@ -72,6 +73,7 @@ def main(
         out: The run directory; a new one below ``runs/`` by default.
         rounds: In place of the federation file's.
         seed: In place of the federation file's.
+        pilot: Rounds at the beginning in which the federation is measured; None for none.
         broker: ``embedded`` or ``mosquitto``; mosquitto where it is installed by default.
         federation: A federation file; sixteen smartwatches by default.
         reference: Also train in one process, and each device alone, and compare.
@@ -83,7 +85,13 @@ def main(
     signal.signal(signal.SIGTERM, _leave)
     console = Console()
     request = _prepare(
-        out=out, rounds=rounds, seed=seed, broker=broker, federation=federation, reference=reference
+        out=out,
+        rounds=rounds,
+        seed=seed,
+        pilot=pilot,
+        broker=broker,
+        federation=federation,
+        reference=reference,
     )
     _make_run_directory(request)
     began_s = time.monotonic()
@@ -124,11 +132,17 @@ def _prepare(
     out: Path | None,
     rounds: int | None,
     seed: int | None,
+    pilot: int | None,
     broker: str | None,
     federation: Path | None,
     reference: bool,
 ) -> _Request:
     """Refuse what cannot be, before anything is made."""
+    if reference and pilot:
+        raise ConfigError(
+            "--reference compares with as many local steps as rounds and tau make, and a pilot's "
+            "rounds have fewer. Leave one of the two out."
+        )
     kind = _broker_kind(broker)
     directory = (out or fresh_directory(_RUNS, "demo")).resolve()
     check_unused(directory, called=f"--out {directory}")
@@ -152,6 +166,8 @@ def _prepare(
         options += ["--rounds", str(rounds)]
     if seed is not None:
         options += ["--seed", str(seed)]
+    if pilot is not None:
+        options += ["--pilot", str(pilot)]
     return _Request(
         federation=loaded,
         text=text,

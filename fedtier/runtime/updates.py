@@ -1,18 +1,22 @@
-"""Make the update that answers a head: a quantized delta, or figures alone."""
+"""Make the update that answers a head: a quantized delta, plain gradients, or figures alone."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from fedtier.core.effects import Answer
 from fedtier.core.figures import Figures
-from fedtier.draws import draw_key
+from fedtier.core.measured import Measured
+from fedtier.core.verify import link_codec
+from fedtier.draws import DrawKey, draw_key
 from fedtier.errors import TrainingError, UpdateError
 from fedtier.ids import NodeId
 from fedtier.model.exact_sum import in_range
 from fedtier.model.layout import Vector
-from fedtier.quantize.registry import make_codec
+from fedtier.runtime.mean import mean_gradient
+from fedtier.storage.spool import Spool
 from fedtier.wire.head import Head
-from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update
+from fedtier.wire.manifest import UpdateManifest, clip_reason, decode_model, encode_update
 
 
 def delta_update(
@@ -32,17 +36,14 @@ def delta_update(
         TrainingError: If the delta is not finite, or a coordinate of it, before or after the
             quantizer, is outside the range the sum takes.
     """
-    spec = head.plan.codecs[head.tier - 1]
-    codec = make_codec(spec.name, dict(spec.parameters), where="plan")
+    codec = link_codec(head)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused below
         delta = end - start
     if not in_range(delta, head.plan.range_bits):
         raise TrainingError(
             f"diverged: a coordinate of the delta is beyond 2^{head.plan.range_bits}"
         )
-    key = draw_key(
-        seed=head.plan.seed, path=str(head.path), node=node, tensor="delta", purpose="rounding"
-    )
+    key = _rounding(node, head, "delta")
     try:
         encoded = codec.encode(delta, key)
         decoded = codec.decode(encoded.sections, delta.size)
@@ -50,18 +51,83 @@ def delta_update(
         raise TrainingError(f"diverged: {error}") from error
     if not in_range(decoded, head.plan.range_bits):
         raise TrainingError(f"diverged: a quantized coordinate is beyond 2^{head.plan.range_bits}")
-    manifest = UpdateManifest(
-        run=head.run, path=head.path, node=node, task=head.task, base=head.model,
-        layout=head.layout, weight=weight, codec=codec.text, q=encoded.q,
-        figures=figures.to_json(),
-    )  # fmt: skip
+    manifest = _manifest(node, head, figures, weight=weight, codec=codec.text, q=encoded.q)
     return encode_update(manifest, encoded.sections)
+
+
+def gradient_update(
+    node: NodeId, head: Head, *, gradient: Vector, change: Vector, weight: int, figures: Figures
+) -> bytes:
+    """The blob of an answer to a head that asks for a gradient.
+
+    Args:
+        node: The sender.
+        head: What it answers.
+        gradient: At the head's model, shape ``(d,)``.
+        change: How much it differs at the devices' end points, shape ``(d,)``.
+        weight: As admitted.
+        figures: What rides along.
+
+    Raises:
+        TrainingError: If a coordinate is not finite, or outside the range the sum takes.
+    """
+    codec = link_codec(head)
+    sections: list[bytes] = []
+    for tensor, vector in (("gradient", gradient), ("change", change)):
+        if not in_range(vector, head.plan.range_bits):
+            raise TrainingError(
+                f"a coordinate of the gradient is beyond 2^{head.plan.range_bits}: raise range_bits"
+            )
+        sections += codec.encode(vector, _rounding(node, head, tensor)).sections
+    manifest = _manifest(node, head, figures, weight=weight, codec=codec.text)
+    return encode_update(manifest, tuple(sections))
+
+
+def answer_update(node: NodeId, answer: Answer, spool: Spool, *, figures: Figures) -> bytes:
+    """The blob of a gateway's answer to its parent.
+
+    Args:
+        node: The gateway.
+        answer: What its machine asks for.
+        spool: Where its children's gradients are, if that is what is asked for.
+        figures: What rides along.
+
+    Raises:
+        TrainingError: If what is to be sent is not finite, or outside the range the sum takes.
+        StorageError: If a gradient that was accepted is no longer in the spool.
+    """
+    head = answer.head
+    if answer.weight == 0:
+        return figures_update(node, head, reason=answer.reason, figures=figures)
+    if answer.gathered is None:
+        start, _, _ = decode_model(answer.start)
+        end, _, _ = decode_model(answer.end)
+        return delta_update(
+            node, head, start=start, end=end, weight=answer.weight, figures=figures
+        )  # fmt: skip
+    found = mean_gradient(spool, answer.gathered)
+    return gradient_update(
+        node, head, gradient=found.gradient, change=found.change, weight=answer.weight,
+        figures=figures + Figures(measured=Measured(gradients=found.spread)),
+    )  # fmt: skip
 
 
 def figures_update(node: NodeId, head: Head, *, reason: str, figures: Figures) -> bytes:
     """The blob of an answer without a delta: an evaluation, or an abstention and its reason."""
-    manifest = UpdateManifest(
+    return encode_update(_manifest(node, head, figures, reason=clip_reason(reason)), ())
+
+
+def _rounding(node: NodeId, head: Head, tensor: str) -> DrawKey:
+    seed, path = head.plan.seed, str(head.path)
+    return draw_key(seed=seed, path=path, node=node, tensor=tensor, purpose="rounding")
+
+
+def _manifest(
+    node: NodeId, head: Head, figures: Figures, *, weight: int = 0, codec: str = "", q: float = 0.0,
+    reason: str = "",
+) -> UpdateManifest:  # fmt: skip
+    return UpdateManifest(
         run=head.run, path=head.path, node=node, task=head.task, base=head.model,
-        layout=head.layout, weight=0, reason=clip_reason(reason), figures=figures.to_json(),
+        layout=head.layout, weight=weight, codec=codec, q=q, reason=reason,
+        figures=figures.to_json(),
     )  # fmt: skip
-    return encode_update(manifest, ())

@@ -6,9 +6,11 @@ import resource
 import time
 from pathlib import Path
 
-from fedtier.core.figures import LinkFigures, TierFigures
+from fedtier.core.exchanges import Exchanges
+from fedtier.core.figures import Figures, LinkFigures, TierFigures
 from fedtier.ids import RunId
 from fedtier.transport.base import Traffic, Transport
+from fedtier.wire.head import Head
 
 _STATUS = Path("/proc/self/status")
 
@@ -72,3 +74,17 @@ class LinkMeter:
             bytes_down=now.bytes_received - self._before.bytes_received,
             micros=micros,
         )
+
+
+def link_figures(meter: LinkMeter, exchanges: Exchanges, head: Head) -> Figures:
+    """What a node reports of its link to the parent whose head it answers.
+
+    Args:
+        meter: The link's bytes.
+        exchanges: How long its updates took so far, in this run.
+        head: Where it asks for a gradient, the exchanges are reported as they are: a pilot makes a
+            rate and a latency of them.
+    """
+    counted = meter.figures(head.run, micros=exchanges.micros)
+    told = {head.tier: exchanges} if head.task == "gradient" else {}
+    return Figures(links={head.tier: counted}, exchanges=told)

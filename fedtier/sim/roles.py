@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from fedtier.config.federation import Federation
 from fedtier.errors import ConfigError
-from fedtier.ids import IterationPath, NodeId
+from fedtier.ids import NodeId
 from fedtier.runtime.host import Assembled
 from fedtier.sim.world import SimBoot
 
@@ -30,7 +30,7 @@ class Setting:
         rounds: In place of the federation's.
         seed: In place of the federation's.
         pool: Where long pure work is done while virtual time passes.
-        step_s: Seconds of a local step on a device, in an iteration.
+        step_s: Seconds of a local step on a device, in the iteration of a path.
     """
 
     federation: Federation
@@ -38,7 +38,7 @@ class Setting:
     rounds: int | None
     seed: int | None
     pool: Executor
-    step_s: Callable[[NodeId, IterationPath], float]
+    step_s: Callable[[NodeId, str], float]
     _shared: dict[type, Any] = field(default_factory=dict)
 
     def shared_as(self, kind: type[T]) -> T:

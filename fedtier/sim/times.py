@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 
 from fedtier.config.federation import Federation
-from fedtier.ids import IterationPath, NodeId
+from fedtier.ids import NodeId
 
 _SLOWEST = 1000.0  # times the usual: a Pareto distribution has no end of its own
 
@@ -29,10 +29,10 @@ class StepTimes:
             for own in [federation.nodes[device].step_s]
         }
 
-    def __call__(self, device: NodeId, path: IterationPath) -> float:
-        """Of a device in one iteration."""
+    def __call__(self, device: NodeId, address: str) -> float:
+        """Of a device in one iteration, or whatever the address stands for."""
         usual_s = self._usual_s[device]
         if self._tail is None:
             return usual_s
-        draws = Random(f"{self._seed}/{device}/{path}")
+        draws = Random(f"{self._seed}/{device}/{address}")
         return usual_s * min(draws.paretovariate(self._tail), _SLOWEST)

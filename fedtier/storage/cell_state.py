@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fedtier.core.aggregator import Resume
 from fedtier.core.effects import Job
+from fedtier.core.figures import Figures
 from fedtier.ids import IterationPath, NodeId, RunId, hex64, parse_hex64
 from fedtier.storage.durable import read_record, write_record
 from fedtier.wire.head import Member
@@ -24,7 +25,9 @@ class CellState:
         self._iteration = directory / "iteration.record"
         self._announced = directory / "announced.record"
 
-    def close(self, *, above: Job, done: int, trained: int, model: str, blob: bytes) -> None:
+    def close(
+        self, *, above: Job, done: int, trained: int, model: str, blob: bytes, figures: Figures
+    ) -> None:
         """Make a closed iteration durable; the arguments are the fields of ``Resume``.
 
         Raises:
@@ -33,6 +36,7 @@ class CellState:
         document = {
             "run": hex64(above.run), "path": str(above.path), "base": above.base,
             "task": above.task, "done": done, "trained": trained, "model": model,
+            "figures": figures.to_json(),
         }  # fmt: skip
         write_record(self._iteration, document, {"blob": blob})
 
@@ -56,6 +60,7 @@ class CellState:
         return Resume(
             above=above, done=document["done"], trained=document["trained"],
             model=document["model"], blob=arrays["blob"],
+            figures=Figures.from_json(document.get("figures", {})),
         )  # fmt: skip
 
     def remember(self, beneath: str, members: tuple[Member, ...]) -> None:

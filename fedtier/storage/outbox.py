@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from fedtier.core.effects import Job
 from fedtier.ids import RunId, hex64
@@ -19,12 +20,17 @@ class Start:
     step: int  # local steps of the round before it
 
 
+What = Literal["velocity", "end"]
+"""What is kept for the next iteration: an optimiser's momentum, or where the steps ended."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Carried:
-    """What an optimiser keeps from one iteration to the next."""
+    """A vector that is kept from one iteration to the next."""
 
     start: Start  # of the iteration it is for
-    velocity: bytes = field(repr=False)  # float32, little-endian
+    vector: bytes = field(repr=False)  # float32, little-endian
+    what: What = "velocity"
 
 
 class Outbox:
@@ -46,7 +52,7 @@ class Outbox:
         return self._file.bytes_written
 
     def put(self, job: Job, blob: bytes, *, carried: Carried | None = None) -> None:
-        """Keep the update that answers a job and, in the same rename, what its optimiser keeps.
+        """Keep the update that answers a job and, in the same rename, what is carried.
 
         Raises:
             StorageError: If the disk does not take it.
@@ -55,7 +61,7 @@ class Outbox:
             self._store.write(_job(job), {"blob": blob})
             return
         document = _job(job) | {"carried": _start(carried.start)}
-        self._file.write(document, {"blob": blob, "velocity": carried.velocity})
+        self._file.write(document, {"blob": blob, carried.what: carried.vector})
 
     def get(self, job: Job) -> bytes | None:
         """The update that answers this very job, if an earlier boot made it.
@@ -69,8 +75,8 @@ class Outbox:
                 return record[1]["blob"]
         return None
 
-    def carried(self, start: Start) -> bytes | None:
-        """The velocity for an iteration that begins there, if the update before it left one.
+    def carried(self, start: Start, what: What = "velocity") -> bytes | None:
+        """The vector for an iteration that begins there, if the update before it left one.
 
         Raises:
             StorageError: If the disk does not give it.
@@ -78,7 +84,7 @@ class Outbox:
         record = self._file.read()
         if record is None or record[0].get("carried") != _start(start):
             return None
-        return record[1]["velocity"]
+        return record[1].get(what)
 
 
 def _job(job: Job) -> dict[str, object]:

@@ -18,7 +18,7 @@ from fedtier.limits import (
     WEIGHT_MAX,
 )
 from fedtier.wire.fields import Fields, from_json, to_json
-from fedtier.wire.plan import Plan
+from fedtier.wire.plan import IDENTITY, CodecSpec, Plan
 
 HeadState = Literal["open", "paused", "draining", "finished"]
 Task = Literal["train", "evaluate", "gradient"]
@@ -76,6 +76,16 @@ class Head:
     def member(self, node: NodeId) -> Member | None:
         """This node's entry, or None where it was not admitted."""
         return next((member for member in self.members if member.node == node), None)
+
+    @property
+    def codec(self) -> CodecSpec:
+        """Of the vectors that answer it: its link's, but gradients travel as they are."""
+        return IDENTITY if self.task == "gradient" else self.plan.codecs[self.tier - 1]
+
+    @property
+    def vectors(self) -> int:
+        """How many vectors an answer of weight > 0 holds."""
+        return {"train": 1, "evaluate": 0, "gradient": 2}[self.task]
 
     def encode(self) -> bytes:
         """The bytes that travel."""

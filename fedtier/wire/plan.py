@@ -49,6 +49,9 @@ class CodecSpec:
     parameters: tuple[tuple[str, int], ...] = ()
 
 
+IDENTITY = CodecSpec(name="identity")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What stays the same for a whole round in every cell of the tree."""
@@ -69,6 +72,7 @@ class Plan:
     range_bits: int = RANGE_BITS_DEFAULT  # R: coordinates of updates lie in (-2**R, 2**R)
     carry: Carry = "none"  # how long a device's optimiser keeps its momentum
     lowering: str = ""  # of the artefact's; "" = its first, "auto" = each device's fastest
+    pilot: int = 0  # rounds at the beginning in which the run is measured
 
     @property
     def tiers(self) -> int:
@@ -86,6 +90,7 @@ class Plan:
             "give_up_s": self.give_up_s, "beacon_s": self.beacon_s, "range_bits": self.range_bits,
             **({} if self.carry == "none" else {"carry": self.carry}),
             **({"lowering": self.lowering} if self.lowering else {}),
+            **({"pilot": self.pilot} if self.pilot else {}),
             **(stepped if self.schedule == "step" else {}),
         }  # fmt: skip
 
@@ -127,6 +132,7 @@ class Plan:
             range_bits=fields.integer("range_bits", 0, RANGE_BITS_MAX),
             carry=fields.choice("carry", CARRIES) if fields.has("carry") else "none",  # type: ignore[arg-type]
             lowering=_lowering(fields) if fields.has("lowering") else "",
+            pilot=fields.integer("pilot", 0, COUNT_MAX) if fields.has("pilot") else 0,
         )  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import fields, replace
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from world import World
 from world_shapes import make_plan, quadratic, random_centres, regular
 
+from fedtier.core.exchanges import EXCHANGE_MAX, Exchanges
 from fedtier.core.figures import (
     FIGURES_BYTES_MAX,
     Figures,
@@ -21,6 +23,7 @@ from fedtier.core.figures import (
     fold,
 )
 from fedtier.core.intake import IntakeCounts
+from fedtier.core.measured import SLOWEST_MAX, GradientFigures, Measured, StepTimes
 from fedtier.core.rollout import VERSIONS_MAX, Rollout, Verdicts, Version
 from fedtier.core.tally import Tally
 from fedtier.errors import WireError
@@ -46,10 +49,26 @@ versions = st.builds(
 rollouts = st.dictionaries(
     versions, st.builds(Verdicts, accepted=counts, refused=counts), max_size=5
 ).map(lambda some: Rollout() + Rollout(some))
+numbers = st.floats(0, 2.0**40, width=32)  # few bits: sums of some are float64 numbers, too
+exact = numbers.map(Fraction)
+per_link = st.dictionaries(st.integers(1, 8), exact, max_size=3)
+step_times = st.builds(StepTimes.of_device, st.sampled_from(["a", "b", "c"]), seconds=numbers)
+gradients = st.builds(
+    GradientFigures, devices=counts, kept=counts, weight=counts, loss=exact, variance=numbers,
+    moved=exact, changed=exact, spread=per_link,
+)  # fmt: skip
+measurements = st.builds(
+    lambda q, steps, gradients: Measured(
+        q=q, deltas={link: 3 * link for link in q}, steps=steps, gradients=gradients
+    ),
+    per_link, step_times | st.just(StepTimes()), gradients | st.just(GradientFigures()),
+)  # fmt: skip
+exchanges = st.builds(Exchanges.of, size=st.integers(0, 2**32), micros=st.integers(0, 2**40))
 figures = st.builds(
     Figures, links=st.dictionaries(st.integers(1, 8), links, max_size=3),
     tiers=st.dictionaries(st.integers(0, 7), tiers, max_size=3), scores=scores,
-    trained_steps=counts, trained_loss_units=counts, rollout=rollouts,
+    trained_steps=counts, trained_loss_units=counts, rollout=rollouts, measured=measurements,
+    exchanges=st.dictionaries(st.integers(1, 8), exchanges, max_size=3),
 )  # fmt: skip
 
 
@@ -182,6 +201,44 @@ def test_the_most_an_honest_tree_reports_fits_a_manifest():
     assert len(to_json(manifest_of(some).to_json())) <= MANIFEST_BYTES_MAX
 
 
+def test_the_most_that_a_pilot_measures_fits_a_manifest():
+    """As many tiers, links and named devices as there can be, and numbers of all digits."""
+    link = LinkFigures(
+        updates=10**6, abstained=10**4, bytes_up=10**13, bytes_down=10**13, q_units=2**20 * 10**6,
+        q_count=10**6, micros=10**12,
+    )  # fmt: skip
+    tier = TierFigures(
+        nodes=10**6, peak_rss_kib_sum=10**12, peak_rss_kib_max=10**7, cpu_ms_sum=10**12,
+        cpu_ms_max=10**9,
+    )  # fmt: skip
+    third = Fraction(1, 3)
+    verdict = Verdicts(accepted=10**6, refused=10**6)
+    common = Figures(
+        links=dict.fromkeys(range(1, 9), link), tiers=dict.fromkeys(range(8), tier),
+        rollout=Rollout({Version(0, n, "f" * 12): verdict for n in range(VERSIONS_MAX)}),
+    )  # fmt: skip
+    named = [StepTimes.of_device(NodeId(f"{n:040}"), seconds=0.5) for n in range(30)]
+    trained = common + Figures(
+        trained_steps=10**9, trained_loss_units=2**20 * 10**9,
+        measured=Measured(
+            q=dict.fromkeys(range(1, 9), third), deltas=dict.fromkeys(range(1, 9), 10**6),
+            steps=sum(named, start=StepTimes()),
+        ),
+    )  # fmt: skip
+    sums = Exchanges.of(size=10**9, micros=10**9)
+    answered = common + Figures(
+        exchanges=dict.fromkeys(range(1, 9), sums),
+        measured=Measured(gradients=GradientFigures(
+            devices=10**6, kept=10**6, weight=10**9, loss=third, variance=1 / 3, moved=third,
+            changed=third, spread=dict.fromkeys(range(1, 9), third),
+        )),
+    )  # fmt: skip
+    assert len(trained.measured.steps.slowest) == SLOWEST_MAX
+    for some in (trained, answered):
+        assert some.to_json()
+        assert len(to_json(manifest_of(some).to_json())) <= MANIFEST_BYTES_MAX
+
+
 def test_figures_that_do_not_fit_are_left_out_and_the_update_stays():
     link = LinkFigures(**{f.name: 2**62 for f in fields(LinkFigures)})
     tier = TierFigures(**{f.name: 2**62 for f in fields(TierFigures)})
@@ -197,6 +254,16 @@ def test_figures_that_do_not_fit_are_left_out_and_the_update_stays():
     assert FIGURES_BYTES_MAX + len(to_json(manifest_of(some).to_json())) <= MANIFEST_BYTES_MAX
 
 
+def test_sums_of_measurements_stop_at_what_a_parent_takes():
+    most = Exchanges.of(size=2**50, micros=2**50)
+    far = GradientFigures(moved=Fraction(2.0**1000), loss=-Fraction(2.0**1000))
+    total = Figures(
+        exchanges={1: most + most}, measured=Measured(gradients=far + far)
+    )  # fmt: skip
+    assert total.exchanges[1].size_squared == EXCHANGE_MAX
+    assert Figures.from_json(total.to_json()).measured.gradients.moved == Fraction(1e30)
+
+
 def test_sums_stop_at_what_a_parent_takes():
     most = LinkFigures(bytes_up=2**62)
     total = Figures(links={1: most + most}, trained_loss_units=-(2**62)) + Figures(
@@ -208,13 +275,14 @@ def test_sums_stop_at_what_a_parent_takes():
 # What children make up
 
 GOOD = Figures(
+    exchanges={1: Exchanges.of(size=5, micros=7)},
     links={1: LinkFigures(updates=1)}, tiers={0: TierFigures(nodes=1)},
     scores=Scores.of_device(NodeId("a"), examples=4, correct=1, loss_units=5), trained_steps=3,
     rollout=Rollout({Version(0, 1, "0" * 12): Verdicts(accepted=1)}),
 ).to_json()  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["l", "t", "s", "e", "h", "w", "v"])
+@pytest.mark.parametrize("key", ["l", "t", "s", "e", "h", "w", "v", "x"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -239,6 +307,15 @@ def test_odd_figures_are_refused(key, value):
         {"v": [0, 2**32, "0" * 12, 1, 0]}, {"v": [0, 1, "0" * 12, 1, 0] * 2},
         {"v": [0, 2, "0" * 12, 1, 0, 0, 1, "0" * 12, 1, 0]},
         {"v": [0, 1, "0" * 12, 1, 0, 0, 2, "0" * 12, 1, 0] * 2},
+        {"x": [[9, 1, 1, 1, 1, 1]]}, {"x": [[1, 1, 1, 1, 1, -1]]}, {"x": [[1, 1, 1, 1, 1, 1.0]]},
+        {"x": [[1, 1, 1, 1, 1, 2**100 + 1]]}, {"x": [[1] * 6] * 9}, {"m": {"q": [[1, -0.5, 1]]}},
+        {"m": {"q": [[0, 0.5, 1]]}}, {"m": {"q": [[1, 0.5, "1"]]}}, {"m": {"q": [[1, 0.5]]}},
+        {"m": 5}, {"m": []}, {"m": {"t": [1, 2]}}, {"m": {"t": [1, -2, []]}},
+        {"m": {"t": [1, 2, [["A!", 2]]]}},
+        {"m": {"t": [1, 2, [["a", 2, 3]]]}}, {"m": {"t": [1, 2, [["a", 2]] * 17]}},
+        {"m": {"g": [1] * 7}}, {"m": {"g": [1, 1, 1, "1", 1, 1, 1, []]}},
+        {"m": {"g": [1, 1, 1, 1, 1e31, 1, 1, []]}}, {"m": {"g": [1, 1, 1, 1, 1, 1, 1, [[9, 1]]]}},
+        {"m": {"g": [1, 1, 1, 1, 1, 1, 1, [[1]]]}}, {"m": {"g": [1, 1.5, 1, 1, 1, 1, 1, []]}},
     ],
     ids=str,
 )  # fmt: skip
@@ -252,7 +329,7 @@ def test_figures_that_almost_fit_are_refused(odd):
 
 def report(child: str, **counted: int) -> UpdateManifest:
     some = Figures(links={1: LinkFigures(**counted)}, tiers={0: TierFigures(nodes=1, cpu_ms_sum=5)})
-    return replace(manifest_of(some), node=NodeId(child), weight=1, q=0.5)
+    return replace(manifest_of(some), node=NodeId(child), task="train", weight=1, q=0.5)
 
 
 def test_what_a_child_counted_before_its_restart_stays_counted():
@@ -280,7 +357,7 @@ def test_an_answer_without_figures_leaves_what_its_sender_had_reported():
 
 @pytest.mark.parametrize(
     ("task", "weight", "counted"),
-    [("train", 1, (1, 0)), ("train", 0, (0, 1)), ("evaluate", 0, (0, 0))],
+    [("train", 1, (1, 0)), ("train", 0, (0, 1)), ("evaluate", 0, (0, 0)), ("gradient", 1, (0, 0))],
 )
 def test_an_update_is_a_delta_an_abstention_or_neither(task, weight, counted):
     tally = Tally()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from crooked_world import CENTRES, DIMENSION, Rogue, make_world, mean_of, open_cell
+from fedtier.transport.memory import MemoryTransport
 from world import FEDERATION, World
 from world_shapes import make_plan, quadratic, regular
 
 from fedtier.errors import EXIT_CONFIG
 from fedtier.ids import BootNonce, IterationPath, RunId
-from fedtier.transport.memory import MemoryTransport
 from fedtier.wire.messages import Presence, Want
 from fedtier.wire.parts import Outgoing
 
@@ -41,7 +41,7 @@ def test_an_update_that_lies_is_refused_and_the_honest_one_counts(tmp_path, lie)
     delta = np.full(DIMENSION, what if not isinstance(what, dict) else 1.0)
     rogue.offer("d0", head, rogue.update("d0", head, delta, **changes))
     world.settle()
-    expected = "stale" if lie == "another base model" else "rejected"
+    expected = "stale" if lie in ("another base model", "another task") else "rejected"
     assert [ack.verdict for ack in rogue.heard] == [expected]
     world.run()
     np.testing.assert_allclose(world.model, mean_of(["d0", "d1", "d2"]), atol=1e-6)

@@ -42,7 +42,7 @@ def one_answer(world, **changes):
         {"blobs": (BlobRef(form="float32", digest="ab" * 32, total=2**31, parts=9),)},
         {"blobs": (BlobRef(form="float32", digest="ab" * 32, total=3, parts=9),)},
         {"artefact": "cd" * 32, "artefact_blob": None},
-        {"layout": "cd" * 32}, {"dimension": 7}, {"task": "gradient"},
+        {"layout": "cd" * 32}, {"dimension": 7},
     ],
     ids=str,
 )  # fmt: skip
@@ -87,13 +87,11 @@ def test_a_model_that_is_not_what_the_head_says_is_not_trained_from(tmp_path, ki
     "lie",
     [
         {"tier": 1},
-        {"task": "gradient"},
         {"codec": "wavelet"},
         {"range_bits": 30},
     ],
     ids=str,
 )
-@pytest.mark.covers("H-3")
 def test_a_gateway_refuses_what_its_cell_could_not_carry_out(tmp_path, lie):
     heavy = {"d0": 2**10, "d1": 2**10}
     world = World(

@@ -14,9 +14,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
-from world_shapes import Shape, TrainFunction
+from fedtier.transport.memory import Delivery, MemoryBroker, MemoryTransport
+from world_shapes import GradientFunction, Shape, TrainFunction, local_steps
 
+from cloud.estimate import estimates_of
 from cloud.expected import expected_of
+from cloud.pilot import PilotLog
+from edge_agent.carry import kept_end, to_carry
+from fedtier.artefact.trainer import Trained
 from fedtier.core.aggregator import TierAggregator
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.core.effects import (
@@ -49,21 +54,28 @@ from fedtier.core.events import (
 )
 from fedtier.core.expected import Expected
 from fedtier.core.figures import Figures, Scores
+from fedtier.core.measured import GradientFigures, Measured, StepTimes
 from fedtier.core.root import Course, RootMachine
-from fedtier.errors import TrainingError, WireError
+from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import BootNonce, FederationId, NodeId, RunId
 from fedtier.limits import TRANSFERS_AT_ONCE, WINDOW_PARTS
-from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
+from fedtier.model.layout import ParameterLayout, TensorSpec, Vector, model_digest
 from fedtier.model.server_step import add
-from fedtier.runtime.mean import next_model
-from fedtier.runtime.updates import delta_update, figures_update
+from fedtier.planner.estimates import Estimates
+from fedtier.quantize.norm import sum_of_squares
+from fedtier.runtime.mean import mean_gradient, next_model
+from fedtier.runtime.updates import (
+    answer_update,
+    delta_update,
+    figures_update,
+    gradient_update,
+)
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.storage.spool import Spool as SpoolFiles
 from fedtier.transport.base import Trouble, Will
-from fedtier.transport.memory import Delivery, MemoryBroker, MemoryTransport
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import decode_model, decode_update, encode_model
 from fedtier.wire.messages import Ack, Presence, Want
@@ -281,21 +293,67 @@ class NodeProcess:
         start, _, _ = decode_model(work.model)
         self.world.trained.append((str(self.node), str(head.path)))
         try:
-            if head.task == "evaluate":
+            carried = None
+            if head.task == "gradient":
+                blob = self._gradient(outbox, head, start)
+            elif head.task == "evaluate":
                 scores = Scores.of_device(self.node, examples=10, correct=7, loss_units=2**20)
                 blob = figures_update(self.node, head, reason="", figures=Figures(scores=scores))
             else:
                 end = self.world.train(self.node, head, start)
+                steps = StepTimes.of_device(self.node, seconds=self.world.step_s(str(self.node)))
+                measured = Measured(steps=steps if head.plan.pilot else StepTimes())
                 blob = delta_update(
-                    self.node, head, start=start, end=end, figures=Figures(trained_steps=1),
+                    self.node, head, start=start, end=end,
                     weight=self.world.shape.weight(self.node),
+                    figures=Figures(trained_steps=1, measured=measured),
                 )  # fmt: skip
+                steps_done = local_steps(head)
+                trained = Trained(model=end, loss_sum=0.0, examples_seen=0, steps=steps_done)
+                carried = to_carry(head, trained)
         except TrainingError as error:
             return WorkFailed(job=work.job, reason=str(error))
-        outbox.put(work.job, blob)
+        outbox.put(work.job, blob, carried=carried)
         return WorkDone(job=work.job, blob=blob)
 
+    def _gradient(self, outbox: Outbox, head: Head, x: Vector) -> bytes:
+        """As a device does it, but for the gradients themselves, which are a function's."""
+        end = kept_end(outbox, head)
+        at_end = x if end is None else end
+        loss, gradient, variance = self.world.gradient(self.node, x)
+        change = self.world.gradient(self.node, at_end)[1] - gradient
+        measured = GradientFigures.of_device(
+            weight=self.world.shape.weight(self.node), loss=loss, variance=variance,
+            kept=end is not None, moved=sum_of_squares(at_end - x), changed=sum_of_squares(change),
+        )  # fmt: skip
+        link = self.machine.link.exchanges
+        figures = Figures(measured=Measured(gradients=measured), exchanges={head.tier: link})
+        return gradient_update(
+            self.node, head, gradient=gradient, change=change, weight=measured.weight,
+            figures=figures,
+        )  # fmt: skip
+
+    def _measure(self, measure: Aggregate) -> Event:
+        """As the cloud does it."""
+        model, digest, _ = decode_model(measure.model)
+        world, pilot = self.world, PilotLog(self.disk, measure.head.run)
+        found = mean_gradient(SpoolFiles(self.disk), measure) if measure.came else None
+        pilot.add_gradient(measure, found, model=model, parameters=model.size)
+        if measure.head.path.round == world.plan.pilot:
+            try:
+                world.estimates = estimates_of(
+                    pilot.findings, pilot.exchanges, world.plan, dimension=model.size,
+                    devices=world.shape.devices,
+                )  # fmt: skip
+            except ConfigError as error:
+                world.not_estimated = str(error)
+        pilot.save()
+        SpoolFiles(self.disk).drop(measure.head.run, measure.head.path)
+        return Aggregated(job=measure.job, model=digest, blob=measure.model)
+
     def _aggregate(self, aggregate: Aggregate) -> Event:
+        if aggregate.head.task == "gradient":
+            return self._measure(aggregate)
         before, _, _ = decode_model(aggregate.model)
         spool = SpoolFiles(self.disk)
         self.world.check_sum(self, aggregate, spool)
@@ -303,11 +361,15 @@ class NodeProcess:
         if aggregate.above is not None:
             CellState(self.disk).close(
                 above=aggregate.above, done=aggregate.done, trained=aggregate.trained,
-                model=new.model, blob=new.blob,
+                model=new.model, blob=new.blob, figures=aggregate.figures,
             )  # fmt: skip
         else:
             self.world.model, self.world.blob = new.vector, new.blob
             self.world.rounds_done, self.world.rounds_trained = aggregate.done, aggregate.trained
+            if aggregate.head.plan.pilot:
+                pilot = PilotLog(self.disk, aggregate.head.run)
+                pilot.add_round(aggregate)
+                pilot.save()
             self.world.save(self.disk, aggregate.done, aggregate.head)
         spool.drop(aggregate.head.run, aggregate.head.path)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
@@ -317,14 +379,10 @@ class NodeProcess:
         stored = outbox.get(answer.job)
         if stored is not None:
             return WorkDone(job=answer.job, blob=stored)
-        head = answer.head
-        if answer.weight == 0:
-            blob = figures_update(self.node, head, reason=answer.reason, figures=answer.figures)
-        else:
-            blob = delta_update(
-                self.node, head, start=decode_model(answer.start)[0],
-                end=decode_model(answer.end)[0], weight=answer.weight, figures=answer.figures,
-            )  # fmt: skip
+        link = self.machine.link.exchanges
+        told = {answer.head.tier: link} if answer.head.task == "gradient" else {}
+        figures = answer.figures + Figures(exchanges=told)
+        blob = answer_update(self.node, answer, SpoolFiles(self.disk), figures=figures)
         outbox.put(answer.job, blob)
         return WorkDone(job=answer.job, blob=blob)
 
@@ -346,6 +404,8 @@ class World:
         starting_order: list[str] | None = None,
         interleaving: int | None = None,
         work_s: Callable[[str], float] = lambda node: 0.0,
+        gradient: GradientFunction | None = None,
+        step_s: Callable[[str], float] = lambda node: 0.0,
         devices_hold: str = ARTEFACT,
         artefact_blob: bytes = b"an artefact",
     ) -> None:
@@ -365,10 +425,16 @@ class World:
             work_s: How long a node takes over a job.
             devices_hold: The artefact that devices have from the start; none where empty.
             artefact_blob: The one of the cloud, as it travels.
+            gradient: What devices answer to a gradient's head.
+            step_s: What devices say of how long a local step took.
         """
         self.shape, self.plan, self.train = shape, plan, train
         self.disk, self.part_bytes, self.members_min = disk, part_bytes, dict(members_min or {})
         self.work_s = work_s
+        self.step_s = step_s
+        self._gradient = gradient
+        self.estimates: Estimates | None = None  # of a pilot, once it is over
+        self.not_estimated = ""  # or why there are none
         self.devices_hold = devices_hold
         self.artefact, self.artefact_blob = ARTEFACT, artefact_blob
         self.unfit: dict[str, str] = {}  # nodes that cannot use an artefact, and why
@@ -416,6 +482,11 @@ class World:
             members_needed=lambda n: self.members_min.get(n, len(shape.children(n))),
         )  # fmt: skip
 
+    def gradient(self, node: NodeId, model: Vector) -> tuple[float, Vector, float]:
+        """What a device finds at a model: loss, gradient, and the variance of a batch's."""
+        assert self._gradient is not None, "this world was given no gradients"
+        return self._gradient(node, model)
+
     def course(self, disk: Path) -> Course:
         snapshot = Snapshots(disk).read()
         mine = snapshot is not None and not snapshot.finished and snapshot.run == self.run_id
@@ -429,6 +500,7 @@ class World:
             layout=self.layout.digest,
             dimension=self.layout.dimension, next_round=self.rounds_done,
             rounds_trained=self.rounds_trained, model=self.digest, blob=self.blob,
+            gradient_known=PilotLog(disk, self.run_id).knows_gradient(self.rounds_done),
         )  # fmt: skip
 
     def save(self, disk: Path, rounds_done: int, head: Head, *, finished: bool = False) -> None:

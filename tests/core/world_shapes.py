@@ -21,6 +21,10 @@ TrainFunction = Callable[[NodeId, Head, Vector], Vector]
 """From a device, what is asked of it and the model, to the model after its local steps."""
 
 
+GradientFunction = Callable[[NodeId, Vector], tuple[float, Vector, float]]
+"""From a device and a model to its loss there, its gradient, and the variance of a batch's."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shape:
     """A tree: each node's parent, and the tiers of the gateways and the cloud."""

@@ -10,6 +10,7 @@ import pytest
 
 from fedtier.core.aggregator import Resume
 from fedtier.core.effects import Job
+from fedtier.core.figures import Figures
 from fedtier.core.roster import digest_of_members
 from fedtier.errors import StorageError
 from fedtier.ids import IterationPath, NodeId, RunId
@@ -18,6 +19,7 @@ from fedtier.storage.outbox import Carried, Outbox, Start
 from fedtier.storage.snapshots import Snapshot, Snapshots
 from fedtier.wire.head import Member
 
+FIGURES = Figures(trained_steps=3, trained_loss_units=5)
 JOB = Job(run=RunId(2**63 + 1), path=IterationPath((3, 1)), task="train", base="ab" * 32)
 SNAPSHOT = Snapshot(
     run=RunId(2**63 + 1), epoch=2, rounds_done=5, rounds_trained=4, finished=False,
@@ -60,7 +62,7 @@ def test_another_job_does_not_get_it(tmp_path, other):
 
 def test_what_an_optimiser_keeps_stands_beside_the_update_and_is_for_one_place(tmp_path):
     start = Start(run=JOB.run, round=3, step=8)
-    Outbox(tmp_path).put(JOB, b"blob", carried=Carried(start=start, velocity=b"velocity"))
+    Outbox(tmp_path).put(JOB, b"blob", carried=Carried(start=start, vector=b"velocity"))
     outbox = Outbox(tmp_path)  # of a later boot
     assert outbox.get(JOB) == b"blob"
     assert outbox.carried(start) == b"velocity"
@@ -105,7 +107,7 @@ def test_an_outbox_in_memory_is_of_one_boot_and_writes_nothing(tmp_path):
 def test_what_is_carried_goes_to_the_disk_with_its_update_all_the_same(tmp_path):
     outbox = Outbox(tmp_path, journal="ram")
     start = Start(run=JOB.run, round=3, step=8)
-    outbox.put(JOB, b"blob", carried=Carried(start=start, velocity=b"velocity"))
+    outbox.put(JOB, b"blob", carried=Carried(start=start, vector=b"velocity"))
     again = Outbox(tmp_path, journal="ram")
     assert again.get(JOB) == b"blob"
     assert again.carried(start) == b"velocity"
@@ -128,16 +130,16 @@ def test_an_outbox_on_disk_counts_what_it_writes(tmp_path):
 def test_a_gateway_goes_on_from_its_last_closed_iteration(tmp_path):
     state = CellState(tmp_path)
     assert state.resume() is None
-    state.close(above=JOB, done=1, trained=0, model="11" * 32, blob=b"one")
-    state.close(above=JOB, done=2, trained=1, model="22" * 32, blob=b"two")
+    state.close(above=JOB, done=1, trained=0, model="11" * 32, blob=b"one", figures=FIGURES)
+    state.close(above=JOB, done=2, trained=1, model="22" * 32, blob=b"two", figures=FIGURES)
     assert CellState(tmp_path).resume() == Resume(
-        above=JOB, done=2, trained=1, model="22" * 32, blob=b"two"
+        above=JOB, done=2, trained=1, model="22" * 32, blob=b"two", figures=FIGURES
     )
 
 
 def test_a_damaged_iteration_is_begun_anew(tmp_path):
     state = CellState(tmp_path)
-    state.close(above=JOB, done=1, trained=0, model="11" * 32, blob=b"one")
+    state.close(above=JOB, done=1, trained=0, model="11" * 32, blob=b"one", figures=FIGURES)
     flip(tmp_path / "iteration.record", 40)
     assert state.resume() is None
 
@@ -192,7 +194,7 @@ def test_a_gateway_with_a_full_disk_stops_with_the_file_and_what_to_do(tmp_path,
     state = CellState(tmp_path)
     write = {
         "iteration": lambda: state.close(
-            above=JOB, done=1, trained=0, model="11" * 32, blob=b"one"
+            above=JOB, done=1, trained=0, model="11" * 32, blob=b"one", figures=FIGURES
         ),
         "announced": lambda: state.remember("x", members(1)),
     }[name]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from wire_examples import (
@@ -11,7 +13,9 @@ from wire_examples import (
     EVALUATION_MANIFEST,
     EXAMPLES,
     GOLDEN,
+    GRADIENT_MANIFEST,
     HEAD,
+    HEAD_GRADIENT,
     HEAD_LOWERING,
     HEAD_STEP,
     LAYOUT,
@@ -29,6 +33,7 @@ from wire_examples import (
 )
 
 from fedtier.core.figures import Figures
+from fedtier.core.measured import GradientFigures
 from fedtier.core.rollout import Verdicts, Version
 from fedtier.quantize import Qsgd
 from fedtier.wire.blob import decode_blob
@@ -42,6 +47,7 @@ READ = {
     "head.json": (decode_head_or_beacon, HEAD),
     "head_step.json": (decode_head_or_beacon, HEAD_STEP),
     "head_lowering.json": (decode_head_or_beacon, HEAD_LOWERING),
+    "head_gradient.json": (decode_head_or_beacon, HEAD_GRADIENT),
     "beacon.json": (decode_head_or_beacon, BEACON),
     "want.json": (Want.decode, WANT),
     "want_head.json": (Want.decode, WANT_HEAD),
@@ -57,6 +63,7 @@ READ = {
     ),
     "update_blob.hex": (lambda data: decode_update(data).manifest, UPDATE_MANIFEST),
     "evaluation_blob.hex": (lambda data: decode_update(data).manifest, EVALUATION_MANIFEST),
+    "gradient_blob.hex": (lambda data: decode_update(data).manifest, GRADIENT_MANIFEST),
     "model_blob.hex": (lambda data: decode_model(data)[1:], (MODEL, LAYOUT.digest)),
 }
 
@@ -97,6 +104,17 @@ def test_figures_of_a_golden_file_say_how_far_models_got():
         Version(1, 12, "ccddeeff0011"): Verdicts(accepted=1, refused=1),
     }
     assert found.to_json() == EVALUATION_MANIFEST.figures
+
+
+@pytest.mark.covers("E-4")
+def test_figures_of_a_golden_file_say_what_was_measured():
+    found = Figures.from_json(decode_update(load("gradient_blob.hex")).manifest.figures)
+    assert found.measured.gradients == GradientFigures(
+        devices=2, kept=2, weight=3, loss=Fraction(11, 4), variance=0.5, moved=Fraction(1, 8),
+        changed=Fraction(1, 4), spread={1: Fraction(1, 16)},
+    )  # fmt: skip
+    assert found.exchanges[1].updates == 4
+    assert found.to_json() == GRADIENT_MANIFEST.figures
 
 
 def test_the_manifest_is_read_from_the_first_part_alone():

@@ -68,6 +68,15 @@ EVALUATION_MANIFEST = UpdateManifest(
     },
 )  # fmt: skip
 EVALUATION_BLOB = encode_update(EVALUATION_MANIFEST, ())
+GRADIENT_MANIFEST = UpdateManifest(
+    run=RUN, path=PATH, node=NodeId("home-1"), task="gradient", base=MODEL, layout=LAYOUT.digest,
+    weight=3, codec="identity",
+    figures={
+        "l": [], "t": [], "m": {"g": [2, 2, 3, 2.75, 0.5, 0.125, 0.25, [[1, 0.0625]]]},
+        "x": [[1, 4, 4096, 90000, 4194304, 92160000]],
+    },
+)  # fmt: skip
+GRADIENT_BLOB = encode_update(GRADIENT_MANIFEST, (DELTA.tobytes(), (DELTA / 2).tobytes()))
 _MODEL = Outgoing(MODEL_BLOB, kind="model", part_bytes=4096)
 _WHERE = {"run": RUN, "epoch": 1, "path": PATH, "nonce": NONCE, "seq": 77}
 
@@ -95,6 +104,8 @@ HEAD_STEP = replace(
 )
 # With one of the artefact's lowerings by name.
 HEAD_LOWERING = replace(HEAD, plan=replace(PLAN, lowering="gemm"))
+# Of a pilot, before the round of a run that it names.
+HEAD_GRADIENT = replace(HEAD, task="gradient", plan=replace(PLAN, pilot=14))
 BEACON = Beacon(nonce=NONCE, seq=77, run=RUN, epoch=1, path=PATH, state="open")
 WANT = Want(digest=_MODEL.digest, parts=(0, 7, 12))
 WANT_HEAD = Want(digest=NO_BLOB, parts=())
@@ -119,6 +130,7 @@ EXAMPLES: dict[str, bytes] = {
     "head.json": HEAD.encode(),
     "head_step.json": HEAD_STEP.encode(),
     "head_lowering.json": HEAD_LOWERING.encode(),
+    "head_gradient.json": HEAD_GRADIENT.encode(),
     "beacon.json": BEACON.encode(),
     "want.json": WANT.encode(),
     "want_head.json": WANT_HEAD.encode(),
@@ -131,6 +143,7 @@ EXAMPLES: dict[str, bytes] = {
     "artefact_blob.hex": ARTEFACT_BLOB,
     "update_blob.hex": UPDATE_BLOB,
     "evaluation_blob.hex": EVALUATION_BLOB,
+    "gradient_blob.hex": GRADIENT_BLOB,
     "model_blob.hex": MODEL_BLOB,
 }
 

@@ -1,0 +1,141 @@
+"""What a pilot measured of a federation: plain numbers, as a JSON document.
+
+Constants are those of ``docs/theory.md`` and have its names. Measured along a few rounds they are
+lower estimates; what a planner makes of them is a forecast, not a guarantee.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from fedtier.config.files import read_text
+from fedtier.config.parse import parse_table
+from fedtier.config.place import Place
+from fedtier.config.schema import key
+from fedtier.errors import ConfigError
+from fedtier.limits import TIERS_MAX
+
+KIND = "fedtier estimates 1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkEstimate:
+    """One link: how fast it is, and how much its quantizer adds to what it carries."""
+
+    codec: str = key("The codec that was measured, such as qsgd.")
+    parameters: dict[str, int] = key("Of the codec, such as levels and bucket.", default=dict)
+    q: float | None = key(
+        "The mean of the updates' exact relative errors; absent: none was sent.",
+        default=None,
+        minimum=0,
+    )
+    rate_bytes_per_s: float | None = key(
+        "Bytes a second of one child's connection; absent: without a limit that shows.",
+        default=None,
+        above=0,
+    )
+    latency_s: float = key(
+        "Seconds that an update and the next model take beside their bytes: what remains of an "
+        "exchange of no bytes.",
+        default=0.0,
+        unit="s",
+        minimum=0,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PilotRound:
+    """How far one round of the pilot went, on the devices' training losses."""
+
+    tau: tuple[int, ...] = key(
+        "tau_1 .. tau_N of the round.", minimum=1, items_min=1, items_max=TIERS_MAX
+    )
+    mu: float = key("Its step size, constant in the round.", above=0)
+    loss_before: float = key(
+        "The weighted mean of the devices' losses at the cloud's model before it, in nats."
+    )
+    loss_after: float = key("The same after it; what follows on it begins with another entry.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimates:
+    """What the planner needs to know, and a pilot measures; names are those of the theory."""
+
+    kind: Literal["fedtier estimates 1"] = key("What the document is.", default=KIND)
+    dimension: int = key("d, the numbers of the model.", minimum=1)
+    step_s: dict[str, float] = key(
+        "Seconds of one local step on each device, by its id.", minimum=0, unit="s"
+    )
+    link: tuple[LinkEstimate, ...] = key(
+        "Link 1, from the devices, first.", items_min=1, items_max=TIERS_MAX
+    )
+    gap: float = key("F(w_0) - inf F, or F(w_0) where no more is known, in nats.", above=0)
+    sigma2: float = key("Variance of one stochastic gradient.", minimum=0)
+    zeta2: tuple[float, ...] = key(
+        "zeta_n^2 of links 1 to N: how much gradients of a cell's children differ.",
+        minimum=0,
+        items_min=1,
+        items_max=TIERS_MAX,
+    )
+    L: float = key("Smoothness of the mean loss F.", above=0)
+    Lh: float = key("How much the mean gradient changes where devices disperse.", above=0)
+    Lv: float = key("How much the devices' own gradients change where they disperse.", above=0)
+    progress: tuple[PilotRound, ...] = key("The pilot's rounds in their order.", items_min=1)
+
+
+def load_estimates(path: Path) -> Estimates:
+    """Read and check an estimates file.
+
+    Raises:
+        ConfigError: If it cannot be read or cannot be; names file, key, value and range.
+    """
+    return parse_estimates(read_text(path), where=str(path))
+
+
+def parse_estimates(text: str, *, where: str) -> Estimates:
+    """Check the text of an estimates file.
+
+    Args:
+        text: JSON.
+        where: What to name in an error.
+
+    Raises:
+        ConfigError: If it cannot be; names file, key, value and range.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{where}: this is not JSON: {str(error)[:100]}") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where}: this is not a JSON object; a pilot writes one")
+    place = Place(where)
+    estimates = parse_table(Estimates, document, place)
+    links = len(estimates.link)
+    counts: Sequence[tuple[str, int]] = (
+        ("zeta2", len(estimates.zeta2)),
+        *((f"progress[{n}] tau", len(each.tau)) for n, each in enumerate(estimates.progress, 1)),
+    )
+    for name, count in counts:
+        if count != links:
+            raise place.refuse(
+                name, f"has {count} entries, but there are {links} links. Measure them again."
+            )
+    return estimates
+
+
+def estimates_json(estimates: Estimates) -> str:
+    """The document; what is absent is left out."""
+    return json.dumps(_plain(estimates), indent=2, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 (a dataclass, or what its fields hold)
+    if is_dataclass(value):
+        named = ((field.name, getattr(value, field.name)) for field in fields(value))
+        return {name: _plain(each) for name, each in named if each is not None}
+    if isinstance(value, tuple):
+        return [_plain(each) for each in value]
+    return value
