@@ -15,5 +15,6 @@ def simulated(boot: SimBoot, setting: Setting) -> Assembled:
         run_dir=setting.run_dir,
         rounds=setting.rounds,
         seed=setting.seed,
+        pilot=setting.pilot,
     )
     return assemble(boot, wanted)

@@ -29,6 +29,14 @@ def sim(
         int | None,
         typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
     ] = None,
+    pilot: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            max=ROUNDS_MAX,
+            help="Measure the federation in so many first rounds, and write estimates.json.",
+        ),
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Log all that nodes log, not their warnings alone.")
     ] = False,
@@ -38,4 +46,4 @@ def sim(
         import_module("onnxruntime")
         from fedtier.sim.run import main
 
-    raise typer.Exit(main(file, out=out, rounds=rounds, seed=seed, debug=debug))
+    raise typer.Exit(main(file, out=out, rounds=rounds, seed=seed, pilot=pilot, debug=debug))

@@ -29,6 +29,7 @@ class Setting:
         run_dir: Where the cloud writes the run down.
         rounds: In place of the federation's.
         seed: In place of the federation's.
+        pilot: Rounds at the beginning in which the run is measured; None for none.
         pool: Where long pure work is done while virtual time passes.
         step_s: Seconds of a local step on a device, in the iteration of a path.
     """
@@ -37,6 +38,7 @@ class Setting:
     run_dir: Path
     rounds: int | None
     seed: int | None
+    pilot: int | None
     pool: Executor
     step_s: Callable[[NodeId, str], float]
     _shared: dict[type, Any] = field(default_factory=dict)

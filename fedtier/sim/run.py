@@ -26,7 +26,13 @@ _LOG = "sim.log"
 
 
 def main(
-    file: Path, *, out: Path | None, rounds: int | None, seed: int | None, debug: bool = False
+    file: Path,
+    *,
+    out: Path | None,
+    rounds: int | None,
+    seed: int | None,
+    pilot: int | None = None,
+    debug: bool = False,
 ) -> int:
     """Simulate a federation.
 
@@ -35,6 +41,7 @@ def main(
         out: The run directory; a new one below ``runs/`` by default.
         rounds: In place of the federation file's.
         seed: In place of the federation file's.
+        pilot: Rounds at the beginning in which the run is measured; None for none.
         debug: Whether the log has all that nodes log, and not warnings alone.
 
     Returns:
@@ -61,6 +68,7 @@ def main(
                 federation,
                 seed=seed,
                 rounds=rounds,
+                pilot=pilot,
                 out=directory,
                 on_round=lambda row: screen.show_rounds([row]),
             )

@@ -64,6 +64,7 @@ def simulate(
     *,
     seed: int | None = None,
     rounds: int | None = None,
+    pilot: int | None = None,
     out: Path | None = None,
     on_round: OnRound = lambda row: None,
 ) -> Simulated:
@@ -77,6 +78,7 @@ def simulate(
         federation: What ``load`` returns.
         seed: In place of the file's.
         rounds: In place of the file's.
+        pilot: Rounds at the beginning in which the run is measured; None for none.
         out: A directory for the run, which holds no other; without one nothing is kept but what is
             returned.
         on_round: Is told of every round as it closes.
@@ -93,6 +95,7 @@ def simulate(
             run_dir=run_dir,
             rounds=rounds,
             seed=seed,
+            pilot=pilot,
             pool=pool,
             step_s=StepTimes(federation, seed=_seed(federation, seed)),
         )
