@@ -56,7 +56,7 @@ class LeastBound:
         alpha, beta, theta = self._splits
         a = 1 + 1 / np.max(alpha)
         g = np.min((1 + alpha) * (1 + beta)) * mu**2
-        step_s = times.iteration_s(list(prefixes.T)) / S[n] + times.rest_s(n) / max(1, steps_max)
+        step_s = times.iteration_s(list(prefixes.T)) / S[n] + times.rest_s(n) / steps_max
         optimisation = 2 * problem.gap / (mu * asked.deadline_s) * step_s
         noise = problem.smoothness * mu * problem.gradient_variance * s[N + 1]
         drift = np.zeros(len(prefixes))

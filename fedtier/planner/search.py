@@ -141,13 +141,17 @@ def chains_within(
     objective: Objective, asked: Deadline, mu: float, best: Found | None, *, doubling: bool = False
 ) -> Integers:
     """tau_1..tau_N of every chain that no lower bound rules out, shape ``(k, N)``."""
-    most = int(min(asked.most(), objective.steps_max(mu=mu)))
-    found = empty_prefix()
+    most = max(1, int(min(asked.most(), objective.steps_max(mu=mu))))
+
+    def left(prefixes: Integers) -> Integers:
+        if best is None:
+            return prefixes
+        lower = objective.lower(prefixes, mu=mu, asked=asked, steps_max=most)
+        return prefixes[lower <= best.value]
+
+    found = left(empty_prefix())
     for _ in range(asked.costs.links):
-        found = extended(found, steps_max=max(1, most), doubling=doubling)
-        if best is not None:
-            lower = objective.lower(found, mu=mu, asked=asked, steps_max=most)
-            found = found[lower <= best.value]
+        found = left(extended(found, steps_max=most, doubling=doubling))
     return found
 
 
