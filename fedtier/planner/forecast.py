@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 
+from fedtier.errors import ConfigError
 from fedtier.planner.bound import Problem
 from fedtier.planner.chains import Integers
+from fedtier.planner.estimates import PilotRound
 from fedtier.planner.search import Deadline
 from fedtier.planner.tree_constants import TreeConstants
 
@@ -23,6 +26,10 @@ Numbers = npt.NDArray[np.float64]
 Real = float | Numbers
 
 SCHEDULE_POINTS = 8
+
+POWER = (0.5, 2.0)  # what such curves and coefficients are: median, and factor of a deviation
+DRIFT = (0.035, 2.0)
+_LOG_LOSS_DEVIATION = 0.05  # of a pilot's losses from a smooth curve
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +58,7 @@ class Forecast:
     Attributes:
         tree: Constants of the tree.
         problem: The constants as measured, with the q of the plan's codecs.
-        gradient2: G^2 > 0, a typical squared norm of the mean gradient.
-        floor: F_inf, the loss at the end of all training.
+        floor: inf F, or what is taken for it.
         scale: x_0 > 0: reach x leaves ``(1 + x / x_0) ** -power`` of the gap.
         power: p > 0.
         drift: k >= 0, the coefficient of the drift.
@@ -61,12 +67,69 @@ class Forecast:
 
     tree: TreeConstants
     problem: Problem
-    gradient2: float
     floor: float
     scale: float
     power: float
     drift: float
     shares: tuple[float, ...] = (1.0,)
+
+    @property
+    def gradient2(self) -> float:
+        """G^2, the slope with which the curve begins: the squared norm of the first gradient."""
+        return self.power * self.problem.gap / self.scale
+
+    @classmethod
+    def calibrated(
+        cls,
+        tree: TreeConstants,
+        problem: Problem,
+        pilot: Sequence[PilotRound],
+        *,
+        shares: tuple[float, ...] = (1.0,),
+    ) -> Self:
+        """The predictor that explains a pilot's losses best: the mode, of a grid of coefficients.
+
+        Args:
+            tree: Constants of the tree.
+            problem: The constants as measured, with the q of the plan's codecs.
+            pilot: Its rounds.
+            shares: The schedule of the run to be forecast.
+
+        Raises:
+            ConfigError: If the loss did not fall in the pilot.
+        """
+        start, end = pilot[0].loss_before, pilot[-1].loss_after
+        if not end < start:
+            raise ConfigError(
+                f"progress: the pilot's loss went from {start:.4g} to {end:.4g}, and a forecast "
+                "needs one that falls. Run a pilot of more rounds, or with a smaller mu."
+            )
+        floor = start - problem.gap
+        seen = np.log([max(each.loss_after - floor, 1e-9) / problem.gap for each in pilot])
+        deviations = np.linspace(-2, 2, 33)
+        powers = (POWER[0] * POWER[1] ** deviations)[:, None, None]
+        best: tuple[float, Self] | None = None
+        for deviation in deviations[::4]:
+            one = cls(
+                tree=tree, problem=problem, floor=floor, scale=1.0, power=1.0,
+                drift=DRIFT[0] * DRIFT[1]**deviation,
+            )  # fmt: skip
+            reach = np.cumsum([_straight_reach(one, each) for each in pilot])
+            scales = np.geomspace(reach[-1] / 1000, reach[-1] * 100, 101)[:, None]
+            misses = seen + powers * np.log1p(reach / scales)
+            cost = np.sum((misses / _LOG_LOSS_DEVIATION) ** 2, axis=-1) + deviation**2
+            cost += (deviations**2)[:, None]
+            power, scale = np.unravel_index(np.argmin(cost), cost.shape)
+            if best is None or cost[power, scale] < best[0]:
+                found = replace(
+                    one,
+                    power=float(powers[power, 0, 0]),
+                    scale=float(scales[scale, 0]),
+                    shares=shares,
+                )
+                best = float(cost[power, scale]), found
+        assert best is not None, "the grid is not empty"
+        return best[1]
 
     def loss(self, reach: Real) -> Numbers:
         """The forecast of F where a run has come so far."""
@@ -151,9 +214,7 @@ class Forecast:
             for _ in range(8):
                 w = w - (w * (np.log(w) - 1) + 1 - b) / np.log(w)
             repeats = np.clip((w - 1) / (curb * gained), 1.0, room)
-        return np.asarray(
-            self._curbed(gained * repeats, top) / (repeats * iteration_s + rest_s)
-        )
+        return np.asarray(self._curbed(gained * repeats, top) / (repeats * iteration_s + rest_s))
 
     def _of_prefix(self, tau: Sequence[Real], mu: float) -> Numbers:
         """What an iteration of a node of tier n gains, by point of the schedule, less noise."""
@@ -174,13 +235,15 @@ class Forecast:
         return np.log1p(c * straight) / c if c > 0 else straight
 
     def curb(self, link: int) -> float:
-        """c_n, one over the reach at which a way in one child's direction gains half; link from 0."""
-        zeta2, Lh = self.problem.heterogeneity[link], self._Lh
-        return self.drift * Lh * math.sqrt(zeta2 / 3 / self.gradient2)
+        """c_n, one over the reach at which a way in a child's own direction gains half a step.
 
-    @property
-    def _Lh(self) -> float:
-        return self.problem.smoothness_mean or self.problem.smoothness
+        Args:
+            link: From 0.
+        """
+        zeta2, Lv = self.problem.heterogeneity, self.problem.smoothness_each
+        whole = sum(zeta2)
+        share = math.sqrt(zeta2[link] / whole) if whole > 0 else 0.0
+        return self.drift * (Lv or self.problem.smoothness) * share
 
     def _noise(self, size: Numbers) -> Numbers:
         problem = self.problem
@@ -193,3 +256,9 @@ class Forecast:
         share = float(self.tree.r[link + 1, N + 1])
         q = problem.q[link]
         return problem.smoothness / 2 * q * share * gained * (1 + heterogeneity)
+
+
+def _straight_reach(forecast: Forecast, pilot: PilotRound) -> float:
+    """Of a pilot's round; its noise and its quantizers are in the curve that is fitted."""
+    lost = forecast.progress(pilot.tau, mu=pilot.mu, rounds=1.0)
+    return float(lost.steps - sum(lost.drift))

@@ -33,9 +33,7 @@ class LeastBound:
 
     def value(self, tau: Sequence[Numbers], *, mu: float, rounds: Numbers) -> Numbers:
         """B; infinite where the theorem does not hold."""
-        return bound(
-            self.tree, self.problem, tau=tau, mu=mu, rounds=rounds, split=self.split
-        ).value
+        return bound(self.tree, self.problem, tau=tau, mu=mu, rounds=rounds, split=self.split).value
 
     def steps_max(self, *, mu: float) -> float:
         """The largest S_N for which the theorem can hold: omega > 0 needs kappa < 1."""
@@ -44,9 +42,7 @@ class LeastBound:
         coefficient = np.min((1 + alpha) * (1 + beta) / (2 * beta)) * (mu * Lv) ** 2
         return float((1 + np.sqrt(1 + 4 / coefficient)) / 2)
 
-    def lower(
-        self, prefixes: Integers, *, mu: float, asked: Deadline, steps_max: int
-    ) -> Numbers:
+    def lower(self, prefixes: Integers, *, mu: float, asked: Deadline, steps_max: int) -> Numbers:
         """See ``docs/theory.md``, the search."""
         problem, times, s = self.problem, asked.costs.times, (0.0, *self.tree.s)
         N, n = self.tree.links, prefixes.shape[1]

@@ -71,9 +71,7 @@ class Times:
             tau: tau_1..tau_n of the tiers below it; none: the devices' local step.
         """
         n = len(tau)
-        part = Times(
-            parents=self.parents[:n], step_s=self.step_s, message_s=self.message_s[:n]
-        )
+        part = Times(parents=self.parents[:n], step_s=self.step_s, message_s=self.message_s[:n])
         slowest: Numbers = np.max(np.stack(np.broadcast_arrays(*part.tiers_s(tau)[-1])), axis=0)
         return slowest
 

@@ -56,9 +56,7 @@ class Objective(Protocol):
         """Of each plan; infinite where it is no plan."""
         ...
 
-    def lower(
-        self, prefixes: Integers, *, mu: float, asked: Deadline, steps_max: int
-    ) -> Numbers:
+    def lower(self, prefixes: Integers, *, mu: float, asked: Deadline, steps_max: int) -> Numbers:
         """Of each prefix of tau: nothing that begins so and fits has a value below this."""
         ...
 

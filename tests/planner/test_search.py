@@ -8,9 +8,9 @@ import pytest
 from fedtier.errors import ConfigError
 from fedtier.planner.bound import Problem, Split
 from fedtier.planner.chains import chains
-from fedtier.planner.round_time import Times
 from fedtier.planner.cost import Costs
 from fedtier.planner.least_bound import LeastBound
+from fedtier.planner.round_time import Times
 from fedtier.planner.search import Deadline, least
 from fedtier.planner.tree_constants import TreeConstants
 
