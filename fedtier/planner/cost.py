@@ -8,7 +8,7 @@ that a plan that keeps a budget on paper keeps it on the link.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,10 @@ class Costs:
     def links(self) -> int:
         """N."""
         return len(self.times.parents)
+
+    def without_budgets(self) -> Costs:
+        """The same where links may carry anything."""
+        return replace(self, budgets=[Budget() for _ in self.budgets])
 
     def exchanges_per_round(self, tau: Sequence[float | Numbers]) -> list[Numbers]:
         """``S_N / S_n`` for link 1 to N: how often one child of the link sends in a round."""

@@ -29,6 +29,7 @@ SCHEDULE_POINTS = 8
 
 POWER = (0.5, 2.0)  # what such curves and coefficients are: median, and factor of a deviation
 DRIFT = (0.035, 2.0)
+ROUNDING = 0.1  # curvature that random directions see, as those of rounding errors are, over L
 _LOG_LOSS_DEVIATION = 0.05  # of a pilot's losses from a smooth curve
 
 
@@ -130,6 +131,10 @@ class Forecast:
                 best = float(cost[power, scale]), found
         assert best is not None, "the grid is not empty"
         return best[1]
+
+    def with_q(self, q: Sequence[float]) -> Self:
+        """For other quantizers, of link 1 to N."""
+        return replace(self, problem=replace(self.problem, q=tuple(q)))
 
     def loss(self, reach: Real) -> Numbers:
         """The forecast of F where a run has come so far."""
@@ -255,7 +260,7 @@ class Forecast:
         heterogeneity = sum(problem.heterogeneity[link:]) / self.gradient2
         share = float(self.tree.r[link + 1, N + 1])
         q = problem.q[link]
-        return problem.smoothness / 2 * q * share * gained * (1 + heterogeneity)
+        return ROUNDING * problem.smoothness / 2 * q * share * gained * (1 + heterogeneity)
 
 
 def _straight_reach(forecast: Forecast, pilot: PilotRound) -> float:
