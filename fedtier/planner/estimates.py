@@ -3,6 +3,7 @@
 Constants are those of ``docs/theory.md`` and have its names. Measured along a few rounds they are
 lower estimates; what a planner makes of them is a forecast, not a guarantee.
 """
+# ruff: noqa: RUF009 (key() makes a dataclasses.field)
 
 from __future__ import annotations
 

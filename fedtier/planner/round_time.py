@@ -64,7 +64,17 @@ class Times:
             tiers.append([time for time in times if time is not None])
         return tiers
 
-    def rounds(self, tau: Sequence[float | Numbers], *, deadline_s: float) -> Numbers:
-        """Whole rounds within a deadline, as floats; 0 where not even one fits."""
-        # A deadline that is a multiple of the round to rounding holds that many rounds.
-        return np.floor(deadline_s / self.round_s(tau) * (1 + 1e-12))
+    def iteration_s(self, tau: Sequence[float | Numbers]) -> Numbers:
+        """Seconds of one iteration of the slowest node of a tier.
+
+        Args:
+            tau: tau_1..tau_n of the tiers below it; none: the devices' local step.
+        """
+        n = len(tau)
+        part = Times(parents=self.parents[:n], step_s=self.step_s, message_s=self.message_s[:n])
+        slowest: Numbers = np.max(np.stack(np.broadcast_arrays(*part.tiers_s(tau)[-1])), axis=0)
+        return slowest
+
+    def rest_s(self, tier: int) -> float:
+        """Seconds that one message on each link above a tier takes at least."""
+        return sum(min(seconds) for seconds in self.message_s[tier:])

@@ -1,4 +1,4 @@
-"""The iteration counts and step size with the least bound within a deadline: an exact search.
+"""The iteration counts and step size with the least objective within a deadline: exact.
 
 By branch and bound over prefixes of tau (``docs/theory.md``, the search): a prefix is left as soon
 as nothing that begins with it can be better than what is already known.
@@ -8,42 +8,61 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 
 from fedtier.errors import ConfigError
-from fedtier.planner.bound import SPLITS, Numbers, Problem, Split, bound
 from fedtier.planner.chains import Integers, empty_prefix, extended
-from fedtier.planner.round_time import Times
-from fedtier.planner.tree_constants import TreeConstants
+from fedtier.planner.cost import Costs
 
-_BATCH = 4096  # plans bounded at once, with 36 splits each: some 100 MB of intermediate numbers
+Numbers = npt.NDArray[np.float64]
+
+_BATCH = 4096  # plans valued at once: with the bound's 36 splits some 100 MB of numbers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deadline:
-    """What must be reached in which time.
+    """What must be done in which time.
 
     Attributes:
-        tree: Constants of the tree.
-        problem: The assumptions' constants.
-        times: Of the same tree.
+        costs: What rounds take, and the links' budgets.
         deadline_s: Seconds for everything, > 0.
-        steps_max: A limit of tau_1 ... tau_N beside what the deadline and the theorem allow.
-        split: The proof's free parameters; None: of a grid the best for each plan.
+        steps_max: A limit of tau_1 ... tau_N beside what the deadline and the objective allow.
     """
 
-    tree: TreeConstants
-    problem: Problem
-    times: Times
+    costs: Costs
     deadline_s: float
     steps_max: int | None = None
-    split: Split | None = None
 
-    @property
-    def splits(self) -> Split:
-        """All that are looked at, each an array."""
-        return SPLITS if self.split is None else Split(*(np.array([one]) for one in self.split))
+    def rounds(self, tau: Sequence[float | Numbers]) -> Numbers:
+        """Whole rounds that fit, as floats."""
+        return self.costs.rounds(tau, deadline_s=self.deadline_s)
+
+    def most(self) -> float:
+        """The largest S_N of which a round may fit."""
+        times = self.costs.times
+        step_s = max(times.step_s)
+        left_s = self.deadline_s - times.rest_s(0)
+        fits = left_s / step_s * (1 + 1e-12) if step_s > 0 else np.inf
+        return max(1.0, min(fits, self.steps_max or np.inf, 2**40))
+
+
+class Objective(Protocol):
+    """What is made least, for many plans at once."""
+
+    def value(self, tau: Sequence[Numbers], *, mu: float, rounds: Numbers) -> Numbers:
+        """Of each plan; infinite where it is no plan."""
+        ...
+
+    def lower(self, prefixes: Integers, *, mu: float, asked: Deadline, steps_max: int) -> Numbers:
+        """Of each prefix of tau: nothing that begins so and fits has a value below this."""
+        ...
+
+    def steps_max(self, *, mu: float) -> float:
+        """The largest S_N of which it is finite."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,127 +73,104 @@ class Found:
     mu: float
     rounds: int
     round_s: float
-    value: float  # the bound
+    value: float  # the objective's
 
 
-def least_bound(asked: Deadline, *, mus: Sequence[float]) -> Found | None:
-    """The plan with the least bound; of equal ones that with the shorter round, then the first.
+def least(
+    objective: Objective, asked: Deadline, *, mus: Sequence[float], known: Found | None = None
+) -> Found | None:
+    """The plan of the least value; of equal ones that with the shorter round, then the first.
 
     Args:
-        asked: Tree, problem, times and deadline.
+        objective: What is made least.
+        asked: What a plan must fit into.
         mus: Step sizes to choose from.
+        known: A plan that it is compared with, which spares looking at worse ones.
 
     Returns:
-        None where the theorem holds for no plan that fits.
+        None where no plan that fits has a finite value.
 
     Raises:
-        ConfigError: If not even one round fits into the deadline; it names the shortest that does.
+        ConfigError: If not even one round fits; it names the least that does.
     """
-    links = asked.tree.links
-    shortest_s = float(asked.times.round_s((1,) * links))
-    if asked.times.rounds((1,) * links, deadline_s=asked.deadline_s) < 1:
-        raise ConfigError(
-            f"deadline_s = {asked.deadline_s:g}: one round with tau = {list((1,) * links)} takes "
-            f"{shortest_s:.4g} s, so the smallest deadline in which anything is trained is that"
-        )
-    best: Found | None = None
-    for mu in mus:  # a first idea of what is good, so that more is left early
-        best = _better(best, _best_of(asked, _powers_of_two(asked, mu), mu))
-    for mu in mus:
-        best = _better(best, _best_of(asked, _promising(asked, mu, best), mu))
+    check_feasible(asked)
+    best = known
+    for doubling in (True, False):  # first an idea of what is good, so that more is left early
+        for mu in mus:
+            best = better(best, _best_of(objective, asked, mu, best, doubling=doubling))
     return best
 
 
-def steps_max(asked: Deadline, mu: float) -> int:
-    """The largest S_N for which the theorem can hold and a round fits."""
-    Lv = asked.problem.smoothness_each or asked.problem.smoothness
-    alpha, beta, _ = asked.splits
-    coefficient = np.min((1 + alpha) * (1 + beta) / (2 * beta)) * (mu * Lv) ** 2
-    theorem = (1 + np.sqrt(1 + 4 / coefficient)) / 2
-    messages_s = sum(min(seconds) for seconds in asked.times.message_s)
-    step_s = max(asked.times.step_s)
-    fits = (asked.deadline_s - messages_s) / step_s if step_s > 0 else np.inf
-    return max(1, int(min(theorem, fits, asked.steps_max or np.inf, 2**40)))
+def better(one: Found | None, other: Found | None) -> Found | None:
+    """The one with the lesser value; see ``least`` for equal ones."""
+    if one is None or other is None:
+        return one or other
+    return min(one, other, key=lambda found: (found.value, found.round_s, found.tau, found.mu))
 
 
-def _powers_of_two(asked: Deadline, mu: float) -> Integers:
-    largest = int(np.log2(steps_max(asked, mu)))
-    ranges = np.meshgrid(*[np.arange(largest + 1)] * asked.tree.links, indexing="ij")
-    exponents = np.stack([axis.ravel() for axis in ranges], axis=1)
-    return np.asarray(2 ** exponents[exponents.sum(axis=1) <= largest], np.int64)
+def check_feasible(asked: Deadline) -> None:
+    """Whether a round fits at all; that with all tau = 1 takes the least of everything.
+
+    Raises:
+        ConfigError: If not; it names the smallest deadline or budget in which one does.
+    """
+    ones = (1.0,) * asked.costs.links
+    if asked.rounds(ones) >= 1:
+        return
+    listed = [1] * asked.costs.links
+    for link, (carried, budget) in enumerate(
+        zip(asked.costs.bytes_per_round(ones), asked.costs.budgets, strict=True), start=1
+    ):
+        for name, given in (("round", budget.bytes_per_round), ("day", budget.bytes_per_day)):
+            if given is not None and carried > given:
+                raise ConfigError(
+                    f"[[link]] {link} budget_bytes_per_{name} = {given}: one round with tau = "
+                    f"{listed} takes a child {np.ceil(carried):.0f} bytes, so that is the least "
+                    "budget in which anything is trained. Raise it, or use a smaller model."
+                )
+    shortest_s = float(asked.costs.round_s(ones))
+    raise ConfigError(
+        f"deadline_s = {asked.deadline_s:g}: one round with tau = {listed} takes "
+        f"{shortest_s:.4g} s, so the smallest deadline in which anything is trained is that"
+    )
 
 
-def _promising(asked: Deadline, mu: float, best: Found | None) -> Integers:
-    """Every chain that no lower bound rules out."""
-    most = steps_max(asked, mu)
-    found = empty_prefix()
-    for _ in range(asked.tree.links):
-        found = extended(found, steps_max=most)
-        if best is not None:
-            found = found[_lower(asked, found, mu, most=most) <= best.value]
+def chains_within(
+    objective: Objective, asked: Deadline, mu: float, best: Found | None, *, doubling: bool = False
+) -> Integers:
+    """tau_1..tau_N of every chain that no lower bound rules out, shape ``(k, N)``."""
+    most = max(1, int(min(asked.most(), objective.steps_max(mu=mu))))
+
+    def left(prefixes: Integers) -> Integers:
+        if best is None:
+            return prefixes
+        lower = objective.lower(prefixes, mu=mu, asked=asked, steps_max=most)
+        return prefixes[lower <= best.value]
+
+    found = left(empty_prefix())
+    for _ in range(asked.costs.links):
+        found = left(extended(found, steps_max=most, doubling=doubling))
     return found
 
 
-def _lower(asked: Deadline, prefixes: Integers, mu: float, *, most: int) -> Numbers:
-    """Nothing that begins so has a bound below this; ``docs/theory.md``, the search."""
-    problem, times, s = asked.problem, asked.times, (0.0, *asked.tree.s)
-    N, n = asked.tree.links, prefixes.shape[1]
-    S = np.concatenate([np.ones((1, len(prefixes))), np.cumprod(prefixes, axis=1).T.astype(float)])
-    alpha, beta, theta = asked.splits
-    a = 1 + 1 / np.max(alpha)
-    g = np.min((1 + alpha) * (1 + beta)) * mu**2
-    step_s = (
-        np.max(_partial_s(times, prefixes), axis=0) / S[n]
-        + sum(min(seconds) for seconds in times.message_s[n:]) / most
-    )
-    optimisation = 2 * problem.gap / (mu * asked.deadline_s) * step_s
-    noise = problem.smoothness * mu * problem.gradient_variance * s[N + 1]
-    drift = np.zeros(len(prefixes))
-    for m in range(1, N + 1):
-        steps = S[min(m, n)]
-        drift += g * problem.heterogeneity[m - 1] * (steps - 1) * (2 * steps - 1) / 6
-        drift += a * mu**2 * problem.gradient_variance * (s[m] - s[m + 1]) * (steps - 1) / 2
-    Lmu = problem.smoothness * mu
-    Lh = problem.smoothness_mean or problem.smoothness
-    each = np.unique(np.asarray(theta))[:, None]
-    c = 1 + (1 - Lmu) * (1 - each)
-    dd = 1 + (1 - Lmu) * (1 / each - 1)
-    # Rounding of sums in another order must not rule out a plan that is equally good.
-    least: Numbers = np.min((optimisation + noise + dd * Lh**2 * drift) / c, axis=0)
-    return least * (1 - 1e-12)
-
-
-def _partial_s(times: Times, prefixes: Integers) -> list[Numbers]:
-    n = prefixes.shape[1]
-    part = Times(parents=times.parents[:n], step_s=times.step_s, message_s=times.message_s[:n])
-    return part.tiers_s(list(prefixes.T))[-1]
-
-
-def _best_of(asked: Deadline, taus: Integers, mu: float) -> Found | None:
-    best: Found | None = None
+def _best_of(
+    objective: Objective, asked: Deadline, mu: float, best: Found | None, *, doubling: bool
+) -> Found | None:
+    found: Found | None = None
+    taus = chains_within(objective, asked, mu, best, doubling=doubling)
     for start in range(0, len(taus), _BATCH):
-        tau = list(taus[start : start + _BATCH].T)
-        rounds = asked.times.rounds(tau, deadline_s=asked.deadline_s)
-        with np.errstate(divide="ignore"):
-            value = bound(
-                asked.tree, asked.problem, tau=tau, mu=mu, rounds=rounds, split=asked.split
-            ).value
+        tau = [np.asarray(counts, np.float64) for counts in taus[start : start + _BATCH].T]
+        rounds, round_s = asked.rounds(tau), asked.costs.round_s(tau)
+        value = objective.value(tau, mu=mu, rounds=np.maximum(rounds, 1))
         value = np.where(rounds >= 1, value, np.inf)
-        round_s = asked.times.round_s(tau)
         first = np.lexsort((*reversed(tau), round_s, value))[0]
         if np.isfinite(value[first]):
-            found = Found(
+            this = Found(
                 tau=tuple(int(counts[first]) for counts in tau),
                 mu=mu,
                 rounds=int(rounds[first]),
                 round_s=float(round_s[first]),
                 value=float(value[first]),
             )
-            best = _better(best, found)
-    return best
-
-
-def _better(one: Found | None, other: Found | None) -> Found | None:
-    if one is None or other is None:
-        return one or other
-    return min(one, other, key=lambda found: (found.value, found.round_s, found.tau, found.mu))
+            found = better(found, this)
+    return found

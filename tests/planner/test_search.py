@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 
 from fedtier.errors import ConfigError
-from fedtier.planner.bound import Problem, Split, bound
+from fedtier.planner.bound import Problem, Split
 from fedtier.planner.chains import chains
+from fedtier.planner.cost import Costs
+from fedtier.planner.least_bound import LeastBound
 from fedtier.planner.round_time import Times
-from fedtier.planner.search import Deadline, least_bound, steps_max
+from fedtier.planner.search import Deadline, least
 from fedtier.planner.tree_constants import TreeConstants
 
 ONES = Split(alpha=1, beta=1, theta=1)
@@ -23,15 +25,22 @@ PROBLEM = {
 MESSAGES_S = (0.542, 0.366, 1.664)
 
 
-def asked(**changes):
+def objective(**changes):
     given = {
         "tree": TreeConstants.balanced([3, 2, 2]),
         "problem": Problem(**PROBLEM),
-        "times": Times.alike(step_s=0.02, message_s=MESSAGES_S),
-        "deadline_s": 1000,
         "split": ONES,
     }
-    return Deadline(**{**given, **changes})
+    return LeastBound(**{**given, **changes})
+
+
+def asked(times=None, deadline_s=1000):
+    times = times or Times.alike(step_s=0.02, message_s=MESSAGES_S)
+    return Deadline(costs=Costs(times=times), deadline_s=deadline_s)
+
+
+def steps_max(question, what, mu):
+    return int(min(question.most(), what.steps_max(mu=mu)))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +56,7 @@ def asked(**changes):
 def test_a_round_takes_the_seconds_of_the_example(tau, seconds, rounds):
     times = Times.alike(step_s=0.02, message_s=MESSAGES_S)
     assert times.round_s(tau) == pytest.approx(seconds, rel=1e-12)
-    assert times.rounds(tau, deadline_s=1000) == rounds
+    assert Costs(times=times).rounds(tau, deadline_s=1000) == rounds
 
 
 def test_a_parent_waits_for_its_slowest_child_and_slow_links_may_hide_behind_slow_boards():
@@ -61,26 +70,26 @@ def test_a_parent_waits_for_its_slowest_child_and_slow_links_may_hide_behind_slo
 
 def test_a_deadline_that_is_a_multiple_of_the_round_holds_that_many():
     times = Times.alike(step_s=0.1, message_s=(0.2,))
-    assert times.rounds((1,), deadline_s=0.3 * 7) == 7
+    assert Costs(times=times).rounds((1,), deadline_s=0.3 * 7) == 7
 
 
 def test_the_example_has_the_optimum_it_should():
-    found = least_bound(asked(), mus=[0.005])
+    found = least(objective(), asked(), mus=[0.005])
     assert (found.tau, found.rounds) == ((36, 1, 2), 203)
     assert found.round_s == pytest.approx(4.92, rel=1e-12)
     assert found.value == pytest.approx(0.0741459592586, rel=1e-11)
-    assert len(chains(3, steps_max=steps_max(asked(), 0.005))) == 2312
+    assert len(chains(3, steps_max=steps_max(asked(), objective(), 0.005))) == 2312
 
 
 def test_with_its_step_size_chosen_too():
-    found = least_bound(asked(), mus=[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2])
+    found = least(objective(), asked(), mus=[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2])
     assert (found.mu, found.tau, found.rounds) == (0.02, (9, 1, 2), 260)
     assert found.value == pytest.approx(0.0640263287180596, rel=1e-12)
 
 
 def test_with_more_heterogeneity_devices_go_less_far():
     problem = Problem(**{**PROBLEM, "heterogeneity": (0.4, 0.4, 0.4)})
-    found = least_bound(asked(problem=problem), mus=[0.02])
+    found = least(objective(problem=problem), asked(), mus=[0.02])
     assert (found.tau, found.rounds) == ((4, 1, 2), 274)
     assert found.value == pytest.approx(0.148823968496, rel=1e-11)
 
@@ -91,7 +100,7 @@ def test_it_finds_what_trying_every_plan_finds(seed):
     links = 1 + seed % 4
     fan_in = rng.integers(1, 4, links).tolist()
     mus = np.geomspace(0.02, 0.5, 4).tolist()
-    question = asked(
+    what = objective(
         tree=TreeConstants.balanced(fan_in),
         problem=Problem(
             smoothness=1.0,
@@ -100,32 +109,35 @@ def test_it_finds_what_trying_every_plan_finds(seed):
             heterogeneity=tuple(rng.uniform(0, 0.3, links).tolist()),
             q=tuple(rng.choice([0, 0.05, 0.5, 2], links).tolist()),
         ),
+        split=None if seed % 2 else ONES,
+    )
+    question = asked(
         times=Times.alike(
             step_s=float(rng.uniform(0.01, 1)), message_s=rng.uniform(0.1, 20, links).tolist()
         ),
         deadline_s=float(rng.uniform(200, 3000)),
-        split=None if seed % 2 else ONES,
     )
+    found = least(what, question, mus=mus)
+    assert (found.value, found.round_s, found.tau, found.mu) == best_of_all(what, question, mus)
+
+
+def best_of_all(what, question, mus):
+    """The same by trying every plan."""
     tried = []
     for mu in mus:
-        taus = list(chains(links, steps_max=steps_max(question, mu)).T)
-        rounds = question.times.rounds(taus, deadline_s=question.deadline_s)
-        value = bound(
-            question.tree, question.problem, tau=taus, mu=mu, rounds=np.maximum(rounds, 1),
-            split=question.split,
-        ).value  # fmt: skip
-        round_s = question.times.round_s(taus)
+        taus = list(chains(question.costs.links, steps_max=steps_max(question, what, mu)).T)
+        rounds = question.rounds(taus)
+        value = what.value(taus, mu=mu, rounds=np.maximum(rounds, 1))
+        round_s = question.costs.round_s(taus)
         rows = zip(np.where(rounds >= 1, value, np.inf), round_s, *taus, strict=True)
         tried += [(float(v), float(s), tuple(map(int, tau)), mu) for v, s, *tau in rows]
-    best = min(tried)
-    found = least_bound(question, mus=mus)
-    assert (found.value, found.round_s, found.tau, found.mu) == best
+    return min(tried)
 
 
 def test_a_deadline_too_short_for_a_round_names_the_shortest_that_is_not():
     with pytest.raises(ConfigError, match=r"takes 2\.592 s, so the smallest deadline"):
-        least_bound(asked(deadline_s=2.5), mus=[0.005])
+        least(objective(), asked(deadline_s=2.5), mus=[0.005])
 
 
 def test_no_plan_is_found_where_the_theorem_holds_for_none():
-    assert least_bound(asked(), mus=[1.5]) is None
+    assert least(objective(), asked(), mus=[1.5]) is None

@@ -1,0 +1,128 @@
+"""What a plan costs a federation: bytes and seconds of an exchange, of a round, and the budgets.
+
+An *exchange* is what one child does once in an iteration of its parent: it hands its update up and
+gets the next model down. Bytes are those of its socket, a little more than were ever measured, so
+that a plan that keeps a budget on paper keeps it on the link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from fedtier.limits import HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER
+from fedtier.planner.round_time import Times
+from fedtier.topology import Budget
+from fedtier.wire.parts import count_parts
+
+Numbers = npt.NDArray[np.float64]
+
+DAY_S = 86_400.0
+MANIFEST_BYTES = 1024  # with a blob's header and alignment; 600 were seen
+PART_BYTES = 192  # header, topic and MQTT's own, and its acknowledgement
+IDLE_BYTES_PER_S = 12.0  # beacons and keep-alives
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One update up and the next model down, of one child."""
+
+    bytes_up: int
+    bytes_down: int
+    seconds: float
+
+    @property
+    def bytes(self) -> int:
+        """Both directions together."""
+        return self.bytes_up + self.bytes_down
+
+
+def exchange(
+    *,
+    payload_bytes: int,
+    dimension: int,
+    members: int,
+    part_bytes: int,
+    rate_bytes_per_s: float | None,
+    latency_s: float,
+) -> Exchange:
+    """What an exchange takes.
+
+    Args:
+        payload_bytes: Of the update, as the codec writes it.
+        dimension: d; the model comes down as 4 d bytes.
+        members: Children of the cell, which its head lists.
+        part_bytes: The largest message.
+        rate_bytes_per_s: Of the child's connection, in each direction; None: without a limit.
+        latency_s: What an exchange takes beside its bytes.
+    """
+    up = payload_bytes + MANIFEST_BYTES
+    down = 4 * dimension + MANIFEST_BYTES
+    up += PART_BYTES * count_parts(up, part_bytes)
+    down += PART_BYTES * count_parts(down, part_bytes)
+    down += HEAD_BYTES_BASE + HEAD_BYTES_PER_MEMBER * members
+    moving = 0.0 if rate_bytes_per_s is None else (up + down) / rate_bytes_per_s
+    return Exchange(bytes_up=up, bytes_down=down, seconds=moving + latency_s)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Costs:
+    """What rounds take on a tree, and what its links may carry.
+
+    Attributes:
+        times: Of the padded tree.
+        exchanges: Of link 1 to N; without them nothing has bytes, and no budget counts.
+        budgets: Of one child on each of these links.
+    """
+
+    times: Times
+    exchanges: Sequence[Exchange] = ()
+    budgets: Sequence[Budget] = ()
+
+    @property
+    def links(self) -> int:
+        """N."""
+        return len(self.times.parents)
+
+    def without_budgets(self) -> Costs:
+        """The same where links may carry anything."""
+        return replace(self, budgets=[Budget() for _ in self.budgets])
+
+    def exchanges_per_round(self, tau: Sequence[float | Numbers]) -> list[Numbers]:
+        """``S_N / S_n`` for link 1 to N: how often one child of the link sends in a round."""
+        counts = [np.asarray(1.0)]
+        for repeats in reversed(tau[1:]):
+            counts.insert(0, counts[0] * np.asarray(repeats, np.float64))
+        return counts
+
+    def bytes_per_round(self, tau: Sequence[float | Numbers]) -> list[Numbers]:
+        """Of one child on link 1 to N, both directions and what an idle connection says."""
+        idle = IDLE_BYTES_PER_S * self.round_s(tau)
+        counts = self.exchanges_per_round(tau)
+        return [n * each.bytes + idle for n, each in zip(counts, self.exchanges, strict=False)]
+
+    def round_s(self, tau: Sequence[float | Numbers]) -> Numbers:
+        """Seconds of a round, made longer where a link's airtime is short."""
+        seconds = self.times.round_s(tau)
+        counts = self.exchanges_per_round(tau)
+        for count, each, budget in zip(counts, self.exchanges, self.budgets, strict=False):
+            if budget.rate_bytes_per_s is not None:
+                mean_rate = budget.rate_bytes_per_s * (budget.airtime_share_max or 1.0)
+                seconds = np.maximum(seconds, count * each.bytes_up / mean_rate)
+        return seconds
+
+    def rounds(self, tau: Sequence[float | Numbers], *, deadline_s: float) -> Numbers:
+        """Whole rounds within a deadline and all budgets, as floats; 0 where not even one fits."""
+        # A deadline that is a multiple of the round to rounding holds that many rounds.
+        most = np.floor(deadline_s / self.round_s(tau) * (1 + 1e-12))
+        for carried, budget in zip(self.bytes_per_round(tau), self.budgets, strict=True):
+            if budget.bytes_per_round is not None:
+                most = np.where(carried <= budget.bytes_per_round, most, 0.0)
+            if budget.bytes_per_day is not None:
+                # At the end of a day's bytes a node pauses until the next.
+                days = max(1.0, np.floor(deadline_s / DAY_S))
+                most = np.minimum(most, days * np.floor(budget.bytes_per_day / carried))
+        return most
