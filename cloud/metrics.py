@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from fedtier.storage.durable import storage_error, write_durably
+from fedtier.storage.durable import append_line, storage_error, write_durably
 
 
 class Metrics:
@@ -51,13 +50,7 @@ class Metrics:
         Raises:
             StorageError: If the disk does not take it.
         """
-        try:
-            with self._path.open("ab") as file:
-                file.write(_line(row))
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise storage_error(self._path, "written", error) from error
+        append_line(self._path, json.dumps(row))
         self.rows.append(dict(row))
 
 

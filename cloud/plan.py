@@ -52,7 +52,7 @@ def plan_of(
         range_bits=wanted.range_bits,
         carry=wanted.carry,
         lowering=wanted.lowering,
-        pilot=pilot or 0,
+        pilot=wanted.auto.pilot_rounds if wanted.auto is not None else pilot or 0,
     )
     if plan.pilot > plan.rounds:
         raise ConfigError(

@@ -10,6 +10,7 @@ from typing import Literal
 from fedtier.config.access_rules import check_access
 from fedtier.config.federation_rules import check_federation, per_link, quorum_text
 from fedtier.config.federation_tables import (
+    AutoTable,
     EvaluationTable,
     FederationFile,
     LinkTable,
@@ -28,6 +29,7 @@ from fedtier.config.place import Place
 from fedtier.config.toml_text import parse_document
 from fedtier.config.tree import read_tree
 from fedtier.ids import FederationId, NodeId, parse_federation_id
+from fedtier.limits import ROUNDS_MAX
 from fedtier.topology import Budget, Link, Topology
 from fedtier.wire.plan import members_needed
 
@@ -37,7 +39,8 @@ class Plan:
     """What the cloud puts into its heads unless a command says otherwise; one entry per link."""
 
     rounds: int
-    tau: tuple[int, ...]  # tau_1 .. tau_N, each >= 1
+    tau: tuple[int, ...]  # tau_1 .. tau_N, each >= 1; of the pilot, where tau is chosen
+    auto: AutoTable | None  # how tau is chosen; None = it is given
     seed: int  # 0 .. 2**63 - 1
     quorum: tuple[Quorum, ...]
     deadline_s: tuple[float | None, ...]  # None = wait for ever
@@ -172,8 +175,9 @@ def _plan(table: PlanTable, links: int, place: Place) -> Plan:
         table.deadline_s, links, name="deadline_s", place=place
     )
     return Plan(
-        rounds=table.rounds,
-        tau=per_link(table.tau, links, name="tau", place=place),
+        rounds=_rounds(table, place),
+        tau=_tau(table, links, place),
+        auto=table.auto,
         seed=table.seed,
         quorum=per_link(table.quorum, links, name="quorum", place=place),
         deadline_s=tuple(None if isinstance(entry, str) else float(entry) for entry in deadlines),
@@ -186,6 +190,25 @@ def _plan(table: PlanTable, links: int, place: Place) -> Plan:
         lowering=table.lowering or "",
         schedule=table.schedule,
     )
+
+
+def _rounds(table: PlanTable, place: Place) -> int:
+    if table.rounds is None and table.tau != "auto":
+        raise place.refuse("rounds", 'is missing. Give a number, such as 50, or tau = "auto".')
+    return ROUNDS_MAX if table.rounds is None else table.rounds
+
+
+def _tau(table: PlanTable, links: int, place: Place) -> tuple[int, ...]:
+    """As given; where the cloud is to choose, what its pilot runs by."""
+    if isinstance(table.tau, tuple):
+        if table.auto is not None:
+            raise place.refuse("auto", 'is for tau = "auto", and tau is given. Remove one.')
+        return per_link(table.tau, links, name="tau", place=place)
+    if table.auto is None:
+        raise place.refuse(
+            "tau", '= "auto" needs the table [plan.auto] with deadline_s: how long a run may take.'
+        )
+    return (table.auto.pilot_steps, *(1 for _ in range(1, links)))
 
 
 def _budget(table: LinkTable) -> Budget:

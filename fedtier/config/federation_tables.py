@@ -108,13 +108,55 @@ class ScheduleTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AutoTable:
+    """How the cloud chooses tau: a pilot, a plan, and another plan when times change."""
+
+    deadline_s: float = key(
+        "Seconds of the whole run, the pilot among them: no round begins that would end later.",
+        unit="s",
+        above=0,
+        maximum=SECONDS_MAX,
+    )
+    pilot_rounds: int = key(
+        "Rounds at the beginning in which the federation is measured.",
+        default=4,
+        minimum=2,
+        maximum=100,
+    )
+    pilot_steps: int = key(
+        "Local steps of a device in each of them.", default=4, minimum=1, maximum=TAU_MAX
+    )
+    replan_factor: float = key(
+        "Two rounds in a row that take so many times longer or shorter than planned lead to "
+        "another plan.",
+        default=1.5,
+        above=1,
+        maximum=100,
+    )
+    keep_mu: bool = key(
+        "true: the learning rate stays that of [plan.schedule]; false: it is chosen, up to that.",
+        default=False,
+    )
+    codecs: bool = key(
+        "Whether the quantizers of the links are chosen, too; false: they stay the file's.",
+        default=False,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanTable:
     """How the federation trains unless a command says otherwise."""
 
-    rounds: int = key("Rounds of a run.", minimum=1, maximum=ROUNDS_MAX)
-    tau: tuple[int, ...] = key(
+    rounds: int | None = key(
+        'Rounds of a run; with tau = "auto" the most of them, and need not be given.',
+        default=None,
+        minimum=1,
+        maximum=ROUNDS_MAX,
+    )
+    tau: Literal["auto"] | tuple[int, ...] = key(
         "tau_1 to tau_N, one per link: local steps per iteration on a device, then iterations of "
-        "a cell before its parent sends up.",
+        'a cell before its parent sends up. "auto": the cloud measures and chooses, as [plan.auto] '
+        "says.",
         minimum=1,
         maximum=TAU_MAX,
         items_min=1,
@@ -193,6 +235,7 @@ class PlanTable:
     schedule: ScheduleTable = key(
         "The learning rate of every local step.", default=lambda: ScheduleTable()
     )
+    auto: AutoTable | None = key('With tau = "auto": how the cloud chooses.', default=None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from fedtier.core.effects import Job, Side
 from fedtier.core.figures import Figures
 from fedtier.ids import NodeId
 from fedtier.wire.messages import Message
+from fedtier.wire.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,12 +74,22 @@ class Hindered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Onward:
+    """How a run goes on from the end of a round, until it is told otherwise."""
+
+    plan: Plan
+    p0: float  # where on its schedule the next round begins, 0 to 1
+    p1: float  # and where it ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Aggregated:
     """An iteration's mean is in the model and durable."""
 
     job: Job
     model: str  # digest of the new model
     blob: bytes = field(repr=False)  # and its blob
+    onward: Onward | None = None  # at the cloud, where the run's plan follows what is measured
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,7 @@ from fedtier.core.events import (
     Event,
     Hindered,
     Installed,
+    Onward,
     Received,
     Tick,
     WorkDone,
@@ -48,6 +49,7 @@ class Course:
     next_round: int  # rounds already in the model
     rounds_trained: int  # of these, the ones in which a member came
     gradient_known: bool = False  # of a pilot: the one that is asked for before the next round
+    onward: Onward | None = None  # of a run whose plan follows what is measured
     model: str
     blob: bytes = field(repr=False)
 
@@ -85,6 +87,7 @@ class RootMachine:
         self.cell.equip(course.artefact, course.artefact_blob)
         self._nonce = nonce
         self._course = course
+        self._onward = course.onward
         self._expected = expected
         self._spooled = dict(spooled or {})
         self._round = course.next_round
@@ -147,7 +150,7 @@ class RootMachine:
             return [Stop(exit_code=EXIT_CONFIG, reason=refusal)]
         try:
             weight = sum(m.weight for m in members)
-            fixed_point_exponent(weight, self._course.plan.range_bits)
+            fixed_point_exponent(weight, self._plan.range_bits)
         except ConfigError as error:
             return [Stop(exit_code=EXIT_CONFIG, reason=f"round {self._round}: {error}")]
         self._state = "collecting"
@@ -162,7 +165,7 @@ class RootMachine:
         return [note, *opened]
 
     def _next_task(self) -> Task:
-        plan = self._course.plan
+        plan = self._plan
         if asks_gradient(plan, self._round) and not self._gradient_known:
             return "gradient"
         return "evaluate" if self._round >= plan.rounds else "train"
@@ -176,16 +179,26 @@ class RootMachine:
         return next((reason for reason in refusals if reason is not None), None)
 
     def _head(self, members: tuple[Member, ...], *, task: Task) -> Head:
-        course = self._course
-        rounds = course.plan.rounds
+        course, plan = self._course, self._plan
+        p0, p1 = self._progress()
         return Head(
             nonce=self._nonce, seq=0, run=course.run, epoch=course.epoch,
             path=IterationPath((self._round,)), state="draining" if task == "evaluate" else "open",
             task=task, model=self._model, layout=course.layout, dimension=course.dimension,
-            artefact=course.artefact, blobs=(), tier=course.plan.tiers, first_step=0,
-            p0=min(1.0, self._round / rounds), p1=min(1.0, (self._round + 1) / rounds),
-            plan=plan_of_round(course.plan, self._round), members=members,
+            artefact=course.artefact, blobs=(), tier=plan.tiers, first_step=0,
+            p0=p0, p1=p1, plan=plan_of_round(plan, self._round), members=members,
         )  # fmt: skip
+
+    @property
+    def _plan(self) -> Plan:
+        return self._course.plan if self._onward is None else self._onward.plan
+
+    def _progress(self) -> tuple[float, float]:
+        """Where on the schedule the next round begins and ends."""
+        if self._onward is not None:
+            return self._onward.p0, self._onward.p1
+        rounds = self._course.plan.rounds
+        return min(1.0, self._round / rounds), min(1.0, (self._round + 1) / rounds)
 
     def _collected(self, collected: Collected, now_s: float) -> list[Effect]:
         self._state = "closing"
@@ -211,6 +224,7 @@ class RootMachine:
         assert self._state == "closing", "a sum that was not asked for"
         assert event.job == Job.of(head), "one sum at a time"
         self._model, self._blob = event.model, event.blob
+        self._onward = event.onward or self._onward
         self._gradient_known = head.task == "gradient"
         self._round += head.task == "train"
         self._state = "gathering"

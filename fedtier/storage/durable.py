@@ -55,6 +55,21 @@ def write_durably(path: Path, data: bytes, *, before: Path | None = None) -> Non
         raise storage_error(path, "written", error) from error
 
 
+def append_line(path: Path, line: str) -> None:
+    """Add a line to a text file, and have it on the disk.
+
+    Raises:
+        StorageError: If the disk does not take it.
+    """
+    try:
+        with path.open("ab") as file:
+            file.write(line.encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise storage_error(path, "written", error) from error
+
+
 def _sync_directory(path: Path) -> None:
     directory = os.open(path, os.O_RDONLY)
     try:

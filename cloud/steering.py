@@ -1,0 +1,297 @@
+"""A run whose plan follows what is measured: chosen after the pilot, again when times change.
+
+What is decided holds from the next round on. Every decision is a line of ``plans.jsonl`` with its
+reason; what the next decision needs is durable before the round's model is.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from fedtier.config.federation import Federation
+from fedtier.config.federation_tables import AutoTable
+from fedtier.core.events import Onward
+from fedtier.core.figures import LinkFigures
+from fedtier.errors import ConfigError
+from fedtier.ids import RunId, hex64
+from fedtier.planner.choose import Choice, Wish, choose
+from fedtier.planner.estimates import Estimates, estimates_json, parse_estimates
+from fedtier.planner.setting import Setting
+from fedtier.storage.durable import append_line
+from fedtier.storage.records import FileRecord
+from fedtier.wire.fields import Fields, from_json, to_json
+from fedtier.wire.plan import CodecSpec, Plan
+
+log = logging.getLogger(__name__)
+
+PLANS_FILE = "plans.jsonl"
+
+_ODD_ROUNDS = 2  # in a row, before anything is changed: one may be an accident
+_WORTH = 0.99  # of the forecast loss of going on as before: what is not better is not changed
+_KEPT = 2  # states: the newest may be of a round that is not durable
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """What a decision starts from, after some rounds of a run."""
+
+    done: int  # rounds
+    seconds: float  # of the run so far
+    plan: Plan
+    pilot_s: float = 0.0  # seconds of the run when it was first planned
+    round_s: float | None = None  # what a round was planned to take; None before the first plan
+    slack: float = 1.0  # how much longer rounds take than the estimates explain
+    odd: int = 0  # rounds in a row that took other times
+    estimates: str = ""  # the document; empty where there are none
+    links: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
+    """Of each link updates, their microseconds and bytes, since the run began."""
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored."""
+        return asdict(self) | {
+            "plan": to_json(self.plan.to_json()).decode(),
+            "links": [[link, *sums] for link, sums in self.links.items()],
+        }
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """What was stored by ``to_json``."""
+        plan = Plan.from_fields(Fields(from_json(document["plan"].encode(), what="plan"), what="plan"))
+        links = {link: (u, m, b) for link, u, m, b in document["links"]}
+        return cls(**{**document, "plan": plan, "links": links})
+
+
+class Steering:
+    """Decides for one run; see the module."""
+
+    def __init__(
+        self, federation: Federation, asked: Plan, *, run: RunId, state_dir: Path, run_dir: Path
+    ) -> None:
+        """Take up what an earlier boot of this run decided, if there was one.
+
+        Args:
+            federation: With ``plan.auto``.
+            asked: The plan the run began with: its pilot's.
+            run: The run.
+            state_dir: Where ``steering.record`` lies.
+            run_dir: Where ``plans.jsonl`` is written.
+
+        Raises:
+            StorageError: If the disk does not give the record.
+        """
+        assert federation.plan.auto is not None, "nothing is to be steered"
+        self._auto: AutoTable = federation.plan.auto
+        self._federation = federation
+        self._asked = asked
+        self._run = run
+        self._record = FileRecord(state_dir / "steering.record")
+        self._path = run_dir / PLANS_FILE
+        self._states = [State(done=0, seconds=0.0, plan=asked)]
+        stored = self._record.read()
+        if stored is not None and stored[0]["run"] == hex64(run):
+            self._states = [State.from_json(each) for each in stored[0]["states"]]
+
+    def resume(self, rounds_done: int) -> Onward | None:
+        """How a run goes on that has so many rounds in its model.
+
+        Later states are of rounds that are not durable, and are forgotten.
+        """
+        self._states = [each for each in self._states if each.done <= rounds_done] or [
+            State(done=0, seconds=0.0, plan=self._asked)
+        ]
+        return None if self._state.round_s is None else self._onward(self._state)
+
+    @property
+    def plan(self) -> Plan:
+        """By which the run goes on now."""
+        return self._state.plan
+
+    def first(self, estimates: Estimates | None, *, seconds: float, reason: str = "") -> Onward:
+        """Plan for the first time.
+
+        Args:
+            estimates: The pilot's; None where it failed.
+            seconds: Of the run so far.
+            reason: Why there are none.
+        """
+        before = replace(self._state, seconds=seconds, pilot_s=seconds)
+        if estimates is None:
+            return self._without(before, f"not planned: {reason}")
+        before = replace(before, estimates=estimates_json(estimates))
+        return self._planned(before, estimates, reason=f"after a pilot of {before.done} rounds")
+
+    def after_round(
+        self, done: int, links: Mapping[int, LinkFigures], *, seconds: float
+    ) -> Onward | None:
+        """Go on after a round; another plan where two have taken other times than planned.
+
+        Args:
+            done: Rounds in the model.
+            links: What the links have carried since the run began.
+            seconds: Of the run so far.
+
+        Returns:
+            None in the pilot, which has its own plan.
+        """
+        sums = {n: (f.updates, f.micros, f.bytes_up) for n, f in links.items()}
+        last = self._state
+        state = replace(last, done=done, seconds=seconds, links=sums)
+        if last.round_s is None:
+            self._keep(state)
+            return None
+        measured_s = seconds - last.seconds
+        ratio, factor = measured_s / last.round_s, self._auto.replan_factor
+        state = replace(state, odd=last.odd + 1 if not 1 / factor <= ratio <= factor else 0)
+        if state.odd >= _ODD_ROUNDS and state.estimates:
+            return self._replanned(state, last, measured_s)
+        paced_s = measured_s if state.odd else (last.round_s + measured_s) / 2
+        return self._go(self._fitted(state, paced_s))
+
+    # Inside
+
+    @property
+    def _state(self) -> State:
+        return self._states[-1]
+
+    @property
+    def _deadline_s(self) -> float:
+        return self._auto.deadline_s
+
+    def _replanned(self, state: State, last: State, measured_s: float) -> Onward:
+        """Correct the estimates by what links took, then plan what is left."""
+        assert last.round_s is not None
+        known = parse_estimates(state.estimates, where="steering.record")
+        estimates, why = _corrected(known, _taken(state, last), factor=self._auto.replan_factor)
+        tau = [np.asarray(float(count)) for count in state.plan.tau]
+        explained_s = float(Setting.of(self._federation, estimates).costs.round_s(tau))
+        reason = f"rounds took {measured_s:.2f} s where {last.round_s:.2f} s were planned"
+        return self._planned(
+            replace(
+                state,
+                slack=measured_s / explained_s,
+                odd=0,
+                estimates=estimates_json(estimates),
+            ),
+            estimates,
+            reason="; ".join([reason, *why]),
+        )
+
+    def _planned(self, state: State, estimates: Estimates, *, reason: str) -> Onward:
+        left_s = (self._deadline_s - state.seconds) / state.slack
+        mu = self._federation.plan.schedule.mu if self._auto.keep_mu else None
+        try:
+            setting = Setting.of(self._federation, estimates)
+            choice = choose(
+                setting, Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs)
+            )
+        except ConfigError as error:
+            return self._without(state, f"{reason}; no plan: {error}")
+        if state.round_s is not None and not self._is_worth_it(state, setting, choice, left_s):
+            tau = [np.asarray(float(count)) for count in state.plan.tau]
+            round_s = state.slack * float(setting.costs.round_s(tau))
+            return self._decided(self._fitted(state, round_s), f"{reason}; no plan is better")
+        found = choice.found
+        plan = replace(
+            state.plan,
+            tau=found.tau,
+            mu=found.mu,
+            codecs=tuple(
+                CodecSpec(name=link.codec.name, parameters=tuple(sorted(link.parameters.items())))
+                for link in choice.setting.links
+            ),
+        )
+        planned = self._fitted(replace(state, plan=plan), state.slack * found.round_s)
+        return self._decided(planned, reason, forecast=found.value)
+
+    def _is_worth_it(
+        self, state: State, setting: Setting, choice: Choice, left_s: float
+    ) -> bool:
+        """Whether the chosen plan is forecast to be better than to go on by the present one."""
+        tau = [np.asarray(float(count)) for count in state.plan.tau]
+        rounds = float(setting.costs.rounds(tau, deadline_s=left_s))
+        if rounds < 1:
+            return True
+        kept = setting.forecast.value(tau, mu=state.plan.mu, rounds=np.asarray(rounds))
+        return choice.found.value < _WORTH * float(kept)
+
+    def _without(self, state: State, reason: str) -> Onward:
+        """Go on by the plan there is, in rounds as long as the last ones were."""
+        round_s = state.round_s or state.seconds / max(1, state.done)
+        return self._decided(self._fitted(state, round_s), reason)
+
+    def _fitted(self, state: State, round_s: float) -> State:
+        """With as many rounds more as fit when each takes so long."""
+        more = max(0, int((self._deadline_s - state.seconds) / round_s))
+        rounds = min(self._asked.rounds, state.done + more)
+        return replace(state, round_s=round_s, plan=replace(state.plan, rounds=rounds))
+
+    def _onward(self, state: State) -> Onward:
+        """The schedule runs with the time from the first plan to the deadline."""
+        assert state.round_s is not None
+        whole_s = max(self._deadline_s - state.pilot_s, 1e-9)
+        p0 = min(1.0, (state.seconds - state.pilot_s) / whole_s)
+        last = state.plan.rounds <= state.done + 1
+        p1 = 1.0 if last else min(1.0, p0 + state.round_s / whole_s)
+        return Onward(plan=state.plan, p0=p0, p1=max(p0, p1))
+
+    def _go(self, state: State) -> Onward:
+        self._keep(state)
+        return self._onward(state)
+
+    def _decided(self, state: State, reason: str, *, forecast: float | None = None) -> Onward:
+        plan, round_s = state.plan, state.round_s
+        assert round_s is not None
+        fields = {"rounds": plan.rounds, "round_s": round(round_s, 3), "reason": reason}
+        codecs = [{"codec": c.name, **dict(c.parameters)} for c in plan.codecs]
+        row = {"after_round": state.done, "seconds": round(state.seconds, 3), **fields}
+        row |= {"tau": list(plan.tau), "mu": plan.mu, "links": codecs, "forecast_loss": forecast}
+        append_line(self._path, json.dumps(row))
+        log.info("run planned", extra={"tau": list(plan.tau), "mu": plan.mu} | fields)
+        return self._go(state)
+
+    def _keep(self, state: State) -> None:
+        earlier = [each for each in self._states if each.done < state.done]
+        self._states = [*earlier, state][-_KEPT:]
+        states = [each.to_json() for each in self._states]
+        self._record.write({"run": hex64(self._run), "states": states}, {})
+
+
+def _taken(state: State, last: State) -> dict[int, tuple[float, float]]:
+    """Seconds and bytes of one update on each link, since the last state."""
+    taken = {}
+    for link, now in state.links.items():
+        updates, micros, size = (
+            a - b for a, b in zip(now, last.links.get(link, (0, 0, 0)), strict=True)
+        )
+        if updates > 0:
+            taken[link] = (micros / 1e6 / updates, size / updates)
+    return taken
+
+
+def _corrected(
+    estimates: Estimates, taken: Mapping[int, tuple[float, float]], *, factor: float
+) -> tuple[Estimates, list[str]]:
+    """Estimates of links as slow, or as fast, as they were last, and what was changed."""
+    links, why = list(estimates.link), []
+    for number, (seconds, size) in sorted(taken.items()):
+        link = links[number - 1]
+        moving_s = 0.0 if link.rate_bytes_per_s is None else size / link.rate_bytes_per_s
+        expected_s = max(link.latency_s + moving_s, 1e-3)
+        ratio = max(seconds, 1e-3) / expected_s
+        if 1 / factor <= ratio <= factor:
+            continue
+        rate = None if link.rate_bytes_per_s is None else link.rate_bytes_per_s / ratio
+        latency_s = ratio * (link.latency_s or (1e-3 if rate is None else 0.0))
+        links[number - 1] = replace(link, rate_bytes_per_s=rate, latency_s=latency_s)
+        why.append(
+            f"an update on link {number} took {seconds:.3g} s where {expected_s:.3g} s were "
+            "estimated"
+        )
+    return replace(estimates, link=tuple(links)), why
