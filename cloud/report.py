@@ -210,6 +210,7 @@ def plan_text(plan: Plan) -> str:
     """The plan of a run as TOML, in the words of a federation file."""
     lines = [
         "# The plan this run was trained by.",
+        *([f"# Its first rounds were measured: --pilot {plan.pilot}"] if plan.pilot else []),
         "[plan]",
         f"rounds = {plan.rounds}",
         f"tau = {list(plan.tau)}",

@@ -7,11 +7,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from crooked_world import Rogue
 from world import World
 from world_shapes import Shape, irregular, local_steps, make_plan, regular
 
 from fedtier.core.pilot import asks_gradient, keeps_end, plan_of_round
 from fedtier.errors import TrainingError
+from fedtier.ids import NodeId
+from fedtier.wire.manifest import UpdateManifest, encode_update
 from fedtier.wire.plan import CodecSpec
 
 QSGD = CodecSpec(name="qsgd", parameters=(("bucket", 16), ("levels", 7)))
@@ -266,3 +269,27 @@ def test_a_gradient_beyond_the_range_is_an_abstention_that_says_so(tmp_path):
     world.run(until=lambda w: "iteration closed" in w.cloud.events or w.rounds_done == 1)
     reasons = [n.fields["reason"] for n in world.cloud.notes if n.event == "member abstained"]
     assert any("of the gradient is beyond 2^6" in reason for reason in reasons)
+
+
+@pytest.mark.covers("W-7")
+@pytest.mark.parametrize("vectors", [1, 3])
+def test_an_answer_with_other_than_two_vectors_is_refused_and_the_honest_one_counts(
+    tmp_path, vectors
+):
+    shape = regular(3)
+    problem = Quadratics(shape, curvatures=(0.5, 2))
+    world = pilot(shape, problem, tmp_path, work_s=lambda node: 10.0)
+    world.run(until=lambda w: w.cloud.machine.cell.state == "collecting")
+    head = world.cloud.machine.cell.head
+    assert head.task == "gradient"
+    rogue = Rogue(world, "cloud", hears="+/ack")
+    honest = UpdateManifest(
+        run=head.run, path=head.path, node=NodeId("d0"), task="gradient", base=head.model,
+        layout=head.layout, weight=1, codec="identity",
+    )  # fmt: skip
+    section = np.ones(DIMENSION, "<f4").tobytes()
+    rogue.offer("d0", head, encode_update(honest, (section,) * vectors))
+    world.settle()
+    assert [ack.verdict for ack in rogue.heard] == ["rejected"]
+    world.run()
+    assert world.estimates.sigma2 == max(problem.variance.values())
