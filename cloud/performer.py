@@ -14,9 +14,10 @@ from cloud.metrics import Metrics
 from cloud.node_usage import NodeUsage
 from cloud.pilot import PilotLog
 from cloud.report import RunResult, link_rows, reason_rows, rollout_rows, write_run_directory
+from cloud.steering import Steering
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Aggregate, Effect, Finish, Spool
-from fedtier.core.events import Aggregated, Event
+from fedtier.core.events import Aggregated, Event, Onward
 from fedtier.core.figures import Figures
 from fedtier.core.root import Course
 from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, ConfigError, TrainingError
@@ -24,7 +25,7 @@ from fedtier.ids import FederationId
 from fedtier.limits import LOSS_UNITS_PER_NAT
 from fedtier.model.layout import Vector
 from fedtier.model.server_step import add
-from fedtier.planner.estimates import estimates_json
+from fedtier.planner.estimates import Estimates, estimates_json
 from fedtier.runtime.host import Host
 from fedtier.runtime.mean import mean_gradient, next_model
 from fedtier.storage.durable import write_durably
@@ -34,6 +35,7 @@ from fedtier.topology import Topology
 from fedtier.wire.fields import to_json
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import decode_model
+from fedtier.wire.plan import Plan
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,7 @@ class Performer:
         places: Places,
         host: Host,
         topology: Topology,
+        steering: Steering | None = None,
     ) -> None:
         """Prepare.
 
@@ -70,7 +73,9 @@ class Performer:
             places: Directories.
             host: Where it runs; sums and evaluates when there is time.
             topology: The federation's tree.
+            steering: What changes the plan as the run goes on; None: nothing does.
         """
+        self._steering = steering
         self._federation = federation
         self._course = course
         self._artefact = artefact
@@ -119,16 +124,24 @@ class Performer:
         new = next_model(before, self._spool, aggregate, step=add)
         row = self._row(aggregate, new.vector, new.model)
         self._metrics.add(row)  # first: a line of a round that is not durable is taken out again
-        if aggregate.head.path.round < self._course.plan.pilot:
+        if aggregate.head.path.round < self._plan.pilot:
             self._pilot.add_round(aggregate)
             self._pilot.save()
+        onward = self._steer(aggregate, seconds=row["seconds"])
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
         self._snapshot(new.model, new.blob, **progress, finished=False)
         log.info("round closed", extra=_shown(aggregate, row))
         self._warn_of_refusals(row["rollout"])
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)
-        return Aggregated(job=aggregate.job, model=new.model, blob=new.blob)
+        return Aggregated(job=aggregate.job, model=new.model, blob=new.blob, onward=onward)
+
+    def _steer(self, aggregate: Aggregate, *, seconds: float) -> Onward | None:
+        """How the run goes on, made durable before the round's model is."""
+        if self._steering is None:
+            return None
+        links = aggregate.figures.links
+        return self._steering.after_round(aggregate.done, links, seconds=seconds)
 
     def _measure(self, measure: Aggregate) -> Event:
         """Write a gradient down; after the pilot's last, the estimates first."""
@@ -137,16 +150,21 @@ class Performer:
         found = mean_gradient(self._spool, measure) if measure.came else None
         parameters = self._artefact.manifest.parameters
         self._pilot.add_gradient(measure, found, model=model, parameters=parameters)
-        if head.path.round == head.plan.pilot:
-            self._estimate()
+        onward = self._estimate() if self._is_last(head) else None
         self._pilot.save()
         fields = {"path": str(head.path), "members": len(measure.came)}
         log.info("gradient measured", extra=fields | {"seconds": round(measure.seconds, 2)})
         self._spool.drop(head.run, head.path)
-        return Aggregated(job=measure.job, model=digest, blob=measure.model)
+        return Aggregated(job=measure.job, model=digest, blob=measure.model, onward=onward)
 
-    def _estimate(self) -> None:
-        """Write ``estimates.json`` into the run directory."""
+    def _is_last(self, head: Head) -> bool:
+        """Whether a gradient is the last of the pilot."""
+        if self._steering is None:
+            return head.path.round == head.plan.pilot
+        return self._steering.is_pilot_over(head.path.round, seconds=self._seconds())
+
+    def _estimate(self) -> Onward | None:
+        """Write ``estimates.json`` into the run directory, and plan the run where that is asked."""
         devices = [str(device) for device in self._topology.devices()]
         try:
             estimates = estimates_of(
@@ -158,10 +176,21 @@ class Performer:
             )
         except ConfigError as error:  # the run goes on: nothing hangs on it yet
             log.warning("not estimated", extra={"reason": str(error)})
-            return
+            return self._plan_first(None, reason=str(error))
         path = self._run_dir / ESTIMATES_FILE
         write_durably(path, estimates_json(estimates).encode())
         log.info("pilot finished", extra={"estimates": str(path)})
+        return self._plan_first(estimates)
+
+    def _plan_first(self, estimates: Estimates | None, *, reason: str = "") -> Onward | None:
+        if self._steering is None:
+            return None
+        return self._steering.first(estimates, seconds=self._seconds(), reason=reason)
+
+    @property
+    def _plan(self) -> Plan:
+        """By which the run goes on now."""
+        return self._course.plan if self._steering is None else self._steering.plan
 
     def _snapshot(
         self, model: str, blob: bytes, *, rounds_done: int, rounds_trained: int, finished: bool
@@ -195,7 +224,7 @@ class Performer:
             "loss": held_out.total.loss if held_out else None,
             "accuracy_held_out_worst": worst[1] if worst else None,
             "training_loss": nats / steps if steps else None,
-            "links": link_rows(self._course.plan, figures),
+            "links": link_rows(self._plan, figures),
             "rollout": rollout_rows(figures.rollout),
             "model_digest": digest,
         }
@@ -209,7 +238,7 @@ class Performer:
         result = RunResult(
             federation=self._federation,
             run=self._course.run,
-            plan=self._course.plan,
+            plan=self._plan,
             devices=len(self._topology.devices()),
             rounds_trained=finish.rounds_trained,
             seconds=self._seconds(),

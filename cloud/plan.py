@@ -8,7 +8,7 @@ from typing import Any
 
 from fedtier.config.federation import Federation
 from fedtier.config.federation_rules import quorum_text
-from fedtier.config.federation_tables import ScheduleTable
+from fedtier.config.federation_tables import AutoTable, ScheduleTable
 from fedtier.errors import ConfigError, WireError
 from fedtier.wire.fields import Fields
 from fedtier.wire.plan import CodecSpec, Plan
@@ -52,7 +52,7 @@ def plan_of(
         range_bits=wanted.range_bits,
         carry=wanted.carry,
         lowering=wanted.lowering,
-        pilot=wanted.auto.pilot_rounds if wanted.auto is not None else pilot or 0,
+        pilot=_pilot(wanted.auto, pilot),
     )
     if plan.pilot > plan.rounds:
         raise ConfigError(
@@ -67,6 +67,12 @@ def plan_of(
             f"{federation.where}: no node would take this plan: {error}. Correct [plan]."
         ) from error
     return plan
+
+
+def _pilot(auto: AutoTable | None, asked: int | None) -> int:
+    if auto is None:
+        return asked or 0
+    return auto.pilot_rounds if auto.estimates is None else 0
 
 
 def _steps(schedule: ScheduleTable) -> dict[str, Any]:

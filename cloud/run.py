@@ -11,6 +11,7 @@ from cloud.expected import expected_of
 from cloud.performer import Performer, Places
 from cloud.pilot import PilotLog
 from cloud.plan import differences, plan_of
+from cloud.steering import Steering
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import encode_artefact
 from fedtier.artefact.find import find_artefact
@@ -21,6 +22,7 @@ from fedtier.core.root import Course, RootMachine
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import model_digest
+from fedtier.planner.estimates import load_estimates
 from fedtier.runtime.boot import Boot, booted
 from fedtier.runtime.host import Assembled
 from fedtier.storage.durable import storage_error
@@ -104,6 +106,15 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
     plan = plan_of(federation, rounds=wanted.rounds, seed=wanted.seed, pilot=wanted.pilot)
     _check_lowering(plan, artefact, where=federation.where)
     course = _course(places, plan, artefact, boot, abandon=wanted.abandon)
+    steering, auto = None, federation.plan.auto
+    if auto is not None:
+        steering = Steering(
+            federation, plan, run=course.run, state_dir=places.state_dir, run_dir=places.run_dir
+        )
+        onward = steering.resume(course.next_round)
+        if onward is None and auto.estimates is not None:
+            onward = steering.first(load_estimates(Path(auto.estimates)), seconds=0.0)
+        course = replace(course, onward=onward)
     try:
         places.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -130,6 +141,7 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
         places=places,
         host=host,
         topology=federation.topology,
+        steering=steering,
     )
     performer.begin()
     return Assembled(

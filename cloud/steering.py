@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +26,7 @@ from fedtier.planner.estimates import Estimates, estimates_json, parse_estimates
 from fedtier.planner.setting import Setting
 from fedtier.storage.durable import append_line
 from fedtier.storage.records import FileRecord
-from fedtier.wire.fields import Fields, from_json, to_json
+from fedtier.wire.fields import Fields
 from fedtier.wire.plan import CodecSpec, Plan
 
 log = logging.getLogger(__name__)
@@ -55,15 +55,16 @@ class State:
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
-        return asdict(self) | {
-            "plan": to_json(self.plan.to_json()).decode(),
+        named = {f.name: getattr(self, f.name) for f in fields(self)}
+        return named | {
+            "plan": self.plan.to_json(),
             "links": [[link, *sums] for link, sums in self.links.items()],
         }
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """What was stored by ``to_json``."""
-        plan = Plan.from_fields(Fields(from_json(document["plan"].encode(), what="plan"), what="plan"))
+        plan = Plan.from_fields(Fields(document["plan"], what="steering.record"))
         links = {link: (u, m, b) for link, u, m, b in document["links"]}
         return cls(**{**document, "plan": plan, "links": links})
 
@@ -113,6 +114,19 @@ class Steering:
         """By which the run goes on now."""
         return self._state.plan
 
+    def is_pilot_over(self, round_: int, *, seconds: float) -> bool:
+        """Whether the gradient before a round is the pilot's last: planned so, or for time.
+
+        Args:
+            round_: Before which it was measured.
+            seconds: Of the run so far.
+        """
+        if self._state.round_s is not None or round_ < 1:
+            return False
+        next_s = seconds / round_  # a round and its gradient; the first gradient is in it, too
+        share = (seconds + next_s) / self._deadline_s
+        return round_ >= self._asked.pilot or share > self._auto.pilot_share
+
     def first(self, estimates: Estimates | None, *, seconds: float, reason: str = "") -> Onward:
         """Plan for the first time.
 
@@ -121,11 +135,13 @@ class Steering:
             seconds: Of the run so far.
             reason: Why there are none.
         """
-        before = replace(self._state, seconds=seconds, pilot_s=seconds)
+        plan = replace(self._state.plan, pilot=self._state.done)
+        before = replace(self._state, seconds=seconds, pilot_s=seconds, plan=plan)
         if estimates is None:
             return self._without(before, f"not planned: {reason}")
         before = replace(before, estimates=estimates_json(estimates))
-        return self._planned(before, estimates, reason=f"after a pilot of {before.done} rounds")
+        after = f"after a pilot of {before.done} rounds" if before.done else "by earlier estimates"
+        return self._planned(before, estimates, reason=after)
 
     def after_round(
         self, done: int, links: Mapping[int, LinkFigures], *, seconds: float
@@ -188,9 +204,7 @@ class Steering:
         mu = self._federation.plan.schedule.mu if self._auto.keep_mu else None
         try:
             setting = Setting.of(self._federation, estimates)
-            choice = choose(
-                setting, Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs)
-            )
+            choice = choose(setting, Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs))
         except ConfigError as error:
             return self._without(state, f"{reason}; no plan: {error}")
         if state.round_s is not None and not self._is_worth_it(state, setting, choice, left_s):
@@ -210,9 +224,7 @@ class Steering:
         planned = self._fitted(replace(state, plan=plan), state.slack * found.round_s)
         return self._decided(planned, reason, forecast=found.value)
 
-    def _is_worth_it(
-        self, state: State, setting: Setting, choice: Choice, left_s: float
-    ) -> bool:
+    def _is_worth_it(self, state: State, setting: Setting, choice: Choice, left_s: float) -> bool:
         """Whether the chosen plan is forecast to be better than to go on by the present one."""
         tau = [np.asarray(float(count)) for count in state.plan.tau]
         rounds = float(setting.costs.rounds(tau, deadline_s=left_s))
@@ -248,12 +260,12 @@ class Steering:
     def _decided(self, state: State, reason: str, *, forecast: float | None = None) -> Onward:
         plan, round_s = state.plan, state.round_s
         assert round_s is not None
-        fields = {"rounds": plan.rounds, "round_s": round(round_s, 3), "reason": reason}
+        said = {"rounds": plan.rounds, "round_s": round(round_s, 3), "reason": reason}
         codecs = [{"codec": c.name, **dict(c.parameters)} for c in plan.codecs]
-        row = {"after_round": state.done, "seconds": round(state.seconds, 3), **fields}
+        row = {"after_round": state.done, "seconds": round(state.seconds, 3), **said}
         row |= {"tau": list(plan.tau), "mu": plan.mu, "links": codecs, "forecast_loss": forecast}
         append_line(self._path, json.dumps(row))
-        log.info("run planned", extra={"tau": list(plan.tau), "mu": plan.mu} | fields)
+        log.info("run planned", extra={"tau": list(plan.tau), "mu": plan.mu} | said)
         return self._go(state)
 
     def _keep(self, state: State) -> None:

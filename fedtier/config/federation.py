@@ -158,7 +158,7 @@ def parse_federation(
             )
             for index, table in enumerate(file.link, start=1)
         ),
-        plan=_plan(file.plan, len(file.link), top.below("plan")),
+        plan=_plan(file.plan, len(file.link), top.below("plan"), directory),
         artefact=resolve(file.model.artefact, data_directory),
         nodes=nodes,
         evaluation=_evaluation(file, data_directory, top),
@@ -170,14 +170,14 @@ def parse_federation(
     return federation
 
 
-def _plan(table: PlanTable, links: int, place: Place) -> Plan:
+def _plan(table: PlanTable, links: int, place: Place, directory: Path) -> Plan:
     deadlines: tuple[Literal["none"] | float, ...] = per_link(
         table.deadline_s, links, name="deadline_s", place=place
     )
     return Plan(
         rounds=_rounds(table, place),
         tau=_tau(table, links, place),
-        auto=table.auto,
+        auto=_auto(table.auto, directory),
         seed=table.seed,
         quorum=per_link(table.quorum, links, name="quorum", place=place),
         deadline_s=tuple(None if isinstance(entry, str) else float(entry) for entry in deadlines),
@@ -190,6 +190,12 @@ def _plan(table: PlanTable, links: int, place: Place) -> Plan:
         lowering=table.lowering or "",
         schedule=table.schedule,
     )
+
+
+def _auto(table: AutoTable | None, directory: Path) -> AutoTable | None:
+    if table is None or table.estimates is None:
+        return table
+    return replace(table, estimates=str(directory / table.estimates))
 
 
 def _rounds(table: PlanTable, place: Place) -> int:

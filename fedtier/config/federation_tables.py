@@ -117,11 +117,22 @@ class AutoTable:
         above=0,
         maximum=SECONDS_MAX,
     )
+    estimates: str | None = key(
+        "The estimates.json of an earlier run, relative to this file: then there is no pilot.",
+        default=None,
+    )
     pilot_rounds: int = key(
         "Rounds at the beginning in which the federation is measured.",
         default=4,
-        minimum=2,
+        minimum=1,
         maximum=100,
+    )
+    pilot_share: float = key(
+        "The pilot ends earlier, but not before its first round, where it would take more than "
+        "this share of the deadline.",
+        default=0.2,
+        above=0,
+        maximum=1,
     )
     pilot_steps: int = key(
         "Local steps of a device in each of them.", default=4, minimum=1, maximum=TAU_MAX
