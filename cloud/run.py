@@ -15,8 +15,10 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import encode_artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.prepared_data import prepare_held_out
+from fedtier.config.budget_rules import check_rounds
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile
+from fedtier.config.place import Place
 from fedtier.core.root import Course, RootMachine
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
@@ -70,6 +72,7 @@ def main(
         places = Places(state_dir=boot.state_dir, run_dir=out or Path(section.run_dir))
         plan = plan_of(described, rounds=rounds, seed=seed)
         _check_lowering(plan, artefact, where=described.where)
+        check_rounds(described, dimension=artefact.layout.dimension, place=Place(described.where))
         course = _course(places, plan, artefact, abandon=abandon)
         return _run(boot, described, artefact, places, course)
 

@@ -48,6 +48,7 @@ def main(config: Path, *, debug: bool = False) -> int:
             trainee=_trainee(kit),
             saved=store.saved_parts(),
             patience_s=file.board.patience_s,
+            metered=file.budget is not None,
         )  # fmt: skip
         driver = boot.driver(machine)
         worker = Worker(

@@ -44,6 +44,7 @@ def main(config: Path, *, debug: bool = False) -> int:
             spooled=Spool(boot.state_dir / "spool").found(),
             artefact=artefacts.get(),
             saved=artefacts.saved_parts(),
+            metered=file.budget is not None,
         )
         driver = boot.driver(machine)
         performer = Performer(

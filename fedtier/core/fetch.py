@@ -11,13 +11,16 @@ from fedtier.wire.parts import Incoming, Part
 class Fetch:
     """One blob that a head lists and this node does not have yet."""
 
-    def __init__(self, blob: BlobRef, *, bytes_max: int, ask_at_s: float) -> None:
+    def __init__(
+        self, blob: BlobRef, *, bytes_max: int, ask_at_s: float, window: int = WINDOW_PARTS
+    ) -> None:
         """Make room for a blob.
 
         Args:
             blob: As the head lists it.
             bytes_max: The largest size that makes sense.
             ask_at_s: When to ask, unless its parts come by themselves before.
+            window: How many parts to ask for at a time.
 
         Raises:
             WireError: If the announced numbers cannot be.
@@ -25,6 +28,7 @@ class Fetch:
         self._slot = Incoming(
             digest=blob.digest, total=blob.total, parts=blob.parts, bytes_max=bytes_max
         )
+        self._window = window
         self._asked: set[int] = set()
         self.blob = blob
         self.ask_at_s = ask_at_s
@@ -54,7 +58,7 @@ class Fetch:
 
     def ask(self, now_s: float) -> Want:
         """Ask for the first parts that are missing, and again after a gap without progress."""
-        window = self._slot.missing(WINDOW_PARTS)
+        window = self._slot.missing(self._window)
         self._asked = set(window)
         self.ask_at_s = now_s + GAP_S
         return Want(digest=self.blob.digest, parts=window)

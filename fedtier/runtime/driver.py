@@ -22,6 +22,7 @@ from fedtier.errors import (
     EXIT_CONFIG,
     EXIT_DONE,
     EXIT_INTERRUPTED,
+    FedtierError,
     LinkError,
     WireError,
 )
@@ -205,6 +206,8 @@ class Driver:
             case Ended():
                 self.stop(item.exit_code, item.reason)
                 return None
+            case Failed(error=FedtierError() as error):
+                raise error  # such as of a disk, which is no bug
             case Failed():
                 where = self._where(item.side)
                 raise RuntimeError(f"the transport's thread for {where} ended") from item.error
