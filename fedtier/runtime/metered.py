@@ -187,14 +187,18 @@ class BudgetGate:
         day = spending.day
         if day is not None:
             left = day.left(now_s) - self._owed
-            if left < reserve and not self._blocked:
-                self._blocked = day.bytes_max // 2  # not to come back for next to nothing
+            if left < reserve:
+                self._block(day.bytes_max, 0)
             if self._blocked:
                 return Leave(reason=self._of_day(left), quietly=False)
         left_of_round = spending.left_of_round()
         if left_of_round is not None and left_of_round - self._owed < reserve:
             return Leave(reason=self._of_round(left_of_round), quietly=True)
         return None
+
+    def _block(self, bytes_max: int, price: int) -> None:
+        """Come back when this can be paid, and not for next to nothing."""
+        self._blocked = max(price, bytes_max // 2)
 
     def _may_leave(self, now_s: float, *, queued: bool) -> Leave | None:
         """Hang up where nothing is to be done, and to stay would cost what is needed later."""
@@ -230,7 +234,7 @@ class BudgetGate:
             return "drop"
         day = self._record.spending.day
         if day is not None and price > day.left(now_s) - self._pledged:
-            self._blocked = price
+            self._block(day.bytes_max, price)
             return 1.0  # it keeps its place over the wait that begins now
         self._record.cover(price + self._prices.reserve)
         self._handed += packet
