@@ -177,10 +177,7 @@ class BudgetGate:
         if settled:
             self._settle()
         self._record.cover(self._prices.reserve)
-        leave = self._must_leave(now_s) or self._may_leave(now_s, queued=queued)
-        if leave is not None and leave.quietly:
-            self._looks.later(now_s)
-        return leave
+        return self._must_leave(now_s) or self._may_leave(now_s, queued=queued)
 
     def _must_leave(self, now_s: float) -> Leave | None:
         spending, reserve = self._record.spending, self._prices.reserve
@@ -193,6 +190,7 @@ class BudgetGate:
                 return Leave(reason=self._of_day(left), quietly=False)
         left_of_round = spending.left_of_round()
         if left_of_round is not None and left_of_round - self._owed < reserve:
+            self._looks.later(now_s)
             return Leave(reason=self._of_round(left_of_round), quietly=True)
         return None
 
@@ -208,6 +206,7 @@ class BudgetGate:
         left = self._record.spending.left_of_round()
         stay_s = Looks.STAY_S if self._heard_head else Looks.STAY_MAX_S
         if left is not None and left < self._prices.kept and now_s >= opened_s + stay_s:
+            self._looks.later(now_s)
             return Leave(reason=f"{self._of_round(left)}, kept for looks", quietly=True)
         interval_s = self._idleness.interval_s
         if interval_s is not None and now_s >= self._active_s + Idleness.PATIENCE_S:
@@ -229,8 +228,8 @@ class BudgetGate:
             self._record.spending.spend(self._expected, now_s)
             self._expected = 0
         packet = publish_packet_bytes(topic, len(payload), qos=qos)
-        price = self._price(channel, payload, packet)
-        if self._is_too_much(channel, price, now_s):
+        price, is_bulk = self._price(channel, payload, packet)
+        if self._is_too_much(channel, price, is_bulk=is_bulk):
             return "drop"
         day = self._record.spending.day
         if day is not None and price > day.left(now_s) - self._pledged:
@@ -238,7 +237,7 @@ class BudgetGate:
             return 1.0  # it keeps its place over the wait that begins now
         self._record.cover(price + self._prices.reserve)
         self._handed += packet
-        if channel == "want" and price > packet + self._prices.head:
+        if channel == "want" and is_bulk:
             self._expected += price
         if channel != "presence":
             self._active_s = now_s
@@ -269,29 +268,30 @@ class BudgetGate:
             self._active_s = self._record.now_s
             left = self._record.spending.left_of_round()
             if left is not None:
-                self._say(left - self._prices.kept, self._of_round(left), short=False)
+                self._say(left - self._prices.kept, self._to_spend(left), short=False)
 
-    def _price(self, channel: str, payload: bytes, packet: int) -> int:
-        """What a message and the answers to it may cost."""
+    def _price(self, channel: str, payload: bytes, packet: int) -> tuple[int, bool]:
+        """What a message and the answers to it may cost, and whether that is model or update."""
         if channel == "want":
             parts = len(Want.decode(payload).parts)
-            return parts * (self._prices.part + costs.WANT_BYTES) or packet + self._prices.head
+            if parts:
+                return parts * (self._prices.part + costs.WANT_BYTES), True
+            return packet + self._prices.head, False
         if channel != "update":
-            return packet + costs.RECEIPT_BYTES
+            return packet + costs.RECEIPT_BYTES, False
         part = Part.decode(payload, kind="update")
         if part.parts > 1 and part.digest != self._offered:  # once: it is sent whole, or not at all
             self._offered = part.digest
-            return costs.offer_bytes(part.total, len(payload))
-        return packet + costs.RECEIPT_BYTES + costs.ACK_BYTES
+            return costs.offer_bytes(part.total, len(payload)), True
+        return packet + costs.RECEIPT_BYTES + costs.ACK_BYTES, False
 
-    def _is_too_much(self, channel: str, price: int, now_s: float) -> bool:
+    def _is_too_much(self, channel: str, price: int, *, is_bulk: bool) -> bool:
         """Whether waiting would not help, which the machine is told."""
         left, day = self._record.spending.left_of_round(), self._record.spending.day
-        small = price <= costs.SMALL_UPDATE_BYTES
         if left is not None:
-            kept = 0 if small else self._prices.kept - self._prices.reserve
+            kept = self._prices.kept - self._prices.reserve if is_bulk else 0
             if price > left - self._pledged - kept:
-                self._refuse(channel, price, self._of_round(left))
+                self._refuse(channel, price, self._to_spend(left))
                 return True
         if day is not None and price + self._prices.session + self._prices.reserve > day.bytes_max:
             self._refuse(channel, price, f"budget_bytes_per_day = {day.bytes_max}")
@@ -332,6 +332,10 @@ class BudgetGate:
 
     def _of_round(self, left: int) -> str:
         return f"budget_bytes_per_round = {self._budget.bytes_per_round}: {left} bytes are left"
+
+    def _to_spend(self, left: int) -> str:
+        kept = min(left, self._prices.kept)
+        return f"{self._of_round(left)}, {kept} of them kept to look and answer"
 
     def _of_day(self, left: int) -> str:
         return f"budget_bytes_per_day = {self._budget.bytes_per_day}: {left} bytes are left"
