@@ -9,10 +9,11 @@ import re
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import pytest
 from counting_proxy import CountingProxy
-from testbed import DIMENSION, Program, Testbed, wait_until
+from testbed import DIMENSION, Program, Testbed, Wanted, wait_until, write_examples
 
 from fedtier.wire import costs
 
@@ -200,6 +201,76 @@ def test_sending_keeps_its_pace_and_its_share_of_airtime(testbed, digest_alone, 
             within_s = sent[last][0] - start_s + 0.25  # seen here some milliseconds off
             went = sum(count for _, count in sent[first : last + 1])
             assert went <= rate * share * within_s + burst
+
+
+def test_a_gateway_keeps_the_budget_of_its_link(testbed, digest_alone, passed):
+    wanted = {
+        "tree": {"cloud": ["west"], "west": ["w-0", "w-1"]}, "tau": (1, 2), "rounds": 2,
+        "links": [QSGD, QSGD | {"budget_bytes_per_round": ROUND}], "part_bytes": PART_BYTES,
+    }  # fmt: skip
+    bed = testbed(**wanted)
+    with CountingProxy(bed.brokers["cloud"].port, watch=passed) as child:
+        file = bed.file("west")
+        text = file.read_text(encoding="utf-8")
+        file.write_text(text.replace(bed.urls["cloud"], child.url), encoding="utf-8")
+        bed.start_fleet()
+        assert bed.run()["model_digest"] == digest_alone(**wanted)
+        for program in bed.nodes.values():
+            program.kill()
+    assert MODEL < max(passed.by_round.values()) <= ROUND
+
+
+def test_what_tls_adds_is_counted_too(testbed, passed):
+    budget = 70_000
+    bed = testbed(**PAIR, rounds=1, guard="certificates")
+    with CountingProxy(bed.brokers["cloud"].port, watch=passed) as child:
+        url = child.url.replace("mqtt:", "mqtts:")
+        _limit(bed, "a", url, bytes_per_day=budget)
+        bed.start_fleet()
+        bed.start_cloud("--out", bed.directory / "run")
+        bed.wait_until(
+            lambda: "waiting for the budget" in bed.nodes["a"].log, "the day's budget is spent"
+        )
+        for program in bed.nodes.values():
+            program.kill()
+    assert budget / 2 < passed.total <= budget
+
+
+def test_a_fiftieth_of_a_model_of_six_megabytes_is_never_overrun(
+    big_artefact, mosquitto_binary, tmp_path, connect
+):
+    """By the broker's own counter: of its round for one child, of its day for another."""
+    budget, part_bytes = 4 * 1_602_697 // 50, 16_384
+    for device in ("a", "b", "c", "held-out"):
+        write_examples(tmp_path / "data", device, shape=(64,))
+    wanted = Wanted(
+        tree={"cloud": ["a", "b", "c"]}, links=[QSGD], tau=(1,), rounds=2, part_bytes=part_bytes,
+        plan="quorum = 2\ndeadline_s = 5.0",
+    )  # fmt: skip
+    file = tmp_path / "federation.toml"
+    file.write_text(wanted.text(artefact=str(big_artefact), data=tmp_path / "data"))
+    with Testbed(tmp_path, file, sys_interval_s=1) as bed, ExitStack() as stack:
+        bed.start_brokers()
+        port = bed.brokers["cloud"].port
+        passed = {node: Passed() for node in ("a", "b", "others")}
+        doors = {
+            node: stack.enter_context(CountingProxy(port, watch=watch))
+            for node, watch in passed.items()
+        }
+        _limit(bed, "a", doors["a"].url, bytes_per_round=budget)
+        _limit(bed, "b", doors["b"].url, bytes_per_day=budget)
+        for node in ("c", "cloud"):
+            _limit(bed, node, doors["others"].url)
+        bed.start_fleet()
+        report = bed.run()
+        for program in bed.nodes.values():
+            program.kill()
+        _check_brokers_counter(connect, bed.urls["cloud"], list(passed.values()))
+    assert report["links"][0]["deltas"] == 2  # of the one that has no budget
+    assert "budget_bytes_per_round" in bed.nodes["a"].log
+    assert "waiting for the budget" in bed.nodes["b"].log
+    assert 0 < max(passed["a"].by_round.values()) <= budget
+    assert budget / 2 < passed["b"].total <= budget
 
 
 def test_a_budget_of_a_fiftieth_of_the_model_is_refused_with_the_least_that_will_do(
