@@ -9,6 +9,7 @@ from fedtier.config.place import Place
 from fedtier.core.spending import DAY_S
 from fedtier.limits import PART_BYTES_MIN
 from fedtier.topology.node import Budget, Cell
+from fedtier.transport.address import parse_url
 from fedtier.wire import costs
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ def check_budget(
         )
 
 
+def prices_of(federation: Federation, cell: Cell) -> costs.Prices:
+    """What things cost on the links of a cell, with TLS where its broker's address says so."""
+    url = federation.nodes[cell.parent].broker_url
+    tls = url is not None and parse_url(url).tls
+    part_bytes = federation.plan.part_bytes
+    return costs.Prices.of(members=len(cell.children), part_bytes=part_bytes, tls=tls)
+
+
 def check_rounds(federation: Federation, *, dimension: int, place: Place) -> None:
     """Check that every link's budget carries what its children must carry.
 
@@ -76,9 +85,7 @@ def check_rounds(federation: Federation, *, dimension: int, place: Place) -> Non
     """
     for cell in federation.topology.cells():
         here = place.below("link", number=cell.link)
-        prices = costs.Prices.of(
-            members=len(cell.children), part_bytes=federation.plan.part_bytes, tls=False
-        )
+        prices = prices_of(federation, cell)
         _check_round(federation, cell, dimension, prices, here)
         _check_day(federation, cell, dimension, prices, here)
 

@@ -6,7 +6,7 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
-from fedtier.config.budget_rules import check_budget
+from fedtier.config.budget_rules import check_budget, prices_of
 from fedtier.config.federation_tables import Quorum
 from fedtier.config.place import Place
 from fedtier.limits import (
@@ -15,7 +15,6 @@ from fedtier.limits import (
     PART_BYTES_MAX,
     STEPS_PER_ROUND_MAX,
 )
-from fedtier.wire.costs import Prices
 
 if TYPE_CHECKING:
     from fedtier.config.federation import Federation
@@ -153,8 +152,7 @@ def _codecs_exist(federation: Federation, place: Place) -> None:
 def _budgets_carry_a_part(federation: Federation, place: Place) -> None:
     part_bytes = federation.plan.part_bytes
     for cell in federation.topology.cells():
-        # The overhead of TLS is the node file's to know: here it may be any broker.
-        prices = Prices.of(members=len(cell.children), part_bytes=part_bytes, tls=False)
+        prices = prices_of(federation, cell)
         here = place.below("link", number=cell.link)
         budget = federation.links[cell.link - 1].budget
         check_budget(budget, prices, part_bytes=part_bytes, place=here, prefix="budget_")

@@ -98,7 +98,7 @@ class ConnectSection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BudgetSection:
-    """What the link to the parent may carry; see docs/budgets.md."""
+    """What the link to the parent may carry: see docs/budgets.md."""
 
     bytes_per_round: int | None = key(
         "The most bytes in one round, both directions together; absent: any number.",

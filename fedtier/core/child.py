@@ -402,14 +402,15 @@ class ChildLink:
     def _lacking(self, head: Head, model_bytes: int) -> str | None:
         """Why the round's budget carries no model and update, if it does not."""
         allowance = self._allowance
-        if allowance is None or not self._asked(head):
+        if allowance is None:
             return None
-        need = fetch_bytes(model_bytes, self._part_bytes)
-        if head.task == "train":
+        need, what = fetch_bytes(model_bytes, self._part_bytes), "the model needs"
+        if self._asked(head) and head.task == "train":
             need += offer_bytes(update_bytes_max(head), self._part_bytes)
+            what = "model and update need"
         if need <= allowance.bytes_left:
             return None
-        return f"{allowance.reason}, and model and update need {need}"
+        return f"{allowance.reason}, and {what} {need}"
 
     def _fetched(self, head: Head, blob: bytes, now_s: float) -> list[LinkEffect]:
         self._fetch = None

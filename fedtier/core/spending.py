@@ -105,7 +105,8 @@ class Spending:
             budget.bytes_per_day, window_s=window_s
         )  # fmt: skip
         limits = [b for b in (budget.bytes_per_round, budget.bytes_per_day) if b is not None]
-        self._ahead = max(1, min(limits, default=1) // 8)
+        self._is_limited = bool(limits)
+        self._ahead = max(1, min(limits, default=0) // 8)
         self._covered = 0  # how much may be spent until the record must be written
 
     def spend(self, count: int, now_s: float) -> None:
@@ -121,7 +122,8 @@ class Spending:
             return False
         self._round = (run, number)
         self._round_spent = 0
-        self._covered = 0  # the record is of another round
+        if self._round_max is not None:
+            self._covered = 0  # the record is of another round
         return True
 
     def left_of_round(self) -> int | None:
@@ -136,7 +138,7 @@ class Spending:
 
     def is_covered(self, count: int) -> bool:
         """Whether the record, as it was last written, counts so many bytes that have not gone."""
-        return self._covered >= count
+        return self._covered >= count or not self._is_limited
 
     def record(self, count: int) -> dict[str, Any]:
         """What is to be written, durably, before ``count`` more bytes go."""

@@ -162,7 +162,8 @@ class BudgetGate:
         """As ``Gate.closed``: what was on its way is counted as if it had come."""
         now_s = self._record.now_s
         self._count(traffic, now_s)
-        crossing = self._prices.reserve if now_s < self._moved_s + _CROSSING_S else 0
+        crosses = self._opened_s is not None and now_s < self._moved_s + _CROSSING_S
+        crossing = self._prices.reserve if crosses else 0
         last = self._owed + self._expected + crossing + _FAREWELL_BYTES
         self._record.spending.spend(last, now_s)
         self._settle()

@@ -132,6 +132,7 @@ class MqttTransport:
         self._takeover = TakeoverWatch()
         self._taken_over = False  # the broker said so
         self._silent = False  # the last connection ended without a DISCONNECT
+        self._hung_up = False  # it ended because the gate said so
         self._accepted_s = 0.0
         self._refused: ReasonCode | None = None  # the broker's answer, if it was that
         self._closing = threading.Event()
@@ -312,8 +313,10 @@ class MqttTransport:
     def _run(self) -> None:
         try:
             while not self._closing.is_set():
-                if self._may_connect():
-                    self._connect_and_serve()
+                if not self._may_connect():
+                    continue
+                self._connect_and_serve()
+                if not self._hung_up:  # else the gate says when to come back
                     self._closing.wait(self._backoff.next_s())
         except BaseException as error:
             self._failure = error  # a bug; the driver is told, and so is the next publisher
@@ -335,7 +338,7 @@ class MqttTransport:
 
     def _connect_and_serve(self) -> None:
         began_s = time.monotonic()
-        self._taken_over = self._silent = False
+        self._taken_over = self._silent = self._hung_up = False
         self._why = self._refused = None
         self._renewing.clear()
         try:
@@ -406,7 +409,7 @@ class MqttTransport:
         leave = gate.look(self._meter.total(), settled=settled, queued=queued)
         if leave is None:
             return False
-        self._why = leave.reason
+        self._why, self._hung_up = leave.reason, True
         self._client.disconnect(None if leave.quietly else _WITH_WILL)
         return True
 
@@ -444,7 +447,7 @@ class MqttTransport:
             self._takeover.attempt_failed()
             self._not_connected(_trouble(reason, self._refused))
         elif not self._closing.is_set():
-            silent = self._silent and self._why is None and not self._renewing.is_set()
+            silent = self._silent and not self._hung_up and not self._renewing.is_set()
             taken_over = self._taken_over or self._takeover.lost(
                 silent=silent, lived_s=time.monotonic() - self._accepted_s
             )

@@ -11,7 +11,7 @@ from world import ARTEFACT
 
 from fedtier.core.aggregator import TierAggregator
 from fedtier.core.device import DeviceMachine, Trainee
-from fedtier.core.effects import Reconnect, Send, Work
+from fedtier.core.effects import Note, Reconnect, Send, Work
 from fedtier.core.events import Allowance, Connected, Disconnected, Received, Tick, WorkDone
 from fedtier.ids import BootNonce, IterationPath, NodeId
 from fedtier.wire.costs import fetch_bytes, offer_bytes
@@ -140,7 +140,8 @@ def test_the_next_round_is_another():
 def test_a_finished_run_whose_model_cannot_be_paid_for_is_not_answered():
     machine = device()
     allow(machine, 100)
-    hear(machine, replace(HEAD, state="finished"))
+    effects = hear(machine, replace(HEAD, state="finished"))
+    assert [note.event for note in effects if isinstance(note, Note)][-1] == "model refused"
     assert abstentions(allow(machine, 0, short=True)) == []
     assert wants(machine.handle(Tick(), 100.0)) == []
 

@@ -129,6 +129,13 @@ def test_a_whole_budget_takes_few_writes():
     assert writes <= 8
 
 
+def test_rounds_without_a_budget_are_not_written():
+    spending = Spending(Budget(bytes_per_day=80_000))
+    spending.record(100)
+    assert spending.hear_round("run", 0)
+    assert spending.is_covered(100)
+
+
 def test_an_earlier_round_is_no_other_and_another_run_is():
     spending = Spending(Budget(bytes_per_round=100))
     assert spending.hear_round("a", 3)
@@ -143,5 +150,6 @@ def test_an_earlier_round_is_no_other_and_another_run_is():
 def test_without_a_budget_nothing_is_limited():
     spending = Spending(Budget(rate_bytes_per_s=10.0))
     spending.spend(10**9, 0.0)
+    assert spending.is_covered(10**9)  # and nothing is written
     assert spending.left_of_round() is None
     assert spending.left_of_day(0.0) is None
