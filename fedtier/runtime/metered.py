@@ -13,6 +13,7 @@ from fedtier.core.events import Allowance
 from fedtier.core.spending import Pace
 from fedtier.errors import WireError
 from fedtier.ids import hex64
+from fedtier.runtime.hanging_up import Idleness, Looks
 from fedtier.storage.spending_record import SpendingRecord
 from fedtier.topology.node import Budget
 from fedtier.transport.base import Traffic
@@ -31,46 +32,6 @@ _QUIET_S = 10.0  # what was asked for and has not moved for so long is counted a
 _HOUR_S = 3600.0
 _CROSSING_S = 1.0  # where something came so shortly before the end, more may have been on its way
 _FAREWELL_BYTES = 64  # receipts and a DISCONNECT that the kernel may not have counted any more
-
-
-class Looks:
-    """When to connect again, to see whether something is asked: ever rarer in one round."""
-
-    FIRST_S = 15.0
-    STAY_S = 2.0  # for the machine to answer what was heard
-    STAY_MAX_S = 10.0  # where nothing is heard
-
-    def __init__(self) -> None:
-        self.at_s = 0.0
-        self._interval_s = self.FIRST_S
-
-    def later(self, now_s: float) -> None:
-        """Look twice as much later than the last time."""
-        self.at_s = now_s + self._interval_s
-        self._interval_s *= 2
-
-    def afresh(self) -> None:
-        """There is another round."""
-        self.at_s = 0.0
-        self._interval_s = self.FIRST_S
-
-
-class Idleness:
-    """Whether a day's budget can pay for staying connected while nothing happens.
-
-    An eighth of it is for that. Where this does not pay for the signs of life, the connection ends
-    after a while, and the eighth pays for looks.
-    """
-
-    PATIENCE_S = 60.0
-    _SIGNS_BYTES_PER_S = 40.0  # beacon and presences with the usual beacon_s of 30 s
-
-    def __init__(self, bytes_per_day: int | None, *, session: int, window_s: float) -> None:
-        self.interval_s: float | None = None  # None = stay
-        if bytes_per_day is not None:
-            share = bytes_per_day / 8
-            if share < self._SIGNS_BYTES_PER_S * window_s:
-                self.interval_s = window_s * session / share
 
 
 class BudgetGate:
@@ -114,6 +75,7 @@ class BudgetGate:
         self._heard_head = False  # on this connection
         self._blocked = 0  # the price of what a day's budget could not pay
         self._offered = ""  # digest of the update that was paid for on this connection
+        self._unanswered = b""  # the part of an update since which nothing was heard
         self._said_at_s: float | None = None  # when it was last said that the budget is waited for
 
     # Connections
@@ -155,6 +117,7 @@ class BudgetGate:
         self._heard_head = False
         self._blocked = 0
         self._offered = ""
+        self._unanswered = b""
         if self._pace is not None:
             self._pace.sent(CONNECT_BYTES, self._record.now_s)
 
@@ -228,6 +191,8 @@ class BudgetGate:
                 return "drop"  # it is on its way
             self._record.spending.spend(self._expected, now_s)
             self._expected = 0
+        if channel == "update" and payload == self._unanswered:
+            return "drop"  # nobody was heard since it was said
         packet = publish_packet_bytes(topic, len(payload), qos=qos)
         price, is_bulk = self._price(channel, payload, packet)
         if self._is_too_much(channel, price, is_bulk=is_bulk):
@@ -240,6 +205,8 @@ class BudgetGate:
         self._handed += packet
         if channel == "want" and is_bulk:
             self._expected += price
+        if channel == "update":
+            self._unanswered = payload
         if channel != "presence":
             self._active_s = now_s
         if self._pace is not None:
@@ -248,6 +215,7 @@ class BudgetGate:
 
     def heard(self, topic: str, payload: bytes) -> None:
         """As ``Gate.heard``."""
+        self._unanswered = b""
         try:
             where = Topic.parse(topic)
             if where.channel == "head":

@@ -264,6 +264,19 @@ def test_what_is_on_its_way_is_not_asked_for_again(link):
     assert it.say(WANT) == "pass"
 
 
+def test_an_offer_is_not_repeated_while_nobody_is_heard(link):
+    it = link(bytes_per_day=100 * DAY)
+    it.connect()
+    small = Outgoing(bytes(700), kind="update", part_bytes=PART_BYTES)
+    offer = part(small, 0)
+    assert [it.say(offer) for _ in range(3)] == ["pass", "drop", "drop"]
+    it.hear(Presence(status="online", nonce=BootNonce(1)), node=NodeId("all"))
+    assert it.say(offer) == "pass"
+    it.close()
+    it.connect()
+    assert it.say(offer) == "pass"
+
+
 def test_what_did_not_come_is_counted_as_if_it_had(link):
     asked, not_asked = link(bytes_per_day=10 * DAY), link(bytes_per_day=10 * DAY)
     for it in (asked, not_asked):
