@@ -89,7 +89,7 @@ class Inbox(Protocol):
         """
 
     def failed(self, error: BaseException) -> None:
-        """The transport's thread has ended by a bug: nothing more will come, now or ever.
+        """The transport's thread has ended, by a bug or a disk: nothing more will ever come.
 
         Args:
             error: What it raised; perhaps out of this very inbox.

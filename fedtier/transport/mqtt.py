@@ -33,6 +33,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from fedtier.errors import FedtierError
 from fedtier.limits import KEEPALIVE_S, KIB, PART_BYTES_MAX, RECEIVE_MAXIMUM, SESSION_EXPIRY_S
 from fedtier.transport.address import parse_url
 from fedtier.transport.backoff import Backoff
@@ -194,8 +195,11 @@ class MqttTransport:
 
         Raises:
             LinkError: If the packet is larger than the broker takes or the configuration allows.
+            FedtierError: What the gate met, such as a disk that does not take its record.
         """
         assert qos in (0, 1), qos
+        if isinstance(self._failure, FedtierError):
+            raise self._failure
         if self._failure is not None:
             raise RuntimeError("the transport's thread ended") from self._failure
         limit_bytes = self.packet_bytes_max
@@ -319,9 +323,10 @@ class MqttTransport:
                 if not self._hung_up:  # else the gate says when to come back
                     self._closing.wait(self._backoff.next_s())
         except BaseException as error:
-            self._failure = error  # a bug; the driver is told, and so is the next publisher
+            self._failure = error  # the driver is told, and so is the next publisher
             self._inbox.failed(error)
-            raise
+            if not isinstance(error, FedtierError):
+                raise  # a bug
 
     def _may_connect(self) -> bool:
         """Ask the gate, and let a moment pass where it says no."""

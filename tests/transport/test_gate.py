@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from fedtier.core.spending import DAY_S
+from fedtier.errors import StorageError
 from fedtier.ids import BootNonce, FederationId, NodeId
 from fedtier.runtime.metered import BudgetGate
 from fedtier.storage.spending_record import SpendingRecord
@@ -29,14 +30,14 @@ PRESENCE, ONLINE, _, _ = encode_packet(
 def gated(tmp_path, connect) -> Callable:
     """Connect the client ``d0`` through the gate of a budget."""
 
-    def make(url, *filters, **budget):
+    def make(url, *filters, wait=True, **budget):
         limits = Budget(**budget)
         gate = BudgetGate(
             limits, SpendingRecord(tmp_path / "budget.record", limits), PRICES,
             tell=lambda allowance: None, window_s=DAY_S, where=url,
         )  # fmt: skip
         will = Will(topic=PRESENCE, payload=b"lost")
-        return connect(url, "d0", *filters, gate=gate, will=will)
+        return connect(url, "d0", *filters, gate=gate, will=will, wait=wait)
 
     return make
 
@@ -88,6 +89,18 @@ def test_who_only_saves_leaves_without_its_will_and_comes_back(
     other.publish("end", b"", qos=1, retain=False)
     eventually(lambda: "end" in {t for t, _, _ in watcher.messages}, "all before it has come")
     assert watcher.payloads(PRESENCE) == []
+
+
+def test_a_record_that_cannot_be_written_ends_the_client_before_a_byte_goes(
+    mosquitto, gated, tmp_path, eventually
+):
+    (tmp_path / "budget.record.new").mkdir()  # where the next record is written first
+    child, inbox = gated(mosquitto.url, bytes_per_day=10**6, wait=False)
+    eventually(lambda: inbox.failures, "it fails")
+    assert isinstance(inbox.failures[0], StorageError)
+    assert child.traffic().bytes_sent == 0
+    with pytest.raises(StorageError):
+        child.publish(PRESENCE, ONLINE, qos=1, retain=False)
 
 
 def test_what_waits_for_its_pace_is_not_said_twice(any_broker, gated, connect, eventually):
