@@ -298,3 +298,10 @@ def test_a_round_that_does_not_fit_is_refused_with_the_least_that_will_do(
         file = write_federation(**PAIR | {"links": [link]})
         check = Program.fedtier("config", "check", file, log_path=tmp_path / f"{budget}.log")
         assert check.exit_code() == code, check.log
+
+
+def test_a_cloud_starts_no_run_whose_rounds_do_not_fit(testbed):
+    bed = testbed(**PAIR | {"links": [QSGD | {"budget_bytes_per_round": MODEL}]})
+    cloud = bed.start_cloud()
+    assert cloud.exit_code() == 78
+    assert re.search(rf"budget_bytes_per_round = {MODEL} .* Use \d+ or more", cloud.log)
