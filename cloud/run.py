@@ -16,8 +16,10 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import encode_artefact
 from fedtier.artefact.find import find_artefact
 from fedtier.artefact.prepared_data import prepare_held_out
+from fedtier.config.budget_rules import check_rounds
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile
+from fedtier.config.place import Place
 from fedtier.core.root import Course, RootMachine
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
@@ -105,6 +107,7 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
     places = Places(state_dir=boot.state_dir, run_dir=wanted.run_dir)
     plan = plan_of(federation, rounds=wanted.rounds, seed=wanted.seed, pilot=wanted.pilot)
     _check_lowering(plan, artefact, where=federation.where)
+    check_rounds(federation, dimension=artefact.layout.dimension, place=Place(federation.where))
     course = _course(places, plan, artefact, boot, abandon=wanted.abandon)
     steering, auto = None, federation.plan.auto
     if auto is not None:

@@ -77,6 +77,7 @@ def assemble(
         trainee=_trainee(kit),
         saved=store.saved_parts(),
         patience_s=file.board.patience_s,
+        metered=file.budget is not None,
     )  # fmt: skip
     host = boot.host(machine)
     worker = Worker(

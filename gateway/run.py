@@ -54,6 +54,7 @@ def assemble(boot: Boot) -> Assembled:
         spooled=Spool(boot.state_dir / "spool").found(),
         artefact=artefacts.get(),
         saved=artefacts.saved_parts(),
+        metered=file.budget is not None,
     )
     host = boot.host(machine)
     performer = Performer(

@@ -6,6 +6,7 @@ import math
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 
+from fedtier.config.budget_rules import check_budget, prices_of
 from fedtier.config.federation_tables import Quorum
 from fedtier.config.place import Place
 from fedtier.limits import (
@@ -50,8 +51,8 @@ def check_federation(federation: Federation, *, place: Place) -> None:
         ConfigError: For more steps than can be counted, milestones without steps or steps without
             milestones, a quorum larger than a cell, deadlines
             that the tiers below cannot keep, a head that does not fit one message, parameters a
-            codec refuses, a share of airtime without a rate, a data table its source refuses, or
-            data that both train and evaluate.
+            codec refuses, a share of airtime without a rate, a budget that carries no part, a data
+            table its source refuses, or data that both train and evaluate.
     """
     plan = place.below("plan")
     _steps_can_be_counted(federation, plan)
@@ -60,7 +61,7 @@ def check_federation(federation: Federation, *, place: Place) -> None:
     _deadlines_allow_for_those_below(federation, plan)
     _heads_fit_a_part(federation, plan)
     _codecs_exist(federation, place)
-    _airtime_has_a_rate(federation, place)
+    _budgets_carry_a_part(federation, place)
     _data_are_apart(federation, place)
 
 
@@ -148,15 +149,13 @@ def _codecs_exist(federation: Federation, place: Place) -> None:
         make_codec(link.codec, link.parameters, where=where)
 
 
-def _airtime_has_a_rate(federation: Federation, place: Place) -> None:
-    for link in federation.links:
-        budget = link.budget
-        if budget.airtime_share_max is not None and budget.rate_bytes_per_s is None:
-            raise place.below("link", number=link.index).refuse(
-                "airtime_share_max",
-                f"= {budget.airtime_share_max:g} needs rate_bytes_per_s: what the radio sends in a "
-                "second while it sends. Add it.",
-            )
+def _budgets_carry_a_part(federation: Federation, place: Place) -> None:
+    part_bytes = federation.plan.part_bytes
+    for cell in federation.topology.cells():
+        prices = prices_of(federation, cell)
+        here = place.below("link", number=cell.link)
+        budget = federation.links[cell.link - 1].budget
+        check_budget(budget, prices, part_bytes=part_bytes, place=here, prefix="budget_")
 
 
 def _data_are_apart(federation: Federation, place: Place) -> None:

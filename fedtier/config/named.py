@@ -11,6 +11,7 @@ from fedtier.artefact.find import find_artefact
 from fedtier.artefact.inputs import check_labels
 from fedtier.artefact.prepared_data import prepare_device, prepare_held_out
 from fedtier.config.board import BoardFile, load_board
+from fedtier.config.budget_rules import check_rounds
 from fedtier.config.data_rules import data_place, select_devices, select_held_out
 from fedtier.config.federation import Federation
 from fedtier.config.node_file import NodeFile, select_data
@@ -41,7 +42,8 @@ def check_named(
 
     Raises:
         ConfigError: If an artefact or a board's profile is missing or wrong, momentum that the
-            artefact has not is to be carried, a lowering is named that it has not, or data lack a
+            artefact has not is to be carried, a lowering is named that it has not, a link's budget
+            does not carry what its children must carry, or data lack a
             trait that the artefact's preprocessing asks for, or name other labels than the
             artefact's, or columns for another number of channels; or data that are here cannot be
             read, give no example, or are not what the artefact takes.
@@ -60,6 +62,7 @@ def _check_federation(federation: Federation, place: Place, *, all_here: bool) -
     _check_carry(federation, artefact, place.below("plan"))
     _check_lowering(federation, artefact, place.below("plan"))
     _check_boards(federation, place)
+    check_rounds(federation, dimension=artefact.layout.dimension, place=place)
     devices = select_devices(federation, place=place)
     pipeline = _pipeline(artefact, place.below("model"))
     selections = {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fedtier.config.access import check_pairs
 from fedtier.config.board import BoardTable
+from fedtier.config.budget_rules import check_budget
 from fedtier.config.files import at_home, read_text, resolve_spec
 from fedtier.config.inference import is_local_port
 from fedtier.config.kinds import check_kind
@@ -28,6 +29,7 @@ from fedtier.config.toml_text import parse_document
 from fedtier.errors import ConfigError
 from fedtier.ids import parse_federation_id, parse_node_id
 from fedtier.transport.address import parse_url
+from fedtier.wire.costs import Prices
 
 if TYPE_CHECKING:
     from fedtier.data.selection import Selection
@@ -64,7 +66,13 @@ _NEEDED = {
 _UNWANTED = {
     "agent": ("node.run_dir", "node.federation_file", "cell"),
     "gateway": ("node.run_dir", "node.federation_file", "node.artefact", "data", *_FOR_DEVICES),
-    "cloud": ("parent", "data", "cell.members_min", *_FOR_DEVICES),  # its quorum is in the plan
+    "cloud": (
+        "parent",
+        "budget",
+        "data",
+        "cell.members_min",
+        *_FOR_DEVICES,
+    ),  # its quorum is in the plan
 }
 
 
@@ -110,6 +118,7 @@ def parse_node_file(text: str, *, where: str, directory: Path) -> NodeFile:
         section = getattr(file, name)
         if section is not None:
             _check_connect(section, top.below(name))
+    _check_budget(file, top.below("budget"))
     file = _absolute(file, directory)
     if file.data is not None:
         select_data(file, where=where)
@@ -219,6 +228,18 @@ def _check_connect(section: ConnectSection, place: Place) -> None:
             '= true, but kind = "url" means a broker that runs already. Choose kind = "mosquitto" '
             'or "embedded", or remove start.',
         )
+
+
+def _check_budget(file: NodeFile, place: Place) -> None:
+    """A budget that cannot pay for one part, or a pace at which it takes too long, is no link."""
+    if file.budget is None or file.parent is None:
+        return
+    prices = Prices.of(
+        members=file.budget.members,
+        part_bytes=file.node.part_bytes,
+        tls=parse_url(file.parent.url).tls,
+    )
+    check_budget(file.budget.budget, prices, part_bytes=file.node.part_bytes, place=place)
 
 
 def _absolute(file: NodeFile, directory: Path) -> NodeFile:

@@ -20,6 +20,7 @@ from fedtier.limits import (
     PART_BYTES_MIN,
     TIERS_MAX,
 )
+from fedtier.topology.node import Budget
 from fedtier.transport.address import url_complaint
 
 CONNECT_FILES = ("password_file", "cafile", "certfile", "keyfile")
@@ -96,6 +97,43 @@ class ConnectSection:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BudgetSection:
+    """What the link to the parent may carry: see docs/budgets.md."""
+
+    bytes_per_round: int | None = key(
+        "The most bytes in one round, both directions together; absent: any number.",
+        default=None,
+        minimum=1,
+    )
+    bytes_per_day: int | None = key("The same in any 24 hours.", default=None, minimum=1)
+    rate_bytes_per_s: float | None = key(
+        "The most bytes a second upwards, on average.", default=None, above=0
+    )
+    airtime_share_max: float | None = key(
+        "The largest share of the time in which this node may be sending at rate_bytes_per_s.",
+        default=None,
+        above=0,
+        maximum=1,
+    )
+    members: int = key(
+        "How many children the parent has: the size of what it says to all follows from it.",
+        default=64,
+        minimum=1,
+        maximum=CHILDREN_MAX,
+    )
+
+    @property
+    def budget(self) -> Budget:
+        """The budget itself."""
+        return Budget(
+            bytes_per_round=self.bytes_per_round,
+            bytes_per_day=self.bytes_per_day,
+            rate_bytes_per_s=self.rate_bytes_per_s,
+            airtime_share_max=self.airtime_share_max,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ParentSection(ConnectSection):
     """The node above and the broker its cell is on; absent for the cloud."""
 
@@ -147,6 +185,9 @@ class NodeFile:
     node: NodeSection = key("Who this node is and where it keeps things.")
     parent: ParentSection | None = key(
         "The node above and the broker its cell is on; absent for the cloud.", default=None
+    )
+    budget: BudgetSection | None = key(
+        "What the link to the parent may carry; absent: as much as it takes.", default=None
     )
     cell: CellSection | None = key(
         "Gateway and cloud: the cell of this node's children, and its broker.", default=None

@@ -26,6 +26,7 @@ from fedtier.core.effects import (
 )
 from fedtier.core.events import (
     Aggregated,
+    Allowance,
     Connected,
     Disconnected,
     Event,
@@ -106,6 +107,7 @@ class TierAggregator:
         spooled: Spooled | None = None,
         artefact: tuple[str, bytes] | None = None,
         saved: Iterable[Part] = (),
+        metered: bool = False,
     ) -> None:
         """Begin before the first connection on either side.
 
@@ -123,13 +125,14 @@ class TierAggregator:
             spooled: The updates an earlier boot had accepted.
             artefact: The artefact an earlier boot installed: its digest and its blob.
             saved: Parts of another that it saved.
+            metered: Whether the link to the parent has a budget.
         """
         self._node = node
         self._tier = tier
         self._presence = Presence(status="online", nonce=nonce, version=version)
         self.link = ChildLink(
             node=node, parent=parent, part_bytes=part_bytes, presence=self._presence,
-            artefact="" if artefact is None else artefact[0], saved=saved,
+            artefact="" if artefact is None else artefact[0], saved=saved, metered=metered,
         )  # fmt: skip
         self.cell = Cell(
             node=node, members=members, members_min=members_min, part_bytes=part_bytes, nonce=nonce
@@ -182,6 +185,8 @@ class TierAggregator:
                 return [*self._from_cell(items, now_s), *self._announce(now_s)]
             case Installed():
                 return self._installed(event, now_s)
+            case Allowance():
+                return self._from_link(self.link.allow(event, now_s), now_s)
             case Aggregated():
                 return self._aggregated(event, now_s)
             case WorkDone() | WorkFailed():

@@ -11,19 +11,21 @@ from dataclasses import dataclass, field
 from typing import Literal, assert_never
 
 from fedtier.core.above import Above
-from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Send
+from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Reconnect, Send
 from fedtier.core.equipment import Equipment
-from fedtier.core.events import Installed, Received
+from fedtier.core.events import Allowance, Installed, Received
 from fedtier.core.exchanges import Exchanges
 from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
 from fedtier.core.hearing import Hearing
 from fedtier.core.offer import Offer
 from fedtier.core.pace import Pace
+from fedtier.core.verify import update_bytes_max
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, NodeId, hex64
-from fedtier.limits import BEACON_S, GAP_S, OFFER_FIRST_S
+from fedtier.limits import BEACON_S, GAP_S, OFFER_FIRST_S, WINDOW_PARTS
 from fedtier.model.layout import model_digest
+from fedtier.wire.costs import fetch_bytes, offer_bytes
 from fedtier.wire.head import Beacon, Head
 from fedtier.wire.manifest import (
     RAW_FORM,
@@ -68,6 +70,7 @@ class ChildLink:
         presence: Presence,
         artefact: str = "",
         saved: Iterable[Part] = (),
+        metered: bool = False,
     ) -> None:
         """Begin knowing nothing of the parent.
 
@@ -78,8 +81,13 @@ class ChildLink:
             presence: What to say of this node when connected.
             artefact: Digest of the artefact it holds; empty for none.
             saved: Parts of another that an earlier boot saved.
+            metered: Whether this link has a budget. Then nothing comes that was not asked for, and
+                parts are asked for one by one, so that what an answer costs is known before.
         """
-        self.equipment = Equipment(node, artefact, saved)
+        self._window = 1 if metered else WINDOW_PARTS
+        self._metered = metered
+        self._allowance: Allowance | None = None
+        self.equipment = Equipment(node, artefact, saved, window=self._window)
         self._node = node
         self._part_bytes = part_bytes
         self._presence = presence
@@ -157,6 +165,22 @@ class ChildLink:
     def disconnected(self) -> None:
         """The parent's broker is gone; nothing is sent until it is back."""
         self._connected = False
+
+    def allow(self, allowance: Allowance, now_s: float) -> list[LinkEffect]:
+        """Know what the link may still carry in this round; answer without a delta if too little.
+
+        An update that was made and cannot be sent is given up: the next round is another.
+        """
+        self._allowance = allowance
+        head, offer = self._head, self._offer
+        if not allowance.short or head is None:
+            return []
+        fetching = offer is None and (self._fetch is not None or self.equipment.busy)
+        unsent = offer is not None and not offer.settled and not offer.abstains
+        if not (fetching or unsent):
+            return []
+        self._fetch = None
+        return self._do_without(head, allowance.reason, now_s)
 
     def announce(self, presence: Presence, now_s: float) -> list[LinkEffect]:
         """Say something new about this node."""
@@ -359,7 +383,7 @@ class ChildLink:
             return [*effects, *self._offer_again(now_s)]
         if self._model is not None and self._model[0] == head.model:
             return [*effects, *self._begin(head, self._model[1])]
-        by_itself = not retained  # its parts follow a fresh head
+        by_itself = not retained and not self._metered  # its parts follow a fresh head
         return [*effects, *self._start_fetch(head, now_s, by_itself=by_itself)]
 
     def _asked(self, head: Head) -> bool:
@@ -373,13 +397,33 @@ class ChildLink:
             forms = ", ".join(blob.form for blob in head.blobs) or "nothing"
             return self._do_without(head, f"the head offers its model as {forms}", now_s)
         bytes_max = 4 * head.dimension + _MODEL_OVERHEAD_BYTES
+        if (lacking := self._lacking(head, blob.total)) is not None:
+            return self._do_without(head, lacking, now_s)
         try:
             self._fetch = Fetch(
-                blob, self._fetching, bytes_max=bytes_max, now_s=now_s, by_itself=by_itself
+                blob,
+                self._fetching,
+                bytes_max=bytes_max,
+                now_s=now_s,
+                by_itself=by_itself,
+                window=self._window,
             )
         except WireError as error:
             return self._do_without(head, str(error), now_s)
         return []
+
+    def _lacking(self, head: Head, model_bytes: int) -> str | None:
+        """Why the round's budget carries no model and update, if it does not."""
+        allowance = self._allowance
+        if allowance is None:
+            return None
+        need, what = fetch_bytes(model_bytes, self._part_bytes), "the model needs"
+        if self._asked(head) and head.task == "train":
+            need += offer_bytes(update_bytes_max(head), self._part_bytes)
+            what = "model and update need"
+        if need <= allowance.bytes_left:
+            return None
+        return f"{allowance.reason}, and {what} {need}"
 
     def _fetched(self, head: Head, blob: bytes, now_s: float) -> list[LinkEffect]:
         self._fetch = None
@@ -432,7 +476,9 @@ class ChildLink:
         assert self._offer is not None
         assert self._head is not None
         part = self._offer.begin(self._head, now_s)
-        return [self._send(part)] if self._connected else []
+        if self._connected:
+            return [self._send(part)]
+        return [Reconnect(side="up")] if self._metered else []  # it hung up to save its budget
 
     def _announce(self, now_s: float) -> Send:
         """Said again every so often: nobody can ask for what he does not know of."""

@@ -10,6 +10,7 @@ from fedtier.core.child import Assigned, ChildLink, ChildState, LinkEffect
 from fedtier.core.effects import Effect, Job, Note, Work
 from fedtier.core.events import (
     Aggregated,
+    Allowance,
     Connected,
     Disconnected,
     Event,
@@ -51,6 +52,7 @@ class DeviceMachine:
         trainee: Trainee,
         saved: Iterable[Part] = (),
         patience_s: float = 60.0,
+        metered: bool = False,
     ) -> None:
         """Begin before the first connection.
 
@@ -62,6 +64,7 @@ class DeviceMachine:
             trainee: The artefact it holds.
             saved: Parts of another that an earlier boot saved.
             patience_s: How long a round may wait for this device's board, >= 0.
+            metered: Whether the link to the parent has a budget.
         """
         self._trainee = trainee
         self._presence = presence
@@ -71,7 +74,7 @@ class DeviceMachine:
         self._hindered_since: tuple[RunId, int, float] | None = None  # run, round, time
         self.link = ChildLink(
             node=node, parent=parent, part_bytes=part_bytes, presence=presence,
-            artefact=trainee.artefact, saved=saved,
+            artefact=trainee.artefact, saved=saved, metered=metered,
         )  # fmt: skip
 
     @property
@@ -105,6 +108,8 @@ class DeviceMachine:
                 return self._hindered(event, now_s)
             case Installed():
                 return self._installed(event, now_s)
+            case Allowance():
+                return self._own(self.link.allow(event, now_s), now_s)
             case Tick():
                 return [*self._own(self.link.tick(now_s), now_s), *self._look_again(now_s)]
             case Aggregated():

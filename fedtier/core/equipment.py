@@ -23,15 +23,19 @@ class Equipment:
     one ended; of a smaller one there is nothing worth writing.
     """
 
-    def __init__(self, node: NodeId, held: str, saved: Iterable[Part] = ()) -> None:
+    def __init__(
+        self, node: NodeId, held: str, saved: Iterable[Part] = (), *, window: int = WINDOW_PARTS
+    ) -> None:
         """Begin with what an earlier boot installed, or the operator.
 
         Args:
             node: The child's id.
             held: Digest of the artefact it holds; empty for none.
             saved: Parts that an earlier boot saved of another.
+            window: How many parts to ask for at a time.
         """
         self._node = node
+        self._window = window
         self.held = held
         self._pace = Pace(GAP_S)
         self._wanted = ""  # digest of the artefact that is being fetched or installed
@@ -136,7 +140,9 @@ class Equipment:
             WireError: If the announced numbers cannot be.
         """
         self._afresh = True
-        self._fetch = Fetch(blob, self._pace, bytes_max=ARTEFACT_BYTES_MAX, now_s=now_s)
+        self._fetch = Fetch(
+            blob, self._pace, bytes_max=ARTEFACT_BYTES_MAX, now_s=now_s, window=self._window
+        )
         return self._fetch
 
     def _go_on_from_saved(self, fetch: Fetch, now_s: float) -> Fetch:

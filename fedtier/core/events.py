@@ -93,11 +93,24 @@ class Aggregated:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Allowance:
+    """What a side's budget still allows in this round: said before each of its heads is.
+
+    ``short``: something that was to be sent was not, and waiting would not help.
+    """
+
+    side: Side
+    bytes_left: int
+    short: bool
+    reason: str  # for people: which budget, and what is left of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Tick:
     """The time the machine asked for has come."""
 
 
 Event = (
     Connected | Disconnected | Received | Installed | WorkDone | WorkFailed | Hindered | Aggregated
-    | Tick
+    | Allowance | Tick
 )  # fmt: skip

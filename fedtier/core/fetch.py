@@ -13,7 +13,14 @@ class Fetch:
     """One blob that a head lists and this node does not have yet."""
 
     def __init__(
-        self, blob: BlobRef, pace: Pace, *, bytes_max: int, now_s: float, by_itself: bool = False
+        self,
+        blob: BlobRef,
+        pace: Pace,
+        *,
+        bytes_max: int,
+        now_s: float,
+        by_itself: bool = False,
+        window: int = WINDOW_PARTS,
     ) -> None:
         """Make room for a blob.
 
@@ -23,6 +30,7 @@ class Fetch:
             bytes_max: The largest size that makes sense.
             now_s: The time.
             by_itself: Whether its parts are on their way, so that there is time to ask.
+            window: How many parts to ask for at a time.
 
         Raises:
             WireError: If the announced numbers cannot be.
@@ -31,6 +39,7 @@ class Fetch:
             digest=blob.digest, total=blob.total, parts=blob.parts, bytes_max=bytes_max
         )
         self._pace = pace
+        self._window = window
         self._asked: set[int] = set()
         self.blob = blob
         pace.begin(now_s)
@@ -62,7 +71,7 @@ class Fetch:
 
     def ask(self, now_s: float) -> Want:
         """Ask for the first parts that are missing, and again after a pause without progress."""
-        window = self._slot.missing(WINDOW_PARTS)
+        window = self._slot.missing(self._window)
         if self._asked.intersection(window):
             self._pace.in_vain()
         elif not self._asked:

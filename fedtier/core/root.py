@@ -11,6 +11,7 @@ from fedtier.core.cell import Cell, CellEffect, Collected, Looked
 from fedtier.core.effects import Aggregate, Effect, Finish, Job, Note, Stop
 from fedtier.core.events import (
     Aggregated,
+    Allowance,
     Connected,
     Disconnected,
     Event,
@@ -122,7 +123,7 @@ class RootMachine:
                 return self._aggregated(event, now_s)
             case Tick():
                 return self._from_cell(self.cell.tick(now_s), now_s)
-            case Installed() | WorkDone() | WorkFailed() | Hindered():
+            case Allowance() | Installed() | WorkDone() | WorkFailed() | Hindered():
                 raise AssertionError("the cloud answers nobody")
             case _:
                 assert_never(event)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from fedtier.config.schema import keys_of
 from fedtier.config.toml_text import write_document
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
-from fedtier.topology import Node
+from fedtier.topology import Budget, Node
 
 
 def render_node_files(
@@ -67,6 +68,7 @@ def render_node_files(
         tables = {
             "node": section,
             "parent": _parent(node, federation, given),
+            "budget": _budget(node, federation),
             "cell": _cell(node, federation, given, kind=kind, start=start_brokers),
             "data": federation.nodes[node.id].data,
             "inference": _inference(federation, node),
@@ -94,6 +96,16 @@ def _parent(node: Node, federation: Federation, given: Mapping[NodeId, str]) -> 
     if node.parent is None:
         return {}
     return {"id": node.parent, **_connect(node.id, node.parent, federation, given)}
+
+
+def _budget(node: Node, federation: Federation) -> dict[str, object]:
+    if node.parent is None:
+        return {}
+    cell = federation.topology.cell(node.parent)
+    budget = federation.links[cell.link - 1].budget
+    if budget == Budget():
+        return {}
+    return {**dataclasses.asdict(budget), "members": len(cell.children)}
 
 
 def _connect(

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 from fedtier.config.node_file import ConnectSection, NodeFile
 from fedtier.core.effects import Side
+from fedtier.core.spending import DAY_S
+from fedtier.errors import ConfigError
 from fedtier.ids import BootNonce, NodeId, hex64
 from fedtier.limits import CELL_SESSION_EXPIRY_S
 from fedtier.runtime.loop import Connection
 from fedtier.runtime.mailbox import Mailbox
+from fedtier.runtime.metered import BudgetGate
+from fedtier.storage.spending_record import SpendingRecord
+from fedtier.transport.address import parse_url
 from fedtier.transport.base import Credentials, Will
 from fedtier.transport.mqtt import MqttTransport
+from fedtier.wire.costs import Prices
 from fedtier.wire.messages import Presence, Status
 from fedtier.wire.packets import encode_packet
 from fedtier.wire.topics import ALL, child_filters, parent_filters
@@ -35,14 +42,16 @@ def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connect
     assert parent is not None, "a node file with this role has a parent"
     cell = NodeId(parent.id)
     topic, payload = presences(file, nonce, "lost")["up"]
+    metered = file.budget is not None
     transport = MqttTransport(
         parent.url,
         file.id,
-        child_filters(file.federation, cell=cell, node=file.id),
+        child_filters(file.federation, cell=cell, node=file.id, metered=metered),
         mailbox.inbox("up"),
         will=Will(topic=topic, payload=payload),
         credentials=credentials_of(parent),
         keepalive_s=parent.keepalive_s,
+        gate=_gate(file, mailbox),
         where=f"[parent] of {file.id}",
     )
     return Connection(
@@ -51,6 +60,36 @@ def connection_up(file: NodeFile, mailbox: Mailbox, nonce: BootNonce) -> Connect
         where=parent.url,
         credentials=transport.credentials,
         part_bytes=file.node.part_bytes,
+    )
+
+
+def _gate(file: NodeFile, mailbox: Mailbox) -> BudgetGate | None:
+    """What keeps the budget of the link to the parent; None where it has none.
+
+    Raises:
+        ConfigError: If this system does not count the bytes of a connection.
+        StorageError: If what was spent cannot be read.
+    """
+    if file.budget is None:
+        return None
+    assert file.parent is not None, "only a link has a budget"
+    if not hasattr(socket, "TCP_INFO"):
+        raise ConfigError(
+            f"[budget] of {file.id}: this system does not count the bytes of a connection, so a "
+            "budget cannot be kept. Remove the table, or use Linux."
+        )
+    budget = file.budget.budget
+    return BudgetGate(
+        budget,
+        SpendingRecord(Path(file.node.state_dir) / "budget.record", budget, window_s=DAY_S),
+        Prices.of(
+            members=file.budget.members,
+            part_bytes=file.node.part_bytes,
+            tls=parse_url(file.parent.url).tls,
+        ),
+        tell=mailbox.put,
+        window_s=DAY_S,
+        where=file.parent.url,
     )
 
 

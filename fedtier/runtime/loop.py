@@ -14,7 +14,7 @@ from typing import Protocol
 
 from fedtier.core.effects import Effect, Note, Reconnect, Send, Side, Stop
 from fedtier.core.events import Connected, Disconnected, Event, Received, Tick
-from fedtier.errors import EXIT_CONFIG, EXIT_DONE, LinkError, WireError
+from fedtier.errors import EXIT_CONFIG, EXIT_DONE, FedtierError, LinkError, WireError
 from fedtier.ids import FederationId, NodeId
 from fedtier.limits import NODE_ID_CHARACTERS_MAX
 from fedtier.runtime.mailbox import Arrived, Ended, Failed, Item, Lost, NotConnected, Refused
@@ -167,6 +167,8 @@ class NodeLoop:
             case Ended():
                 self.stop(item.exit_code, item.reason)
                 return None
+            case Failed(error=FedtierError() as error):
+                raise error  # such as of a disk, which is no bug
             case Failed():
                 where = self._where(item.side)
                 raise RuntimeError(f"the transport's thread for {where} ended") from item.error

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from fedtier.core.effects import Side
-from fedtier.core.events import Connected, Event
+from fedtier.core.events import Allowance, Connected, Event
 from fedtier.errors import WireError
 from fedtier.limits import MAILBOX_BYTES_MAX
 from fedtier.transport.base import Trouble
@@ -98,7 +98,8 @@ class Mailbox:
         return self._dropped
 
     def put(
-        self, item: Connected | Lost | NotConnected | Refused | Failed | Future[Event | None]
+        self,
+        item: Allowance | Connected | Lost | NotConnected | Refused | Failed | Future[Event | None],
     ) -> None:
         """Enqueue what is no message."""
         self._items.put(item)

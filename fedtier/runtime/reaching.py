@@ -63,7 +63,11 @@ class Reaching:
         self._since_s = self._trouble = self._give_up_s = None
 
     def failed(self, trouble: Trouble, now_s: float) -> None:
-        """Take in why an attempt failed."""
+        """Take in why an attempt failed, or is not made yet: then the broker is not waited for."""
+        if trouble.kind == "waiting":
+            self._since_s = self._trouble = None
+            return
+        self.begin(now_s)
         known = self._trouble is not None and self._trouble.kind == trouble.kind
         self._trouble = trouble
         if self._since_s is not None and trouble.kind != "unreachable" and not known:

@@ -25,6 +25,7 @@ from fedtier.sim.roles import Setting, load_roles
 from fedtier.sim.times import StepTimes
 from fedtier.sim.world import SimBoot, World
 from fedtier.storage.durable import write_durably
+from fedtier.topology import Budget
 
 _MEMORY = Path("/dev/shm")
 
@@ -154,10 +155,11 @@ def world_of(setting: Setting, state_dir: Path) -> World:
 
 
 def node_files(federation: Federation, state_dir: Path) -> dict[NodeId, NodeFile]:
-    """A node file for every node, as for real ones; boards and applications are not simulated."""
+    """A node file for every node, as for real ones, without what is not simulated."""
     bare = replace(
         federation,
         inference=None,
+        links=tuple(replace(link, budget=Budget()) for link in federation.links),
         nodes={id_: replace(extras, board=None) for id_, extras in federation.nodes.items()},
     )
     texts = render_node_files(

@@ -51,8 +51,8 @@ class Trouble:
     """Why an attempt to connect failed."""
 
     # unreachable: nobody answered, or not in MQTT 5. refused: the broker answered, and does not let
-    # this client in. login refused: for who it is, or says it is.
-    kind: Literal["unreachable", "refused", "login refused"]
+    # this client in. login refused: for who it is, or says it is. waiting: no attempt was made.
+    kind: Literal["unreachable", "refused", "login refused", "waiting"]
     reason: str  # for a person to read
 
 
@@ -89,7 +89,7 @@ class Inbox(Protocol):
         """
 
     def failed(self, error: BaseException) -> None:
-        """The transport's thread has ended by a bug: nothing more will come, now or ever.
+        """The transport's thread has ended, by a bug or a disk: nothing more will ever come.
 
         Args:
             error: What it raised; perhaps out of this very inbox.

@@ -63,6 +63,37 @@ class HoldingQueue:
             dropped += 1
         return dropped
 
+    def first(self) -> Outgoing | None:
+        """The oldest message, which stays."""
+        held = self._oldest()
+        return None if held is None else held[1]
+
+    def pop(self) -> None:
+        """Take the oldest message out."""
+        held = self._oldest()
+        assert held is not None, "an empty queue has no oldest message"
+        if held[1].retain:
+            del self._retained[held[1].topic]
+        else:
+            self._bulk.popleft()
+            self._bulk_bytes -= len(held[1].payload)
+
+    def holds(self, message: Outgoing) -> bool:
+        """Whether this very message waits already."""
+        return any(held == message for _, held in self._bulk)
+
+    def forget_unreliable(self) -> int:
+        """Take out what is not kept without a connection, QoS 0; returns how many there were."""
+        kept = [(number, message) for number, message in self._bulk if message.qos]
+        gone = len(self._bulk) - len(kept)
+        self._bulk = deque(kept)
+        self._bulk_bytes = sum(len(message.payload) for _, message in kept)
+        return gone
+
+    def _oldest(self) -> tuple[int, Outgoing] | None:
+        first = (self._bulk[0],) if self._bulk else ()
+        return min((*first, *self._retained.values()), key=lambda pair: pair[0], default=None)
+
     def drain(self) -> list[Outgoing]:
         """Hand out everything, oldest first, and be empty."""
         numbered = sorted([*self._bulk, *self._retained.values()], key=lambda pair: pair[0])

@@ -33,11 +33,13 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
+from fedtier.errors import FedtierError
 from fedtier.limits import KEEPALIVE_S, KIB, PART_BYTES_MAX, RECEIVE_MAXIMUM, SESSION_EXPIRY_S
 from fedtier.transport.address import parse_url
 from fedtier.transport.backoff import Backoff
 from fedtier.transport.base import ANONYMOUS, Credentials, Inbox, Traffic, Trouble, Will
 from fedtier.transport.credentials import read_password, tls_context
+from fedtier.transport.gate import Gate
 from fedtier.transport.holding import QUEUE_BYTES_MAX, QUEUE_MESSAGES_MAX, HoldingQueue, Outgoing
 from fedtier.transport.packet_size import (
     PACKET_BYTES_MAX,
@@ -58,6 +60,7 @@ _SESSION_TAKEN_OVER = 0x8E
 _KEEPALIVE_TIMEOUT = 0x8D
 # bad user name or password, not authorized, bad authentication method
 _LOGIN_REFUSED = frozenset({0x86, 0x87, 0x8C})
+_WITH_WILL = ReasonCode(PacketTypes.DISCONNECT, identifier=0x04)  # the broker publishes the will
 _INFLIGHT = RECEIVE_MAXIMUM  # no more than this stands before a control message on a slow link
 
 
@@ -76,6 +79,8 @@ class MqttTransport:
             and after 1.5 times this by the broker.
         session_expiry_s: How long the broker keeps the session after a disconnect. Nothing in the
             protocol relies on it; it saves repeats over a short break.
+        gate: What may cross the connection; None = everything. With one the broker keeps no
+            session, for what it held would come unasked, and sends one message of QoS 1 at a time.
         packet_bytes_max: A limit below the one the broker announces; None = the broker's alone.
         queue_bytes_max: Payload bytes waiting for an acknowledgement or a connection, at most.
         where: What to name in errors about ``url`` and ``credentials``.
@@ -95,6 +100,7 @@ class MqttTransport:
         credentials: Credentials = ANONYMOUS,
         keepalive_s: int = KEEPALIVE_S,
         session_expiry_s: int = SESSION_EXPIRY_S,
+        gate: Gate | None = None,
         packet_bytes_max: int | None = None,
         queue_bytes_max: int = QUEUE_BYTES_MAX,
         where: str = "broker URL",
@@ -105,6 +111,7 @@ class MqttTransport:
         self.credentials = credentials
         self.subscriptions = tuple(subscriptions)
         self._inbox = inbox
+        self._gate = gate
         self._queue_bytes_max = queue_bytes_max
         self._configured_bytes_max = packet_bytes_max or PACKET_BYTES_MAX
         self._announced_bytes_max = PACKET_BYTES_MAX
@@ -114,7 +121,7 @@ class MqttTransport:
         self._held = HoldingQueue(bytes_max=queue_bytes_max)
         self._unacknowledged: deque[tuple[paho.MQTTMessageInfo, int]] = deque()
         self._unacknowledged_bytes = 0
-        self._topics: dict[int, str] = {}  # of what is not acknowledged, by packet id
+        self._on_way: dict[int, Outgoing] = {}  # what is not acknowledged, by packet id
         self._dropped = 0
         self._closed = False
 
@@ -126,6 +133,7 @@ class MqttTransport:
         self._takeover = TakeoverWatch()
         self._taken_over = False  # the broker said so
         self._silent = False  # the last connection ended without a DISCONNECT
+        self._hung_up = False  # it ended because the gate said so
         self._accepted_s = 0.0
         self._refused: ReasonCode | None = None  # the broker's answer, if it was that
         self._closing = threading.Event()
@@ -144,8 +152,11 @@ class MqttTransport:
             self._address.host,
             self._address.port,
             keepalive_s,
-            clean_start=False,
-            properties=_connect_properties(session_expiry_s),
+            clean_start=gate is not None,
+            properties=_connect_properties(
+                session_expiry_s if gate is None else 0,
+                receive_maximum=RECEIVE_MAXIMUM if gate is None else 1,
+            ),
         )
 
     def _make_client(self, will: Will | None, credentials: Credentials, where: str) -> paho.Client:
@@ -184,8 +195,11 @@ class MqttTransport:
 
         Raises:
             LinkError: If the packet is larger than the broker takes or the configuration allows.
+            FedtierError: What the gate met, such as a disk that does not take its record.
         """
         assert qos in (0, 1), qos
+        if isinstance(self._failure, FedtierError):
+            raise self._failure
         if self._failure is not None:
             raise RuntimeError("the transport's thread ended") from self._failure
         limit_bytes = self.packet_bytes_max
@@ -193,11 +207,11 @@ class MqttTransport:
         message = Outgoing(topic, payload, qos, retain)
         with self._lock:
             assert not self._closed, "publish after close"
-            if self._connected:
+            if self._connected and self._gate is None:
                 self._send(message)
-            elif qos == 0:
+            elif qos == 0 and not self._connected:
                 self._dropped += 1
-            else:
+            elif self._gate is None or not self._is_under_way(message):
                 self._dropped += self._held.add(message)
         self._wake()
 
@@ -216,6 +230,7 @@ class MqttTransport:
             if self._closed:
                 return
             self._closed = True
+            # With a gate a farewell is held in reserve.
             if self._connected and farewell is not None:
                 self._send(Outgoing(*farewell, qos=1, retain=True))
             if self._connected and self._unacknowledged:
@@ -280,10 +295,14 @@ class MqttTransport:
         self._unacknowledged.append((info, len(message.payload)))
         self._unacknowledged_bytes += len(message.payload)
         if message.qos:
-            self._topics[info.mid] = message.topic
+            self._on_way[info.mid] = message
         self._meter.published(
             publish_packet_bytes(message.topic, len(message.payload), qos=message.qos)
         )
+
+    def _is_under_way(self, message: Outgoing) -> bool:
+        """Whether it waits to go, or to be acknowledged: on a slow link it is not said again."""
+        return self._held.holds(message) or message in self._on_way.values()
 
     def _forget_acknowledged(self) -> None:
         while self._unacknowledged:
@@ -298,16 +317,33 @@ class MqttTransport:
     def _run(self) -> None:
         try:
             while not self._closing.is_set():
+                if not self._may_connect():
+                    continue
                 self._connect_and_serve()
-                self._closing.wait(self._backoff.next_s())
+                if not self._hung_up:  # else the gate says when to come back
+                    self._closing.wait(self._backoff.next_s())
         except BaseException as error:
-            self._failure = error  # a bug; the driver is told, and so is the next publisher
+            self._failure = error  # the driver is told, and so is the next publisher
             self._inbox.failed(error)
-            raise
+            if not isinstance(error, FedtierError):
+                raise  # a bug
+
+    def _may_connect(self) -> bool:
+        """Ask the gate, and let a moment pass where it says no."""
+        if self._gate is None:
+            return True
+        with self._lock:
+            wanted = self._renewing.is_set() or self._held.first() is not None
+        wait = self._gate.wait(wanted=wanted)
+        if wait is None:
+            return True
+        self._not_connected(Trouble(kind="waiting", reason=wait.reason))
+        self._closing.wait(min(wait.seconds, _TICK_S))
+        return False
 
     def _connect_and_serve(self) -> None:
         began_s = time.monotonic()
-        self._taken_over = self._silent = False
+        self._taken_over = self._silent = self._hung_up = False
         self._why = self._refused = None
         self._renewing.clear()
         try:
@@ -320,12 +356,15 @@ class MqttTransport:
         try:
             self._serve(connack_by_s=began_s + _CONNACK_S)
         finally:
+            if self._gate is not None:
+                self._gate.closed(self._meter.total())
             self._lost()
         self._backoff.lived(time.monotonic() - began_s)
 
     def _serve(self, *, connack_by_s: float) -> None:
         client = self._client
         leaving = False
+        patience_s = _TICK_S
         with selectors.DefaultSelector() as selector:
             sock = client.socket()
             if sock is None:
@@ -333,33 +372,63 @@ class MqttTransport:
             selector.register(sock, selectors.EVENT_READ)
             selector.register(self._wake_read, selectors.EVENT_READ)
             while client.socket() is not None:
-                wanted = selectors.EVENT_READ
-                if client.want_write():
+                # What is left at the gate is not read any more: nothing may come but what is there.
+                reads = self._gate is None or not leaving
+                wanted = selectors.EVENT_READ if reads else 0
+                if client.want_write() or not reads:
                     wanted |= selectors.EVENT_WRITE
                 selector.modify(sock, wanted)
                 # Decrypted bytes wait inside the TLS layer, where no selector sees them.
                 buffered = isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
-                ready = {key.fileobj for key, _ in selector.select(0 if buffered else _TICK_S)}
+                ready = {key.fileobj for key, _ in selector.select(0 if buffered else patience_s)}
                 if self._wake_read in ready:
                     self._drain_wake()
-                if sock in ready or buffered:
+                if reads and (sock in ready or buffered):
                     client.loop_read()
                 if client.want_write():
                     client.loop_write()
                 client.loop_misc()
+                if self._gate is not None and self._connected and not leaving:
+                    leaving = self._must_leave(self._gate)
+                    patience_s = _TICK_S if leaving else self._pass_on(self._gate)
                 overdue = not self._connected and time.monotonic() > connack_by_s
                 if overdue and self._refused is None:
                     self._why = f"{self._address} does not answer MQTT 5"
-                if self._closing.is_set() and self._connected and self._clean and not leaving:
+                if leaving:
+                    continue  # until the DISCONNECT is out
+                if self._closing.is_set() and self._connected and self._clean:
                     leaving = True
                     client.disconnect()
-                elif (
-                    overdue or self._refused is not None or (self._closing.is_set() and not leaving)
-                ):
+                elif overdue or self._refused is not None or self._closing.is_set():
                     _cut(sock)
                 elif self._renewing.is_set():
                     self._why = f"a new connection to {self._address} is wanted"
                     _cut(sock)
+
+    def _must_leave(self, gate: Gate) -> bool:
+        """Let the gate count, and end the connection if it says so."""
+        with self._lock:
+            self._forget_acknowledged()
+            settled = not self._unacknowledged and not self._client.want_write()
+            queued = self._held.first() is not None
+        leave = gate.look(self._meter.total(), settled=settled, queued=queued)
+        if leave is None:
+            return False
+        self._why, self._hung_up = leave.reason, True
+        self._client.disconnect(None if leave.quietly else _WITH_WILL)
+        return True
+
+    def _pass_on(self, gate: Gate) -> float:
+        """Send what waits, as far as the gate lets it pass; returns how long to wait for more."""
+        with self._lock:
+            while self._connected and (message := self._held.first()) is not None:
+                passage = gate.passage(message.topic, message.payload, qos=message.qos)
+                if isinstance(passage, float):
+                    return min(passage, _TICK_S)
+                self._held.pop()
+                if passage == "pass":
+                    self._send(message)
+        return _TICK_S
 
     def _lost(self) -> None:
         """Take back what was not acknowledged, and tell the inbox."""
@@ -367,11 +436,12 @@ class MqttTransport:
             was_connected, self._connected = self._connected, False
             self._unacknowledged.clear()
             self._unacknowledged_bytes = 0
-            self._topics.clear()
+            self._on_way.clear()
             for message in self._client.drop_out_messages():
                 self._dropped += self._held.add(
                     Outgoing(message.topic, bytes(message.payload), message.qos, message.retain)
                 )
+            self._dropped += self._held.forget_unreliable()
         unknown = (
             "connection lost"
             if was_connected
@@ -382,7 +452,7 @@ class MqttTransport:
             self._takeover.attempt_failed()
             self._not_connected(_trouble(reason, self._refused))
         elif not self._closing.is_set():
-            silent = self._silent and not self._renewing.is_set()
+            silent = self._silent and not self._hung_up and not self._renewing.is_set()
             taken_over = self._taken_over or self._takeover.lost(
                 silent=silent, lived_s=time.monotonic() - self._accepted_s
             )
@@ -461,13 +531,15 @@ class MqttTransport:
         self._accepted_s = time.monotonic()
         announced = getattr(properties, "MaximumPacketSize", None)
         self._announced_bytes_max = announced if announced else PACKET_BYTES_MAX
+        if self._gate is not None:
+            self._gate.opened()
         if self.subscriptions:
             client.subscribe(list(self.subscriptions))
         limit_bytes = self.packet_bytes_max
         with self._lock:
             self._connected = True
             self._trouble = None
-            for message in self._held.drain():
+            for message in () if self._gate is not None else self._held.drain():
                 packet_bytes = publish_packet_bytes(
                     message.topic, len(message.payload), qos=message.qos
                 )
@@ -509,6 +581,8 @@ class MqttTransport:
             return
         payload = bytes(message.payload)
         self._meter.delivered(publish_packet_bytes(topic, len(payload), qos=message.qos))
+        if self._gate is not None:
+            self._gate.heard(topic, payload)
         self._inbox.message(topic, payload, message.retain)
 
     def _on_publish(
@@ -520,9 +594,9 @@ class MqttTransport:
         _properties: Properties | None,
     ) -> None:
         # Called with paho's own locks held: take none of ours. No rule depends on it.
-        topic = self._topics.pop(number, "")
+        message = self._on_way.pop(number, None)
         if reason.is_failure:
-            self._inbox.refused(topic, str(reason))
+            self._inbox.refused("" if message is None else message.topic, str(reason))
 
     def _on_subscribe(
         self,
@@ -546,10 +620,10 @@ def _cut(sock: Any) -> None:  # noqa: ANN401 - a socket, plain or TLS
         sock.shutdown(socket.SHUT_RDWR)
 
 
-def _connect_properties(session_expiry_s: int) -> Properties:
+def _connect_properties(session_expiry_s: int, *, receive_maximum: int) -> Properties:
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
     properties.SessionExpiryInterval = session_expiry_s
-    properties.ReceiveMaximum = RECEIVE_MAXIMUM
+    properties.ReceiveMaximum = receive_maximum
     properties.MaximumPacketSize = _INBOUND_BYTES_MAX
     return properties
 

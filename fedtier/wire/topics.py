@@ -87,13 +87,18 @@ def probe_topic(nonce: str) -> str:
     return f"{ROOT}/probe/{nonce}/echo"
 
 
-def child_filters(federation: FederationId, *, cell: NodeId, node: NodeId) -> list[tuple[str, int]]:
-    """What a child subscribes to on its parent's broker, with the quality of service."""
+def child_filters(
+    federation: FederationId, *, cell: NodeId, node: NodeId, metered: bool = False
+) -> list[tuple[str, int]]:
+    """What a child subscribes to on its parent's broker, with the quality of service.
+
+    A child with a budget asks for every part itself, so that none comes that it cannot pay for.
+    """
     base = f"{ROOT}/{federation}/{cell}"
     return [
         (f"{base}/{ALL}/presence", 1),
         (f"{base}/{ALL}/head", 1),
-        (f"{base}/{ALL}/model/+", 1),
+        *([] if metered else [(f"{base}/{ALL}/model/+", 1)]),
         (f"{base}/{node}/model/+", 1),
         (f"{base}/{node}/artefact/+", 1),
         (f"{base}/{node}/ack", 0),

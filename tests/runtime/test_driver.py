@@ -202,6 +202,23 @@ def test_an_error_comes_out_only_after_every_transport_and_thread_is_closed(wher
     assert worker_threads() == []
 
 
+def test_a_disk_that_fails_a_transport_ends_the_loop_as_such():
+    error = StorageError("disk")
+    node = Node(Scripted())
+    node.mailbox.inbox("down").failed(error)
+    with pytest.raises(StorageError) as caught:
+        node.run()
+    assert caught.value is error
+    assert node.transports["down"].calls[-1] == "close"
+
+
+def test_a_bug_in_a_transport_names_its_broker():
+    node = Node(Scripted())
+    node.mailbox.inbox("down").failed(KeyError("bug"))
+    with pytest.raises(RuntimeError, match=URL):
+        node.run()
+
+
 def test_an_error_of_the_work_is_not_lost_because_the_loop_had_ended(eventually):
     started = threading.Event()
 

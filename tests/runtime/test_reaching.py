@@ -128,3 +128,12 @@ def test_a_broker_that_was_there_once_is_waited_for_for_ever():
     reaching.reached()
     reaching.begin(20.0)
     assert let_pass(reaching, since_s=20.0, until_s=1e4) is None
+
+
+def test_a_broker_that_nobody_tries_to_reach_is_not_missed(caplog):
+    reaching = make()
+    reaching.failed(Trouble(kind="waiting", reason="the budget"), 1.0)
+    assert reaching.timer_s is None
+    reaching.failed(CLOSED, 1000.0)  # the first attempt after the wait
+    let_pass(reaching, since_s=1000.0, until_s=1000.0 + CONNECT_WARN_S)
+    assert [(r.message, r.seconds) for r in caplog.records] == [("broker unreachable", 5)]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 from guards import guard_of
 from reference import train_in_one_process
-from testbed import Testbed, Wanted, bare_artefact, write_examples
+from testbed import REPOSITORY, Testbed, Wanted, bare_artefact, write_examples
 
 DEVICES = ("w-0", "w-1", "e-0", "held-out", "a", "b", "c", "d")
 
@@ -34,6 +37,21 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for device in DEVICES:
         write_examples(directory, device)
     return directory
+
+
+@pytest.fixture(scope="session")
+def big_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """1.6 million parameters, 6.4 MB."""
+    pytest.importorskip("torch", reason="this test needs the extra: pip install -e '.[torch]'")
+    out = tmp_path_factory.mktemp("big")
+    place = tmp_path_factory.mktemp("module")
+    shutil.copyfile(Path(__file__).with_name("big_net.py"), place / "big_net.py")
+    subprocess.run(
+        [sys.executable, "-m", "fedtier", "compile", "big_net:BigNet", "--out", str(out)],
+        env={"PYTHONPATH": f"{place}:{REPOSITORY}", "PATH": ""}, cwd=REPOSITORY, check=True,
+        stdout=subprocess.DEVNULL, timeout=200,
+    )  # fmt: skip
+    return out
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from collections.abc import Callable
 from typing import Self
 
 
@@ -14,11 +15,19 @@ class CountingProxy:
     While it is ``cut`` nothing passes and nothing ends, as on a path whose packets vanish: a new
     connection is never answered, and what was said comes through when the path is ``mended``, as
     TCP says it again. With ``cut_at_bytes_down`` it cuts itself once so many have come down.
+    ``watch`` sees all that passes, one piece at a time, and whether it goes to the broker.
     """
 
-    def __init__(self, port: int, *, cut_at_bytes_down: int | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        *,
+        cut_at_bytes_down: int | None = None,
+        watch: Callable[[bytes, bool], None] = lambda data, up: None,
+    ) -> None:
         self._port = port
         self._cut_at_bytes_down = cut_at_bytes_down
+        self._watch = watch
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"mqtt://127.0.0.1:{self._listener.getsockname()[1]}"
         self._lock = threading.Lock()
@@ -82,6 +91,7 @@ class CountingProxy:
                 with self._lock:
                     self.bytes_up += len(data) if up else 0
                     self.bytes_down += 0 if up else len(data)
+                    self._watch(data, up)
                     limit = self._cut_at_bytes_down
                     if limit is not None and self.bytes_down >= limit:
                         self.cut()

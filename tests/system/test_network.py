@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from counting_proxy import CountingProxy
-from testbed import IDENTITY, REPOSITORY, Testbed, wait_until, write_examples
+from testbed import IDENTITY, Testbed, wait_until, write_examples
 
 from fedtier.transport.mqtt import MqttTransport
 from fedtier.wire.topics import ROOT
@@ -123,21 +120,6 @@ def test_a_stranger_who_publishes_garbage_everywhere_changes_nothing(
         assert len(lines) < 120, f"{node} wrote {len(lines)} lines"
     assert sum(stranger.sent for stranger in strangers) > 1000
     assert "garbage" in bed.nodes["west"].log
-
-
-@pytest.fixture(scope="session")
-def big_artefact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """1.6 million parameters, 6.4 MB."""
-    pytest.importorskip("torch", reason="this test needs the extra: pip install -e '.[torch]'")
-    out = tmp_path_factory.mktemp("big")
-    place = tmp_path_factory.mktemp("module")
-    shutil.copyfile(Path(__file__).with_name("big_net.py"), place / "big_net.py")
-    subprocess.run(
-        [sys.executable, "-m", "fedtier", "compile", "big_net:BigNet", "--out", str(out)],
-        env={"PYTHONPATH": f"{place}:{REPOSITORY}", "PATH": ""}, cwd=REPOSITORY, check=True,
-        stdout=subprocess.DEVNULL, timeout=200,
-    )  # fmt: skip
-    return out
 
 
 def test_a_model_of_six_megabytes_goes_through_brokers_that_take_128_kib(
