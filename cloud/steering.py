@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -47,6 +48,7 @@ class State:
     plan: Plan
     pilot_s: float = 0.0  # seconds of the run when it was first planned
     round_s: float | None = None  # what a round was planned to take; None before the first plan
+    next_s: float = 0.0  # what the next one is expected to take, by the latest
     slack: float = 1.0  # how much longer rounds take than the estimates explain
     odd: int = 0  # rounds in a row that took other times
     estimates: str = ""  # the document; empty where there are none
@@ -167,8 +169,8 @@ class Steering:
         state = replace(state, odd=last.odd + 1 if not 1 / factor <= ratio <= factor else 0)
         if state.odd >= _ODD_ROUNDS and state.estimates:
             return self._replanned(state, last, measured_s)
-        paced_s = measured_s if state.odd else (last.round_s + measured_s) / 2
-        return self._go(self._fitted(state, paced_s))
+        next_s = measured_s if state.odd else (last.next_s + measured_s) / 2
+        return self._go(self._fitted(state, next_s))
 
     # Inside
 
@@ -210,7 +212,7 @@ class Steering:
         if state.round_s is not None and not self._is_worth_it(state, setting, choice, left_s):
             tau = [np.asarray(float(count)) for count in state.plan.tau]
             round_s = state.slack * float(setting.costs.round_s(tau))
-            return self._decided(self._fitted(state, round_s), f"{reason}; no plan is better")
+            return self._decided(state, round_s, f"{reason}; no plan is better")
         found = choice.found
         plan = replace(
             state.plan,
@@ -221,8 +223,8 @@ class Steering:
                 for link in choice.setting.links
             ),
         )
-        planned = self._fitted(replace(state, plan=plan), state.slack * found.round_s)
-        return self._decided(planned, reason, forecast=found.value)
+        planned = replace(state, plan=plan)
+        return self._decided(planned, state.slack * found.round_s, reason, forecast=found.value)
 
     def _is_worth_it(self, state: State, setting: Setting, choice: Choice, left_s: float) -> bool:
         """Whether the chosen plan is forecast to be better than to go on by the present one."""
@@ -236,30 +238,33 @@ class Steering:
     def _without(self, state: State, reason: str) -> Onward:
         """Go on by the plan there is, in rounds as long as the last ones were."""
         round_s = state.round_s or state.seconds / max(1, state.done)
-        return self._decided(self._fitted(state, round_s), reason)
+        return self._decided(state, round_s, reason)
 
-    def _fitted(self, state: State, round_s: float) -> State:
+    def _fitted(self, state: State, next_s: float) -> State:
         """With as many rounds more as fit when each takes so long."""
-        more = max(0, int((self._deadline_s - state.seconds) / round_s))
+        # The time left is a multiple of a round, to rounding, where all went as planned.
+        more = max(0, math.floor((self._deadline_s - state.seconds) / next_s * (1 + 1e-9)))
         rounds = min(self._asked.rounds, state.done + more)
-        return replace(state, round_s=round_s, plan=replace(state.plan, rounds=rounds))
+        return replace(state, next_s=next_s, plan=replace(state.plan, rounds=rounds))
 
     def _onward(self, state: State) -> Onward:
         """The schedule runs with the time from the first plan to the deadline."""
-        assert state.round_s is not None
         whole_s = max(self._deadline_s - state.pilot_s, 1e-9)
         p0 = min(1.0, (state.seconds - state.pilot_s) / whole_s)
         last = state.plan.rounds <= state.done + 1
-        p1 = 1.0 if last else min(1.0, p0 + state.round_s / whole_s)
+        p1 = 1.0 if last else min(1.0, p0 + state.next_s / whole_s)
         return Onward(plan=state.plan, p0=p0, p1=max(p0, p1))
 
     def _go(self, state: State) -> Onward:
         self._keep(state)
         return self._onward(state)
 
-    def _decided(self, state: State, reason: str, *, forecast: float | None = None) -> Onward:
-        plan, round_s = state.plan, state.round_s
-        assert round_s is not None
+    def _decided(
+        self, state: State, round_s: float, reason: str, *, forecast: float | None = None
+    ) -> Onward:
+        """Have rounds of so many seconds for planned, and write down why."""
+        state = self._fitted(replace(state, round_s=round_s), round_s)
+        plan = state.plan
         said = {"rounds": plan.rounds, "round_s": round(round_s, 3), "reason": reason}
         codecs = [{"codec": c.name, **dict(c.parameters)} for c in plan.codecs]
         row = {"after_round": state.done, "seconds": round(state.seconds, 3), **said}

@@ -83,7 +83,9 @@ def test_the_json_schema_gives_defaults_and_ranges():
     assert plan["seed"]["default"] == 1
     assert plan["part_bytes"]["minimum"] == 4096
     assert plan["part_bytes"]["maximum"] == 1024 * 1024
-    assert plan["tau"]["items"] == {"type": "integer", "minimum": 1, "maximum": 1_000_000}
+    auto, counts = plan["tau"]["anyOf"]
+    assert auto == {"type": "string", "enum": ["auto"]}
+    assert counts["items"] == {"type": "integer", "minimum": 1, "maximum": 1_000_000}
     assert plan["tau"]["maxItems"] == 8
     assert plan["schedule"]["properties"]["mu"]["exclusiveMinimum"] == 0
     assert properties["federation"]["properties"]["weights"]["enum"] == ["devices", "examples"]

@@ -1,0 +1,267 @@
+"""A run that plans itself: when it plans, when it plans again, and what it tells of it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from cloud.plan import plan_of
+from cloud.steering import PLANS_FILE, Steering
+from fedtier.config.federation import Federation, parse_federation
+from fedtier.core.figures import LinkFigures
+from fedtier.ids import RunId
+from fedtier.planner.estimates import Estimates, LinkEstimate, PilotRound
+
+DEVICES = ("a", "b", "c", "d")
+DIMENSION = 10_000
+PILOT_S = 20.0
+
+
+def federation(**auto: object) -> Federation:
+    keys = "\n".join(f"{k} = {json.dumps(v)}" for k, v in {"deadline_s": 600.0, **auto}.items())
+    text = f"""
+[federation]
+id = "small"
+[tree]
+cloud = ["east", "west"]
+east = ["a", "b"]
+west = ["c", "d"]
+[model]
+artefact = "package:imu"
+[plan]
+tau = "auto"
+[plan.schedule]
+mu = 0.4
+[plan.auto]
+{keys}
+[[link]]
+codec = "qsgd"
+levels = 7
+[[link]]
+codec = "qsgd"
+levels = 31
+[data]
+source = "npz-directory"
+path = "data"
+traits = {{ side = 0 }}
+"""
+    return parse_federation(text, where="small.toml", directory=Path("/"))
+
+
+def estimates(*, latency_s: tuple[float, float] = (0.2, 1.0)) -> Estimates:
+    """Of a federation that learns quickly at first, on links that take a while."""
+    rounds = [(2.0, 1.6), (1.6, 1.35), (1.35, 1.2), (1.2, 1.1)]
+    return Estimates(
+        dimension=DIMENSION,
+        step_s=dict.fromkeys(DEVICES, 0.05),
+        link=tuple(
+            LinkEstimate(codec="qsgd", parameters={"levels": levels}, q=0.1, latency_s=seconds)
+            for levels, seconds in zip((7, 31), latency_s, strict=True)
+        ),
+        gap=2.0, sigma2=1.0, zeta2=(0.3, 0.1), L=2.0, Lh=0.5, Lv=2.0,
+        progress=tuple(
+            PilotRound(tau=(4, 1), mu=0.4, loss_before=a, loss_after=b) for a, b in rounds
+        ),
+    )  # fmt: skip
+
+
+class Run:
+    """A run that has its pilot behind it."""
+
+    def __init__(self, directory: Path, asked: Federation) -> None:
+        self.directory, self.federation = directory, asked
+        self.asked = plan_of(asked)
+        self.steering = self.boot()
+        self.done = self.updates = 0
+        self.micros = [0, 0]
+        self.seconds = 0.0
+        self.onward = None
+
+    def boot(self, run: int = 5) -> Steering:
+        return Steering(
+            self.federation, self.asked, run=RunId(run),
+            state_dir=self.directory, run_dir=self.directory,
+        )  # fmt: skip
+
+    def pilot(self) -> None:
+        for _ in range(4):
+            self.round(PILOT_S / 4)
+            assert self.onward is None, "the pilot has a plan of its own"
+
+    def planned(self, found: Estimates | None = None, *, reason: str = "") -> None:
+        self.pilot()
+        self.onward = self.steering.first(found, seconds=self.seconds, reason=reason)
+
+    def round(self, seconds: float, *, update_s: tuple[float, float] = (0.2, 1.0)) -> None:
+        """A round that takes so long, in which every link carries ten updates."""
+        self.done += 1
+        self.updates += 10
+        self.seconds += seconds
+        self.micros = [a + round(10e6 * b) for a, b in zip(self.micros, update_s, strict=True)]
+        links = {
+            n: LinkFigures(updates=self.updates, micros=m, bytes_up=5000 * self.updates)
+            for n, m in enumerate(self.micros, start=1)
+        }
+        self.onward = self.steering.after_round(self.done, links, seconds=self.seconds)
+
+    @property
+    def round_s(self) -> float:
+        return self.lines[-1]["round_s"]
+
+    @property
+    def lines(self) -> list[dict]:
+        path = self.directory / PLANS_FILE
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path, federation())
+
+
+def test_the_pilot_is_the_files_and_ends_in_a_plan_for_what_is_left(run):
+    assert run.asked.tau == (4, 1)
+    assert run.asked.pilot == 4
+    run.planned(estimates())
+    (line,) = run.lines
+    assert line["reason"] == "after a pilot of 4 rounds"
+    assert tuple(line["tau"]) == run.onward.plan.tau == run.steering.plan.tau
+    # On links that take 20 times as long as a step nobody would send after every fourth.
+    assert line["tau"][0] > 4
+    assert run.onward.plan.pilot == 4
+    left_s = 600 - PILOT_S
+    assert left_s - line["round_s"] < (line["rounds"] - 4) * line["round_s"] <= left_s
+    assert (run.onward.p0, run.onward.p1) == (0.0, pytest.approx(line["round_s"] / left_s))
+
+
+def test_rounds_as_planned_change_nothing_and_the_schedule_ends_with_the_last(run):
+    run.planned(estimates())
+    before = run.onward
+    while run.onward.plan.rounds > run.done:
+        run.round(run.round_s)
+        assert run.onward.p0 <= before.p1 + 1e-9, "no step of the schedule is taken twice"
+        assert run.onward.plan.tau == before.plan.tau
+        before = run.onward if run.onward.plan.rounds > run.done else before
+    assert before.p1 == 1.0
+    assert run.seconds <= 600
+    assert len(run.lines) == 1
+
+
+def test_one_odd_round_is_an_accident_and_two_in_a_row_are_a_change(run):
+    run.planned(estimates())
+    round_s = run.round_s
+    for seconds in (3 * round_s, round_s, 0.3 * round_s, round_s):
+        run.round(seconds)
+    assert len(run.lines) == 1
+    for _ in range(2):
+        run.round(3 * round_s, update_s=(0.2, 12.0))
+    first, second = run.lines
+    assert "an update on link 2 took 12 s where 1 s were estimated" in second["reason"]
+    assert f"where {round_s:.2f} s were planned" in second["reason"]
+    assert second["after_round"] == run.done
+    # A link that takes 12 times as long is used more seldom: more local steps between.
+    assert second["tau"][0] * second["tau"][1] > first["tau"][0] * first["tau"][1]
+    assert tuple(second["tau"]) == run.onward.plan.tau
+
+
+def test_after_a_change_the_new_times_are_the_usual_ones(run):
+    run.planned(estimates())
+    for _ in range(2):
+        run.round(3 * run.lines[0]["round_s"], update_s=(0.2, 12.0))
+    for _ in range(4):
+        run.round(run.lines[1]["round_s"], update_s=(0.2, 12.0))
+    assert len(run.lines) == 2
+
+
+def test_faster_rounds_are_a_change_too(run):
+    run.planned(estimates(latency_s=(2.0, 8.0)))
+    for _ in range(2):
+        run.round(run.lines[0]["round_s"] / 4, update_s=(0.05, 0.2))
+    assert len(run.lines) == 2
+    assert "link 1" in run.lines[1]["reason"]
+    assert "link 2" in run.lines[1]["reason"]
+
+
+def test_what_no_link_explains_is_told_and_counted_in(run):
+    run.planned(estimates())
+    round_s = run.round_s
+    for _ in range(2):
+        run.round(2 * round_s)
+    line = run.lines[1]
+    assert "link" not in line["reason"].split("; ")[0]
+    # Everything takes twice as long, so no other tau is better; but fewer rounds fit.
+    assert line["reason"].endswith("no plan is better")
+    assert line["tau"] == run.lines[0]["tau"]
+    assert line["round_s"] == pytest.approx(2 * round_s, rel=0.01)
+
+
+def test_a_restart_goes_on_as_it_was_and_forgets_rounds_that_are_not_durable(run):
+    run.planned(estimates())
+    planned = run.onward
+    assert run.boot().resume(4) == planned
+    run.round(run.round_s)
+    assert run.boot().resume(5) == run.onward
+    again = run.boot()
+    assert again.resume(4) == planned
+    assert again.plan == planned.plan
+    assert run.boot(run=6).resume(0) is None, "another run has nothing to go on from"
+
+
+def test_an_odd_round_before_a_restart_counts(run):
+    run.planned(estimates())
+    slow_s = 3 * run.round_s
+    run.round(slow_s, update_s=(0.2, 12.0))
+    run.steering = run.boot()
+    run.steering.resume(run.done)
+    run.round(slow_s, update_s=(0.2, 12.0))
+    assert len(run.lines) == 2
+
+
+def test_without_estimates_the_run_goes_on_by_its_pilots_plan(run):
+    run.planned(None, reason="the pilot measured 0 gradients")
+    (line,) = run.lines
+    assert line["reason"] == "not planned: the pilot measured 0 gradients"
+    assert line["tau"] == [4, 1]
+    assert line["rounds"] == 4 + int((600 - PILOT_S) / (PILOT_S / 4))
+    for _ in range(3):
+        run.round(9 * PILOT_S)
+    assert len(run.lines) == 1, "there is nothing to plan by"
+
+
+def test_a_deadline_that_is_too_short_ends_the_run_and_says_which_would_do(tmp_path):
+    run = Run(tmp_path, federation(deadline_s=21.0))
+    run.planned(estimates())
+    assert "the smallest deadline in which anything is trained" in run.lines[0]["reason"]
+    assert run.onward.plan.rounds == run.done
+
+
+def test_a_learning_rate_that_is_kept_stays_the_files(tmp_path):
+    run = Run(tmp_path, federation(keep_mu=True))
+    run.planned(estimates())
+    assert run.lines[0]["mu"] == 0.4
+
+
+def test_codecs_are_chosen_only_where_that_is_asked(tmp_path):
+    run = Run(tmp_path / "no", federation())
+    chosen = Run(tmp_path / "yes", federation(codecs=True))
+    slow = replace(
+        estimates(),
+        link=tuple(replace(each, rate_bytes_per_s=2000.0) for each in estimates().link),
+    )
+    for each in (run, chosen):
+        each.directory.mkdir()
+        each.planned(slow)
+    assert run.onward.plan.codecs == run.asked.codecs
+    assert chosen.onward.plan.codecs != chosen.asked.codecs
+
+
+@pytest.mark.parametrize(("second", "over"), [(25.0, False), (55.0, False), (70.0, True)])
+def test_a_pilot_ends_before_it_takes_more_than_its_share(run, second, over):
+    """Of 600 seconds it may take 120, and after one round the next would take as long again."""
+    assert not run.steering.is_pilot_over(0, seconds=500.0), "one round there must be"
+    assert run.steering.is_pilot_over(1, seconds=second) == over
+    assert run.steering.is_pilot_over(4, seconds=second)
