@@ -60,6 +60,7 @@ def check_federation(federation: Federation, *, place: Place) -> None:
     _quorums_within_cells(federation, plan)
     _deadlines_allow_for_those_below(federation, plan)
     _heads_fit_a_part(federation, plan)
+    _chosen_tau_knows_no_deadlines(federation, plan)
     _codecs_exist(federation, place)
     _budgets_carry_a_part(federation, place)
     _data_are_apart(federation, place)
@@ -138,6 +139,15 @@ def _heads_fit_a_part(federation: Federation, place: Place) -> None:
                 f"and its head may need {head_bytes} bytes in one message. Use {head_bytes} to "
                 f"{PART_BYTES_MAX} bytes, or smaller cells.",
             )
+
+
+def _chosen_tau_knows_no_deadlines(federation: Federation, place: Place) -> None:
+    if federation.plan.auto is not None and any(federation.plan.deadline_s):
+        raise place.refuse(
+            "deadline_s",
+            'closes iterations whose number is not known: tau is "auto". Leave it out; how long '
+            "the whole run may take is deadline_s of [plan.auto].",
+        )
 
 
 def _codecs_exist(federation: Federation, place: Place) -> None:

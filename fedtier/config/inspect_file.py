@@ -88,9 +88,13 @@ def _of_federation(federation: Federation) -> str:
     return (
         f"federation {federation.id}: {counted(topology.tiers, 'tier')}, "
         f"{counted(len(topology.devices()), 'device')}, "
-        f"{counted(len(topology.gateways()), 'gateway')}, tau {list(federation.plan.tau)}"
+        f"{counted(len(topology.gateways()), 'gateway')}, tau {_tau(federation)}"
         + ("; no broker_url, so for fedtier demo alone" if nowhere else "")
     )
+
+
+def _tau(federation: Federation) -> str:
+    return str(list(federation.plan.tau)) if federation.plan.auto is None else "auto"
 
 
 def _values(tables: object, document: Mapping[str, Any]) -> str:
@@ -164,7 +168,8 @@ def _note(federation: Federation, node: Node) -> str:
         repeats = federation.topology.repeats(federation.plan.tau, node.id)
         unit = "local steps" if node.is_device else "iterations"
         link = federation.links[federation.topology.node(node.parent).tier - 1]
-        words.append(f"{repeats} {unit}, link {link.index} ({link.codec})")
+        often = f"{repeats} {unit}, " if federation.plan.auto is None else ""
+        words.append(f"{often}link {link.index} ({link.codec})")
     if not node.is_device:
         children = len(federation.topology.children(node.id))
         words.append(f"{federation.members_needed(node.id)} of {children} must answer")

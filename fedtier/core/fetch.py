@@ -42,7 +42,7 @@ class Fetch:
         self._window = window
         self._asked: set[int] = set()
         self.blob = blob
-        pace.begin(now_s)
+        pace.afresh(now_s)
         self.ask_at_s = now_s + pace.pause_s if by_itself else now_s
 
     @property

@@ -221,8 +221,8 @@ class Intake:
         pace = self._pace(child)
         if transfer.asked.intersection(window):
             pace.in_vain()
-        else:
-            pace.begin(now_s)
+        elif not transfer.asked:
+            pace.afresh(now_s)
         transfer.asked = set(window)
         transfer.ask_at_s = now_s + pace.pause_s
         return _ack(child, transfer.slot.digest, "want", parts=window)

@@ -56,6 +56,7 @@ class Offer:
         """Offer it as if for the first time."""
         self.settled = False
         self._repeats = 0
+        self._pace.afresh(now_s)
         return self._offer(head, now_s)
 
     def repeat(self, head: Head, now_s: float) -> Part:

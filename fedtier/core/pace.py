@@ -32,8 +32,13 @@ class Pace:
         usual_s = max(self._first_s, 2 * self._slowest_s)
         return min(PAUSE_MAX_S, usual_s * 2.0 ** min(self._in_vain, _DOUBLINGS_MAX))
 
+    def afresh(self, now_s: float) -> None:
+        """Something else is to come from now on: what was waited for in vain is of the past."""
+        self._in_vain = 0
+        self._since_s = now_s
+
     def begin(self, now_s: float) -> None:
-        """Something has been asked for, and is to come from now on."""
+        """Something has been asked for once more, and is to come from now on."""
         self._since_s = now_s
 
     def heard(self, now_s: float) -> None:

@@ -33,7 +33,7 @@ from fedtier.errors import (
 from fedtier.ids import NodeId
 from fedtier.render.node_files import render_node_files
 from fedtier.show.progress import Progress
-from fedtier.show.screen import Screen
+from fedtier.show.screen import Screen, rounds_to_show
 from fedtier.show.summary import print_summary
 from fedtier.storage.durable import storage_error, write_durably
 from fedtier.storage.new_files import check_unused, fresh_directory
@@ -52,7 +52,7 @@ class _Request:
     text: str  # of its file
     file: Path
     out: Path
-    rounds: int
+    rounds: int | None  # None where that follows from what is measured
     options: tuple[str, ...]  # for the cloud
     broker: BrokerKind
 
@@ -149,6 +149,11 @@ def _prepare(
     with _federation_file(federation) as path:
         loaded = load_federation(path)
         text = read_text(path)
+    if reference and loaded.plan.auto is not None:
+        raise ConfigError(
+            "--reference compares with as many local steps as rounds and tau make, and of a run "
+            'with tau = "auto" these are not known before it. Leave the option out.'
+        )
     if reference and loaded.evaluation is None:
         raise ConfigError(
             f"--reference compares on held-out data, and {loaded.where} has none. Add "
@@ -173,7 +178,7 @@ def _prepare(
         text=text,
         file=federation.absolute() if federation is not None else directory / _COPY,
         out=directory,
-        rounds=rounds or loaded.plan.rounds,
+        rounds=rounds_to_show(loaded, rounds),
         options=tuple(options),
         broker=kind,
     )

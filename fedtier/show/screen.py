@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 from rich.tree import Tree
 
+from fedtier.config.federation import Federation
 from fedtier.ids import NodeId
 from fedtier.topology import Topology
 from fedtier.words import counted
@@ -24,10 +25,19 @@ _NODES_MAX = 100  # a larger tree is told by its tiers
 _QUIET_S = 10.0  # in plain lines, who is waited for is shown when nothing else was for so long
 
 
+def rounds_to_show(federation: Federation, asked: int | None) -> int | None:
+    """How many rounds a run will have; None where that follows from what it measures."""
+    if federation.plan.auto is not None:
+        return None
+    return asked or federation.plan.rounds
+
+
 class Screen:
     """A live picture on a terminal; plain lines where the output goes to a file."""
 
-    def __init__(self, console: Console, topology: Topology, *, rounds: int, title: str) -> None:
+    def __init__(
+        self, console: Console, topology: Topology, *, rounds: int | None, title: str
+    ) -> None:
         self._console = console
         self._topology = topology
         self._title = title

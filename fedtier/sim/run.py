@@ -13,7 +13,7 @@ from fedtier.config.federation import load_federation
 from fedtier.config.files import read_text
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNTRAINED
 from fedtier.ids import NodeId
-from fedtier.show.screen import Screen
+from fedtier.show.screen import Screen, rounds_to_show
 from fedtier.show.summary import print_summary
 from fedtier.sim.log import log_to
 from fedtier.sim.simulate import Simulated, simulate
@@ -61,7 +61,7 @@ def main(
     title = f"{counted(len(topology.devices()), 'device')}, simulated in virtual time"
     try:
         with Screen(
-            console, topology, rounds=rounds or federation.plan.rounds, title=title
+            console, topology, rounds=rounds_to_show(federation, rounds), title=title
         ) as screen:
             screen.show_up({node.id for node in topology})
             result = simulate(

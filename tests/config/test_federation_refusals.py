@@ -23,7 +23,11 @@ WRONG = {
         "Did you mean 'rounds'?",
         "Known: rounds, tau",
     ),
-    "missing key": (farm(plan="tau = [4, 2]"), "[plan] rounds is missing", "1 to 1000000"),
+    "missing key": (
+        farm(plan="tau = [4, 2]"),
+        "[plan] rounds is missing",
+        'Give a number, such as 50, or tau = "auto"',
+    ),
     "missing table": ("[federation]\nid = 'farm'", "tree is missing", "Add it: a table"),
     "wrong type": (
         farm(plan='rounds = "10"\ntau = [4, 2]'),

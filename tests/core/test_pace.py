@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from core_messages import HEAD
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtier.core.effects import Job
+from fedtier.core.fetch import Fetch
+from fedtier.core.offer import Offer
 from fedtier.core.pace import Pace
+from fedtier.ids import NodeId
 from fedtier.limits import PAUSE_MAX_S
+from fedtier.wire.head import BlobRef
+
+JOB = Job.of(HEAD)
 
 
 @pytest.mark.covers("T-16")
@@ -46,6 +54,29 @@ def test_every_pause_in_vain_doubles_the_next_and_an_answer_ends_that():
     pace.begin(100.0)
     pace.answered(100.1)
     assert pace.pause_s == 5.0
+
+
+@pytest.mark.covers("T-16")
+def test_what_was_waited_for_in_vain_before_does_not_slow_what_comes_next():
+    """A parent that is away answers nothing; once it is back, the next thing is asked for soon."""
+    pace = Pace(5.0)
+    offers = [
+        Offer(JOB, bytes([n]) * 100, pace, node=NodeId("a"), part_bytes=4096, now_s=0, abstains=False)
+        for n in (1, 2)
+    ]
+    offers[0].begin(HEAD, 0.0)
+    for time_s in (5.0, 15.0, 35.0):
+        offers[0].repeat(HEAD, time_s)
+    assert offers[0].repeat_at_s > 35 + 40
+    offers[1].begin(HEAD, 100.0)
+    assert 105 <= offers[1].repeat_at_s <= 105.5
+    blob = BlobRef(form="raw", digest="ab" * 32, total=100, parts=1)
+    pace = Pace(2.0)
+    first = Fetch(blob, pace, bytes_max=1000, now_s=0.0)
+    for time_s in (0.0, 2.0, 6.0, 14.0):
+        first.ask(time_s)
+    second = Fetch(blob, pace, bytes_max=1000, now_s=100.0, by_itself=True)
+    assert second.ask_at_s == 102.0
 
 
 def test_an_answer_that_promises_nothing_is_no_beginning():

@@ -15,7 +15,7 @@ class CountingProxy:
     While it is ``cut`` nothing passes and nothing ends, as on a path whose packets vanish: a new
     connection is never answered, and what was said comes through when the path is ``mended``, as
     TCP says it again. With ``cut_at_bytes_down`` it cuts itself once so many have come down.
-    ``watch`` sees all that passes, one piece at a time, and whether it goes to the broker.
+    ``slow_down`` lets only so many bytes a second pass. ``watch`` sees all that passes, one piece at a time, and whether it goes to the broker.
     """
 
     def __init__(
@@ -34,6 +34,8 @@ class CountingProxy:
         self.bytes_up = self.bytes_down = 0  # from the clients; to the clients
         self._passing = threading.Event()
         self._passing.set()
+        self._closing = threading.Event()
+        self._rate_bytes_per_s: float | None = None  # in each direction of a connection
         self._sockets: list[socket.socket] = []
         self._threads = [threading.Thread(target=self._accept)]
 
@@ -55,7 +57,12 @@ class CountingProxy:
         self._cut_at_bytes_down = None
         self._passing.set()
 
+    def slow_down(self, rate_bytes_per_s: float) -> None:
+        """From now on a connection is as slow as this, in each direction."""
+        self._rate_bytes_per_s = rate_bytes_per_s
+
     def __exit__(self, *_: object) -> None:
+        self._closing.set()
         self.mend()
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -95,6 +102,8 @@ class CountingProxy:
                     limit = self._cut_at_bytes_down
                     if limit is not None and self.bytes_down >= limit:
                         self.cut()
+                if self._rate_bytes_per_s is not None:
+                    self._closing.wait(len(data) / self._rate_bytes_per_s)
                 target.sendall(data)
         self._passing.wait()
         with contextlib.suppress(OSError):

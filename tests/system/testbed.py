@@ -140,7 +140,7 @@ class Wanted:
         }
     )
     links: Sequence[Mapping[str, object]] = QSGD
-    tau: Sequence[int] = (2, 2)
+    tau: Sequence[int] | str = (2, 2)  # or "auto"
     rounds: int = 2
     seed: int = 7
     part_bytes: int = 65_536
@@ -164,7 +164,7 @@ id = "{self.id}"
 artefact = {json.dumps(artefact)}
 [plan]
 rounds = {self.rounds}
-tau = {list(self.tau)}
+tau = {json.dumps(self.tau)}
 seed = {self.seed}
 part_bytes = {self.part_bytes}
 {self.plan}
