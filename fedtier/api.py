@@ -6,9 +6,10 @@ from os import PathLike
 from pathlib import Path
 
 from fedtier.config.federation import Federation, load_federation
+from fedtier.sim.faults import Faults
 from fedtier.sim.simulate import Simulated, simulate
 
-__all__ = ["Federation", "Simulated", "load", "simulate"]
+__all__ = ["Faults", "Federation", "Simulated", "load", "simulate"]
 
 
 def load(file: str | PathLike[str]) -> Federation:

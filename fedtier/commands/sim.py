@@ -37,6 +37,13 @@ def sim(
             help="Measure the federation in so many first rounds, and write estimates.json.",
         ),
     ] = None,
+    faults: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY=NUMBER,...",
+            help="What befalls it, such as drop=0.2,crash=5,until=60: see docs/simulation.md.",
+        ),
+    ] = None,
     debug: Annotated[
         bool, typer.Option("--debug", help="Log all that nodes log, not their warnings alone.")
     ] = False,
@@ -46,4 +53,5 @@ def sim(
         import_module("onnxruntime")
         from fedtier.sim.run import main
 
-    raise typer.Exit(main(file, out=out, rounds=rounds, seed=seed, pilot=pilot, debug=debug))
+    code = main(file, out=out, rounds=rounds, seed=seed, pilot=pilot, faults=faults, debug=debug)
+    raise typer.Exit(code)

@@ -126,6 +126,11 @@ class Cell:
             times += [self._intake.timer_s, self._patience.timer_s]
         return min((t for t in times if t is not None), default=None)
 
+    @property
+    def receiving(self) -> int:
+        """How many of the children's updates are on their way."""
+        return self._intake.receiving
+
     def missing(self) -> tuple[NodeId, ...]:
         """The members of the open iteration that have not answered, by name."""
         members = self._head.members if self._head is not None else ()

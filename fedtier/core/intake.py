@@ -87,6 +87,11 @@ class Intake:
         """When ``tick`` is next due."""
         return min((t.ask_at_s for t in self._transfers.values()), default=None)
 
+    @property
+    def receiving(self) -> int:
+        """How many updates are on their way; at most ``TRANSFERS_AT_ONCE``."""
+        return len(self._transfers)
+
     def standing(self, child: NodeId) -> Standing:
         """How far a child's update has come."""
         if child in self._held:

@@ -31,6 +31,9 @@ log = logging.getLogger(__name__)
 Perform = Callable[[Effect], None]
 """Does the effects that are a role's own."""
 
+Watch = Callable[[Effect], None]
+"""Is shown every effect, in order, before it is performed."""
+
 Decode = Callable[[Topic, bytes], Message]
 """Reads a message; ``WireError`` where it says nothing: ``decode_packet``."""
 
@@ -94,6 +97,7 @@ class NodeLoop:
             for side, its in connections.items()
         }
         self._takeovers: list[float] = []
+        self.watches: list[Watch] = []
         self.ended: Ended | None = None
 
     def transport(self, side: Side) -> Transport:
@@ -147,6 +151,7 @@ class NodeLoop:
 
     def note(self, note: Note) -> None:
         """Log a note, unless it was said often enough."""
+        self._show(note)
         count = self._repeats.count(note)
         if count is not None:
             extra = dict(note.fields) | ({"times": count} if count > 1 else {})
@@ -249,8 +254,14 @@ class NodeLoop:
             side=arrived.side, node=topic.node, message=message, retained=arrived.retained
         )
 
+    def _show(self, effect: Effect) -> None:
+        for watch in self.watches:
+            watch(effect)
+
     def _perform_all(self, effects: list[Effect], perform: Perform) -> None:
         for effect in effects:
+            if not isinstance(effect, Note):  # which is shown with those that are not a machine's
+                self._show(effect)
             match effect:
                 case Send():
                     self._send(effect)

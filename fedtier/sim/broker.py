@@ -37,7 +37,8 @@ class Delivery:
 Fault = Callable[[Delivery], Sequence[float]]
 """Says what becomes of a delivery: one entry per copy, each the seconds it is held back. ``()``
 drops it, ``(0,)`` leaves it alone, ``(0, 0)`` duplicates it, ``(5,)`` lets what is sent in the next
-five seconds overtake it."""
+five seconds overtake it. What was held back goes to whoever has that client id by then, as from a
+session that was kept."""
 
 
 def drop_if(condition: Callable[[Delivery], bool]) -> Fault:
@@ -91,6 +92,7 @@ class MemoryBroker:
         self.fault = fault
         self.packet_bytes_max = packet_bytes_max
         self.retained: dict[str, bytes] = {}
+        self.watches: list[Callable[[Delivery], None]] = []  # are shown what arrives
         self.running = True
         self._clients: dict[str, MemoryTransport] = {}
         self._known: list[MemoryTransport] = []
@@ -186,7 +188,16 @@ class MemoryBroker:
         if arrives_s is None:
             return
         for held_back_s in (0.0,) if self.fault is None else self.fault(delivery):
-            self.agenda.at(arrives_s + held_back_s, client._taking(delivery))
+            take = self._taking_late(delivery) if held_back_s else client._taking(delivery)
+            self.agenda.at(arrives_s + held_back_s, take)
+
+    def _taking_late(self, delivery: Delivery) -> Action:
+        def take() -> None:
+            client = self._clients.get(delivery.client_id)
+            if client is not None:
+                client._take(delivery)
+
+        return take
 
 
 class MemoryTransport:
@@ -354,14 +365,18 @@ class MemoryTransport:
         connection = self._connection
 
         def take() -> None:
-            if connection != self._connection or not self._connected:
-                return
-            packet_bytes = publish_packet_bytes(delivery.topic, len(delivery.payload), qos=1)
-            self._received += packet_bytes
-            self._sent += _PUBACK_BYTES
-            self._inbox.message(delivery.topic, delivery.payload, delivery.retained)
+            if connection == self._connection and self._connected:
+                self._take(delivery)
 
         return take
+
+    def _take(self, delivery: Delivery) -> None:
+        packet_bytes = publish_packet_bytes(delivery.topic, len(delivery.payload), qos=1)
+        self._received += packet_bytes
+        self._sent += _PUBACK_BYTES
+        for watch in self._broker.watches:
+            watch(delivery)
+        self._inbox.message(delivery.topic, delivery.payload, delivery.retained)
 
     def _leave(self) -> None:
         self._closed = True

@@ -10,10 +10,11 @@ import logging
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 from greenlet import getcurrent, greenlet
 
-from fedtier.core.effects import Effect, Side
+from fedtier.core.effects import Effect, Preempt, Side
 from fedtier.core.events import Event
 from fedtier.core.figures import TierFigures
 from fedtier.errors import EXIT_DONE
@@ -27,29 +28,50 @@ from fedtier.transport.base import Transport
 log = logging.getLogger(__name__)
 
 Task = Callable[[], Event | None]
-Watch = Callable[[Effect], None]
-"""Is shown every effect that is a role's own, before it is performed."""
+
+Watch = Callable[[Effect | Event], None]
+"""Is shown every effect before it is performed, and what work came to as soon as it is done."""
+
+TakesS = Callable[[NodeId, Effect], float]
+"""Seconds that the work for an effect takes a node, besides those it takes of itself."""
+
+EXIT_KILLED = 137
+"""Of a process that SIGKILL ended, as a shell gives it."""
+
+
+@dataclass(slots=True)
+class _Given:
+    """Work, from when it is given until it is begun."""
+
+    task: Task
+    takes_s: float
+    wanted: bool = True  # what is not wanted any more takes no time
 
 
 class SimHost:
     """Runs one boot of a node from its start to its end; see ``fedtier.runtime.host.Host``."""
 
-    def __init__(self, node: NodeId, loop: NodeLoop, agenda: Agenda) -> None:
+    def __init__(
+        self, node: NodeId, loop: NodeLoop, agenda: Agenda, *, takes_s: TakesS | None = None
+    ) -> None:
         """Prepare; nothing is started yet."""
         self.node = node
         self._loop = loop
         self._agenda = agenda
         self._assembled: Assembled | None = None
         self._farewells: Mapping[Side, tuple[str, bytes]] = {}
+        self._takes_s = takes_s
+        self._performed: Effect | None = None  # last, or now
         self._watches: list[Watch] = []
-        self._tasks: deque[Task] = deque()
+        self._tasks: deque[_Given] = deque()
+        self._begun: _Given | None = None
         self._working: greenlet | None = None
         self._given_up: Callable[[], bool] | None = None  # of work that sleeps
         self._sleeps = 0  # counts; who would wake an earlier one comes too late
         self._tick_s: float | None = None  # when the loop will be turned though nothing came
         self._busy_s = 0.0
         self._worked = False
-        self.exit_code: int | None = None  # once it has ended; 137 after a crash
+        self.exit_code: int | None = None  # once it has ended
 
     # For the role's performer
 
@@ -63,7 +85,10 @@ class SimHost:
 
     def work(self, task: Task) -> None:
         """Do something long, after what was given before."""
-        self._tasks.append(task)
+        takes_s = 0.0
+        if self._takes_s is not None and self._performed is not None:
+            takes_s = self._takes_s(self.node, self._performed)
+        self._tasks.append(_Given(task, takes_s))
         if self._working is None:
             self._agenda.after(0, self._begin_work)
 
@@ -122,8 +147,9 @@ class SimHost:
         self._look_ahead()
 
     def watch(self, watch: Watch) -> None:
-        """Have every effect that is the role's own be shown."""
+        """Have all be shown that is done here."""
         self._watches.append(watch)
+        self._loop.watches.append(watch)
 
     def take(self, item: Item | None) -> None:
         """Turn the loop once."""
@@ -145,7 +171,7 @@ class SimHost:
     def crash(self) -> None:
         """Be no more, without a word: as after SIGKILL."""
         if self.exit_code is None:
-            self.exit_code = 137
+            self.exit_code = EXIT_KILLED
             self._drop_work()
 
     def _end(self, exit_code: int) -> None:
@@ -162,8 +188,10 @@ class SimHost:
 
     def _perform(self, effect: Effect) -> None:
         assert self._assembled is not None
-        for watch in self._watches:
-            watch(effect)
+        if isinstance(effect, Preempt):
+            for given in (*self._tasks, *([self._begun] if self._begun is not None else [])):
+                given.wanted = False
+        self._performed = effect
         self._assembled.perform(effect)
 
     def _look_ahead(self) -> None:
@@ -185,6 +213,7 @@ class SimHost:
 
     def _begin_work(self) -> None:
         if self._working is None and self._tasks and self.exit_code is None:
+            self._begun = self._tasks.popleft()
             self._working = greenlet(self._work)
             self._switch(self._working)
 
@@ -196,20 +225,29 @@ class SimHost:
     def _switch(self, worker: greenlet) -> None:
         token = speaking.set(self)
         try:
-            event = worker.switch(self._tasks.popleft()) if not worker else worker.switch()
+            event = worker.switch()
         finally:
             speaking.reset(token)
-        if worker.dead:
-            self._working, self._worked = None, True
-            if self.exit_code is None:
-                if event is not None:
-                    self.take(event)
-                if self._tasks:
-                    self._agenda.after(0, self._begin_work)
+        if worker.dead and self.exit_code is None:
+            self._working = self._begun = None
+            self._worked = True
+            if event is not None:
+                for watch in self._watches:
+                    watch(event)
+            self._agenda.after(0, lambda: self._done(event))  # a crash may come in between
 
-    def _work(self, task: Task) -> Event | None:
+    def _done(self, event: Event | None) -> None:
+        self.take(event)  # of work without an event, too: it may have asked for the end
+        if self._tasks:
+            self._agenda.after(0, self._begin_work)
+
+    def _work(self) -> Event | None:
+        given = self._begun
+        assert given is not None, "begun without work"
         speaking.set(self)  # a greenlet has a context of its own
-        return task()
+        if given.takes_s and given.wanted:
+            self.sleep(given.takes_s, given_up=lambda: not given.wanted)
+        return given.task()
 
 
 speaking: ContextVar[SimHost | None] = ContextVar("speaking", default=None)

@@ -15,6 +15,7 @@ from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNTRAINED
 from fedtier.ids import NodeId
 from fedtier.show.screen import Screen, rounds_to_show
 from fedtier.show.summary import print_summary
+from fedtier.sim.faults import Faults
 from fedtier.sim.log import log_to
 from fedtier.sim.simulate import Simulated, simulate
 from fedtier.storage.durable import storage_error, write_durably
@@ -32,6 +33,7 @@ def main(
     rounds: int | None,
     seed: int | None,
     pilot: int | None = None,
+    faults: str | None = None,
     debug: bool = False,
 ) -> int:
     """Simulate a federation.
@@ -42,6 +44,7 @@ def main(
         rounds: In place of the federation file's.
         seed: In place of the federation file's.
         pilot: Rounds at the beginning in which the run is measured; None for none.
+        faults: What befalls it, as ``Faults.parse`` reads it; then invariants are checked.
         debug: Whether the log has all that nodes log, and not warnings alone.
 
     Returns:
@@ -49,6 +52,7 @@ def main(
     """
     console = Console()
     federation = load_federation(file)
+    asked = None if faults is None else Faults.parse(faults)
     directory = (out or fresh_directory(_RUNS, "sim")).resolve()
     check_unused(directory, called=f"--out {directory}")
     try:
@@ -70,6 +74,8 @@ def main(
                 rounds=rounds,
                 pilot=pilot,
                 out=directory,
+                faults=asked,
+                checks=asked is not None,
                 on_round=lambda row: screen.show_rounds([row]),
             )
     except KeyboardInterrupt:
@@ -77,6 +83,8 @@ def main(
         return EXIT_INTERRUPTED
     dimension = find_artefact(federation.artefact).layout.dimension
     print_summary(console, result.report, dimension=dimension, untrained=_untrained(result))
+    if result.befallen is not None:
+        console.print(f"It has gone through {result.befallen.text}.")
     seconds = time.monotonic() - began_s
     console.print(
         f"{result.seconds:.1f} s of virtual time in {seconds:.0f} s. Everything about this run is "

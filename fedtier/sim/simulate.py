@@ -20,6 +20,8 @@ from fedtier.ids import NodeId
 from fedtier.render.node_files import render_node_files
 from fedtier.runtime.host import Assembled
 from fedtier.show.progress import Progress
+from fedtier.sim.faults import Befallen, Faults
+from fedtier.sim.invariants import Invariants
 from fedtier.sim.line import Line
 from fedtier.sim.roles import Setting, load_roles
 from fedtier.sim.times import StepTimes
@@ -40,6 +42,8 @@ class Simulated:
     report: Mapping[str, Any]  # the document of report.json
     rounds: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
     directory: Path | None  # where the run is written down, if it was to be kept
+    trace: str | None = None  # digest of all that was delivered, and when; if it was checked
+    befallen: Befallen | None = None  # how many faults there were, if any were asked for
 
     @property
     def accuracy(self) -> float | None:
@@ -67,6 +71,10 @@ def simulate(
     rounds: int | None = None,
     pilot: int | None = None,
     out: Path | None = None,
+    faults: Faults | None = None,
+    checks: bool = False,
+    limit_s: float = float("inf"),
+    threads: int | None = None,
     on_round: OnRound = lambda row: None,
 ) -> Simulated:
     """Train a federation in this process, in virtual time.
@@ -82,14 +90,19 @@ def simulate(
         pilot: Rounds at the beginning in which the run is measured; None for none.
         out: A directory for the run, which holds no other; without one nothing is kept but what is
             returned.
+        faults: What befalls it, from its start on; None = nothing.
+        checks: Whether what must always hold is looked at: see ``fedtier.sim.invariants``.
+        limit_s: Virtual seconds within which the run is to end.
+        threads: For training; None = one for each processor. The result does not depend on it.
         on_round: Is told of every round as it closes.
 
     Raises:
         ConfigError: If the federation cannot be simulated, or ``out`` holds a run.
         StorageError: If a disk does not take what is written.
+        AssertionError: If something that is checked does not hold, or the run does not end.
     """
     check_named(federation, where=federation.where, all_here=True)
-    with _workplace() as (state_dir, pool):
+    with _workplace(threads or os.cpu_count() or 1) as (state_dir, pool):
         run_dir = out or state_dir / "run"
         setting = Setting(
             federation=federation,
@@ -101,22 +114,26 @@ def simulate(
             step_s=StepTimes(federation, seed=_seed(federation, seed)),
         )
         world = world_of(setting, state_dir)
+        invariants = Invariants(world) if checks else None
+        befallen = None if faults is None else faults.befall(world)
         progress = Progress(run_dir / "metrics.jsonl")
-        cloud = world.nodes[federation.topology.cloud]
+        cloud = world.cloud
         world.start()
 
         def ended() -> bool:
             for row in progress.look() if cloud.host.worked() else ():
                 on_round(row)
-            return not cloud.running
+            return cloud.done
 
-        world.run(until=ended)
+        world.run(until=ended, limit_s=limit_s)
         if cloud.host.exit_code not in (EXIT_DONE, EXIT_UNTRAINED):
             raise FedtierError(f"the simulated cloud ended with code {cloud.host.exit_code}")
         return Simulated(
             report=_completed(run_dir / "report.json", world, federation),
             rounds=progress.rows,
             directory=out,
+            trace=None if invariants is None else invariants.trace,
+            befallen=befallen,
         )
 
 
@@ -193,11 +210,11 @@ def _seed(federation: Federation, seed: int | None) -> int:
 
 
 @contextmanager
-def _workplace() -> Iterator[tuple[Path, Executor]]:
+def _workplace(threads: int) -> Iterator[tuple[Path, Executor]]:
     """A directory for the nodes' disks, in memory where the system has such, and some threads."""
     place = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(prefix="fedtier-sim-", dir=place) as directory,
-        ThreadPoolExecutor(max_workers=os.cpu_count(), thread_name_prefix="train") as pool,
+        ThreadPoolExecutor(max_workers=threads, thread_name_prefix="train") as pool,
     ):
         yield Path(directory), pool

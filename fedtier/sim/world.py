@@ -20,7 +20,7 @@ from fedtier.runtime.mailbox import Arrived, Failed, Item, Lost, NotConnected, R
 from fedtier.sim.agenda import Agenda
 from fedtier.sim.broker import MemoryBroker, MemoryTransport
 from fedtier.sim.decoded import Decoded
-from fedtier.sim.host import SimHost
+from fedtier.sim.host import EXIT_KILLED, SimHost, TakesS
 from fedtier.sim.line import DIRECT, Line
 from fedtier.transport.base import Trouble, Will
 from fedtier.wire.topics import child_filters, parent_filters
@@ -36,33 +36,51 @@ Watcher = Callable[["SimNode"], None]
 class SimBoot:
     """A boot in the simulator; see ``fedtier.runtime.boot.Boot``."""
 
-    world: World
-    file: NodeFile
-    state_dir: Path
+    node: SimNode
     nonce: BootNonce
     stack: ExitStack
 
+    @property
+    def file(self) -> NodeFile:
+        """The node's file."""
+        return self.node.file
+
+    @property
+    def state_dir(self) -> Path:
+        """Where it keeps things."""
+        return self.node.state_dir
+
     def random64(self) -> int:
         """Drawn from the world's seed."""
-        return self.world.random64()
+        return self.node.world.random64()
 
     def host(self, machine: Machine) -> SimHost:
         """Where the machine will run, connected to the world's brokers."""
-        return self.world.nodes[self.file.id].host_of(machine)
+        return self.node.host_of(machine)
 
     def sleep(self, seconds: float, *, given_up: Callable[[], bool]) -> None:
         """Let virtual time pass in work of this boot; see ``SimHost.sleep``."""
-        self.world.nodes[self.file.id].host.sleep(seconds, given_up=given_up)
+        self.node.host.sleep(seconds, given_up=given_up)
 
 
 class SimNode:
     """One node's place: it survives its boots, as a machine does."""
 
-    def __init__(self, world: World, file: NodeFile) -> None:
+    def __init__(self, world: World, file: NodeFile, *, suffix: str = "") -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            world: Where it lives.
+            file: The node's file.
+            suffix: Of its client ids: of a second machine under the same file, on the same disk.
+        """
         self.world = world
         self.file = file
+        self.name = f"{file.id}{suffix}"
         self.state_dir = world.directory / file.id
+        self.disks = 1  # it has had
         self.boots = 0
+        self.nonce = BootNonce(0)  # of the present boot
         self.machine: Machine | None = None  # of the present boot
         self._host: SimHost | None = None
         self._transports: dict[Side, MemoryTransport] = {}
@@ -79,6 +97,11 @@ class SimNode:
         """Whether it has been started, and has not ended."""
         return self._host is not None and self._host.exit_code is None
 
+    @property
+    def done(self) -> bool:
+        """Whether it has ended by itself, and not by a crash."""
+        return self._host is not None and self._host.exit_code not in (None, EXIT_KILLED)
+
     def start(self) -> None:
         """Begin a boot; what an earlier one has stored is there."""
         assert not self.running, f"{self.file.id} runs already"
@@ -86,18 +109,11 @@ class SimNode:
         self.boots += 1
         self.state_dir.mkdir(parents=True, exist_ok=True)
         self._stack = ExitStack()
-        boot = SimBoot(
-            world=world,
-            file=self.file,
-            state_dir=self.state_dir,
-            nonce=BootNonce(world.random64()),
-            stack=self._stack,
-        )
-        self._nonce = boot.nonce
-        assembled = world.assemble(boot)
+        self.nonce = BootNonce(world.random64())
+        assembled = world.assemble(SimBoot(node=self, nonce=self.nonce, stack=self._stack))
         for watcher in world.watchers:
             watcher(self)
-        self.host.begin(assembled, presences(self.file, boot.nonce, "leaving"))
+        self.host.begin(assembled, presences(self.file, self.nonce, "leaving"))
 
     def host_of(self, machine: Machine) -> SimHost:
         """The host of a machine; for ``SimBoot``."""
@@ -107,10 +123,11 @@ class SimNode:
         if file.parent is not None:
             cell = NodeId(file.parent.id)
             filters = child_filters(file.federation, cell=cell, node=file.id)
-            connections["up"] = self._connection("up", cell, file.id, filters)
+            connections["up"] = self._connection("up", cell, self.name, filters)
         if file.cell is not None:
             filters = parent_filters(file.federation, cell=file.id)
-            connections["down"] = self._connection("down", file.id, f"{file.id}.cell", filters)
+            client_id = f"{self.name}.cell"
+            connections["down"] = self._connection("down", file.id, client_id, filters)
         loop = NodeLoop(
             federation=file.federation,
             machine=machine,
@@ -118,13 +135,13 @@ class SimNode:
             decode=world.decode,
         )
         self.machine = machine
-        self._host = SimHost(file.id, loop, world.agenda)
+        self._host = SimHost(file.id, loop, world.agenda, takes_s=world.takes_s)
         return self._host
 
     def _connection(
         self, side: Side, cell: NodeId, client_id: str, filters: list[tuple[str, int]]
     ) -> Connection:
-        topic, payload = presences(self.file, self._nonce, "lost")[side]
+        topic, payload = presences(self.file, self.nonce, "lost")[side]
         transport = MemoryTransport(
             self.world.brokers[cell],
             client_id,
@@ -132,7 +149,7 @@ class SimNode:
             _Inbox(self, side),
             will=Will(topic=topic, payload=payload),
             line=self.world.line_of(self.file.id) if side == "up" else DIRECT,
-            address=f"{self.world.seed}/{self.file.id}/{self.boots}/{side}",
+            address=f"{self.world.seed}/{self.name}/{self.boots}/{side}",
         )
         self._transports[side] = transport
         return Connection(
@@ -141,6 +158,10 @@ class SimNode:
             where=f"the broker of {cell}",
             part_bytes=self.file.node.part_bytes,
         )
+
+    def transport(self, side: Side) -> MemoryTransport:
+        """Of the present boot, or the last."""
+        return self._transports[side]
 
     def cut(self, side: Side) -> None:
         """Lose one connection; it stays away until ``reconnect``."""
@@ -157,18 +178,15 @@ class SimNode:
         """Lose the process: connections end without a farewell, memory is gone, the disk stays."""
         if self.running:
             self.host.crash()
-            self.leave_connections()
+            for transport in self._transports.values():
+                transport.abort()
             self._stack.close()
-
-    def leave_connections(self) -> None:
-        """End the connections as a crash does."""
-        for transport in self._transports.values():
-            transport.abort()
 
     def lose_disk(self) -> None:
         """Lose all it has stored."""
         assert not self.running, "a disk is taken out of a machine that is off"
         shutil.rmtree(self.state_dir, ignore_errors=True)
+        self.disks += 1
 
     def _broker(self, side: Side) -> MemoryBroker:
         cell = self.file.id if side == "down" else self.file.parent_id
@@ -215,6 +233,7 @@ class World:
         directory: Path,
         seed: int,
         line_of: Callable[[NodeId], Line] = lambda child: DIRECT,
+        takes_s: TakesS | None = None,
     ) -> None:
         """Make brokers and places; nothing is started yet.
 
@@ -224,6 +243,7 @@ class World:
             directory: Below it each node keeps its state.
             seed: Of nonces, run ids, jitter and losses.
             line_of: What a child's connection to its parent's broker is like.
+            takes_s: What work takes besides what it takes of itself; None = nothing.
         """
         self.agenda = Agenda()
         self.decode = Decoded()
@@ -231,11 +251,17 @@ class World:
         self.seed = seed
         self.assemble = assemble
         self.line_of = line_of
+        self.takes_s = takes_s
         self.watchers: list[Watcher] = []
         self._draws = Random(f"{seed}/world")
         cells = [node for node, file in files.items() if file.cell is not None]
         self.brokers = {cell: MemoryBroker(self.agenda) for cell in cells}
         self.nodes = {node: SimNode(self, file) for node, file in files.items()}
+
+    @property
+    def cloud(self) -> SimNode:
+        """The one node without a parent."""
+        return next(node for node in self.nodes.values() if node.file.parent is None)
 
     def random64(self) -> int:
         """64 random bits: nonces and run ids."""

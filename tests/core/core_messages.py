@@ -7,7 +7,6 @@ import itertools
 from dataclasses import replace
 
 import numpy as np
-from world import ARTEFACT
 from world_shapes import make_plan
 
 from fedtier.core.effects import NO_BLOB, Job
@@ -38,7 +37,7 @@ MODEL, BLOB = model_of(0.0)
 OTHER_MODEL, OTHER_BLOB = model_of(1.0)
 OUT = Outgoing(BLOB, kind="model", part_bytes=PART_BYTES)
 OTHER_OUT = Outgoing(OTHER_BLOB, kind="model", part_bytes=PART_BYTES)
-OTHER_ARTEFACT = "cd" * 32
+ARTEFACT, OTHER_ARTEFACT = "ab" * 32, "cd" * 32
 ARTEFACT_OUT = Outgoing(bytes(range(256)) * 40, kind="artefact", part_bytes=PART_BYTES)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import pytest
 import state_tables as tables
 from core_messages import (
+    ARTEFACT,
     BLOB,
     D0,
     D1,
@@ -27,7 +28,6 @@ from core_messages import (
     parts_of,
     update,
 )
-from world import ARTEFACT
 from world_shapes import make_plan
 
 from fedtier.core.aggregator import TierAggregator

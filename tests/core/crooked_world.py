@@ -10,7 +10,7 @@ from world_shapes import make_plan, quadratic, random_centres, regular
 
 from fedtier.errors import TrainingError
 from fedtier.ids import NodeId
-from fedtier.transport.memory import MemoryTransport
+from fedtier.sim.broker import MemoryTransport
 from fedtier.wire.manifest import UpdateManifest, encode_update
 from fedtier.wire.packets import decode_packet, encode_packet
 from fedtier.wire.parts import Outgoing
@@ -82,10 +82,10 @@ def mean_of(devices, steps=1):
 
 
 def failing(*devices):
-    def train(node, head, model):
+    def train(node, task, model):
         if node in devices:
             raise TrainingError("out of memory \N{PILE OF POO}" * 50)
-        return quadratic(CENTRES)(node, head, model)
+        return quadratic(CENTRES)(node, task, model)
 
     return train
 

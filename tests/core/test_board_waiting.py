@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from core_messages import D0, DIMENSION, HEAD, LAYOUT, OUT, PART_BYTES, model_parts
 from core_states import CHILD_UPDATE
-from world import ARTEFACT
 
 from fedtier.core.device import DeviceMachine, Trainee
 from fedtier.core.effects import Job, Note, Preempt, Send, Work
@@ -26,7 +25,7 @@ def device(patience_s=PATIENCE_S):
     machine = DeviceMachine(
         node=D0, parent=NodeId("g"), part_bytes=PART_BYTES,
         presence=Presence(status="online", nonce=BootNonce(4), ready=True, weight=1),
-        trainee=Trainee(artefact=ARTEFACT, layout=LAYOUT, dimension=DIMENSION),
+        trainee=Trainee(artefact=HEAD.artefact, layout=LAYOUT, dimension=DIMENSION),
         patience_s=patience_s,
     )  # fmt: skip
     machine.handle(Connected(side="up"), 0.0)

@@ -7,7 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core_messages import HEAD
-from world import ARTEFACT, FEDERATION, World
+from world import FEDERATION, World
+from world_artefact import make_artefact
 from world_shapes import irregular, make_plan, quadratic, random_centres, regular
 
 from fedtier.core.effects import Install, Note, SavePart, Send
@@ -15,8 +16,8 @@ from fedtier.core.equipment import Equipment
 from fedtier.core.events import Installed
 from fedtier.ids import NodeId
 from fedtier.limits import ARTEFACT_BYTES_MAX, GAP_S, WINDOW_PARTS
+from fedtier.sim.broker import MemoryTransport
 from fedtier.storage.artefact_store import ArtefactStore
-from fedtier.transport.memory import MemoryTransport
 from fedtier.wire.head import BlobRef
 from fedtier.wire.packets import decode_packet
 from fedtier.wire.parts import Outgoing, Part
@@ -29,6 +30,9 @@ BLOB = np.random.default_rng(1).bytes(33_000)
 LARGE = np.random.default_rng(2).bytes(100_000)
 OTHER = "cd" * 32
 
+MINE = make_artefact(DIMENSION, graph=BLOB)
+OTHERS = make_artefact(DIMENSION, graph=BLOB[::-1])
+
 
 def make_world(disk, shape=None, *, rounds=2, **options):
     shape = shape or regular(2, 2)
@@ -36,7 +40,7 @@ def make_world(disk, shape=None, *, rounds=2, **options):
     centres = random_centres(shape, seed=1, dimension=DIMENSION)
     return World(
         shape, make_plan(tau, rounds=rounds), quadratic(centres), disk=disk,
-        start=np.zeros(DIMENSION), **{"devices_hold": "", "artefact_blob": BLOB} | options,
+        start=np.zeros(DIMENSION), **{"bare": True, "artefact": MINE} | options,
     )  # fmt: skip
 
 
@@ -66,18 +70,18 @@ class Listener:
 @pytest.mark.parametrize("seed", [None, 1, 2, 3])
 def test_devices_without_an_artefact_end_with_the_model_of_those_that_had_it(tmp_path, seed):
     shape = regular(2, 2, 2) if seed is None else irregular(seed, 3)
-    there = make_world(tmp_path / "there", shape, devices_hold=ARTEFACT)
+    there = make_world(tmp_path / "there", shape, bare=False)
     there.run()
     bare = make_world(tmp_path / "bare", shape, interleaving=seed)
     bare.run()
     assert bare.digest == there.digest
-    assert set(held(bare).values()) == {ARTEFACT}
-    assert sorted(bare.installed) == sorted((node, ARTEFACT) for node in shape.parents)
+    assert set(held(bare).values()) == {MINE.digest}
+    assert sorted(bare.installed) == sorted((node, MINE.digest) for node in shape.parents)
 
 
 @pytest.mark.covers("T-14")
 def test_a_device_that_has_the_artefact_asks_for_none(tmp_path):
-    world = make_world(tmp_path, devices_hold=ARTEFACT)
+    world = make_world(tmp_path, bare=False)
     world.run()
     # The gateways do: they are to have it for whoever comes without.
     assert {node for node, _ in world.installed} == set(world.shape.gateways)
@@ -88,12 +92,12 @@ def test_a_new_artefact_is_rolled_out_with_the_next_run(tmp_path):
     world = make_world(tmp_path)
     world.run()
     world.crash("cloud")
-    world.artefact, world.artefact_blob = OTHER, BLOB[::-1]
+    world.artefact = OTHERS
     world.begin_run(2)
     world.start("cloud")
     world.run()
     assert world.rounds_trained == 2
-    assert set(held(world).values()) == {OTHER}
+    assert set(held(world).values()) == {OTHERS.digest}
 
 
 @pytest.mark.covers("T-14")
@@ -129,7 +133,7 @@ def fields_of(world, node, event):
 @pytest.mark.covers("T-14")
 @pytest.mark.parametrize("node", ["d0", "g1-0"])
 def test_parts_of_a_large_artefact_are_not_asked_for_again_after_a_restart(tmp_path, node):
-    world = make_world(tmp_path, artefact_blob=LARGE)
+    world = make_world(tmp_path, artefact=make_artefact(DIMENSION, graph=LARGE))
     listener = Listener(world, node)
     world.run(until=lambda w: (parts_here(w, node) or 0) >= 20)
     here = parts_here(world, node)
@@ -139,14 +143,14 @@ def test_parts_of_a_large_artefact_are_not_asked_for_again_after_a_restart(tmp_p
     assert fields_of(world, node, "fetching artefact")[0]["here"] == here
     assert len(set(listener.wanted)) == 26 - here
     world.run()
-    assert set(held(world).values()) == {ARTEFACT}
+    assert set(held(world).values()) == {world.artefact.digest}
     assert not (world.disk / node / "artefact.parts").exists()
 
 
 @pytest.mark.covers("T-14")
 @pytest.mark.parametrize("node", ["d0", "g1-0", "cloud"])
 def test_a_node_that_dies_while_an_artefact_travels_changes_nothing(tmp_path, node):
-    alone = make_world(tmp_path / "alone", devices_hold=ARTEFACT)
+    alone = make_world(tmp_path / "alone", bare=False)
     alone.run()
     world = make_world(tmp_path / "died")
     fetching = "d0" if node == "cloud" else node
@@ -157,7 +161,7 @@ def test_a_node_that_dies_while_an_artefact_travels_changes_nothing(tmp_path, no
     world.restart(fetching)
     world.settle()
     # What was installed is there again: it is not fetched a second time.
-    assert world.nodes[fetching].machine.link.equipment.held == ARTEFACT
+    assert world.nodes[fetching].machine.link.equipment.held == MINE.digest
 
 
 @pytest.mark.covers("T-15")
@@ -168,27 +172,26 @@ def test_a_device_that_cannot_use_it_abstains_with_the_reason_and_asks_once(tmp_
     reasons = [n.fields["reason"] for n in world.nodes["d1"].notes if n.event == "abstained"]
     assert len(reasons) == 3  # two rounds and the evaluation
     assert all(reason == "the board takes batches of 16" for reason in reasons)
-    assert world.installed.count(("d1", ARTEFACT)) == 1
+    assert world.installed.count(("d1", MINE.digest)) == 1
     assert world.rounds_trained == 2
     del world.unfit["d1"]
     world.begin_run(2)
     world.restart("cloud")
     world.restart("d1")
     world.run()
-    assert held(world)["d1"] == ARTEFACT
+    assert held(world)["d1"] == MINE.digest
 
 
 @pytest.mark.covers("T-15")
 def test_without_an_offer_a_device_says_what_is_asked_for_and_what_is_here(tmp_path):
-    world = make_world(tmp_path, regular(2), devices_hold=OTHER)
+    world = make_world(tmp_path, regular(2), bare=False, devices_hold=OTHERS)
     cell = world.cloud.machine.cell
     cell._artefact = None
     world.run()
     notes = [n for n in world.nodes["d0"].notes if n.event == "abstained"]
     assert notes
-    assert (
-        notes[0].fields["reason"] == f"artefact {ARTEFACT[:12]} is asked for: {OTHER[:12]} is here"
-    )
+    asked, here = MINE.digest[:12], OTHERS.digest[:12]
+    assert notes[0].fields["reason"] == f"artefact {asked} is asked for: {here} is here"
     assert world.rounds_trained == 0
 
 

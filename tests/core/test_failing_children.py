@@ -41,10 +41,10 @@ def test_a_gateway_abstains_upward_when_all_its_iterations_were_empty(tmp_path):
 
 @pytest.mark.covers("H-8")
 def test_an_iteration_without_members_counts_as_done_and_leaves_the_model(tmp_path):
-    def train(node, head, model):
-        if node in ("d0", "d1") and head.path.indices[-1] != 1:
+    def train(node, task, model):
+        if node in ("d0", "d1") and task.path.indices[-1] != 1:
             raise TrainingError("asleep")
-        return quadratic(CENTRES)(node, head, model)
+        return quadratic(CENTRES)(node, task, model)
 
     world = make_world(tmp_path, 2, 2, tau=(1, 3), train=train)
     world.run()
@@ -57,10 +57,10 @@ def test_an_iteration_without_members_counts_as_done_and_leaves_the_model(tmp_pa
 @pytest.mark.covers("H-7")
 @pytest.mark.covers("H-8")
 def test_an_empty_iteration_that_was_closed_is_not_opened_again_after_a_restart(tmp_path):
-    def train(node, head, model):
-        if node in ("d0", "d1") and head.path.indices[-1] == 0:
+    def train(node, task, model):
+        if node in ("d0", "d1") and task.path.indices[-1] == 0:
             raise TrainingError("asleep")
-        return quadratic(CENTRES)(node, head, model)
+        return quadratic(CENTRES)(node, task, model)
 
     world = make_world(
         tmp_path, 2, 2, tau=(1, 2), train=train, world_options={"work_s": lambda node: 5.0}
@@ -89,10 +89,10 @@ def test_a_round_in_which_nobody_came_is_closed_like_any_other(tmp_path, restart
 
 
 def test_rounds_in_which_somebody_trained_are_counted_through_a_restart_of_the_cloud(tmp_path):
-    def train(node, head, model):
-        if head.path.indices[0] in (1, 3):
+    def train(node, task, model):
+        if task.path.indices[0] in (1, 3):
             raise TrainingError("asleep")
-        return quadratic(CENTRES)(node, head, model)
+        return quadratic(CENTRES)(node, task, model)
 
     world = make_world(tmp_path, 2, train=train, rounds=5)
     world.run(until=lambda world: world.rounds_done == 3)
@@ -113,10 +113,10 @@ def test_the_reason_of_a_device_reaches_the_cloud_through_every_gateway(tmp_path
 
 
 def test_every_update_is_a_delta_an_abstention_or_an_evaluation(tmp_path):
-    def train(node, head, model):
-        if node == "d0" or (node == "d1" and head.path.indices[-1] == 1):
+    def train(node, task, model):
+        if node == "d0" or (node == "d1" and task.path.indices[-1] == 1):
             raise TrainingError("asleep")
-        return quadratic(CENTRES)(node, head, model)
+        return quadratic(CENTRES)(node, task, model)
 
     world = make_world(tmp_path, 2, 2, tau=(1, 3), train=train, rounds=2)
     world.run()

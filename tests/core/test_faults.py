@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from world import World
-from world_faults import BadNetwork
+from world_faults import befall
 from world_shapes import Shape, irregular, make_plan, quadratic, random_centres, regular
 
+from fedtier.sim.faults import Faults
 from fedtier.wire.plan import CodecSpec
 
 QSGD = CodecSpec(name="qsgd", parameters=(("bucket", 64), ("levels", 3)))
@@ -78,17 +79,17 @@ def make(tmp_path) -> Iterator[object]:
 @pytest.mark.covers("X-1")
 def test_finite_drops_doubles_reorders_and_delays_change_no_bit(make, seed, name):
     world = make(seed, name)
-    network = BadNetwork(world, seed, budget=500)
+    befallen = befall(world, budget=500)
     world.run(limit_s=20_000)
-    assert network.faults > 50
+    assert befallen.touched > 50
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
 @pytest.mark.parametrize("channel", ["presence", "head", "model", "update", "want", "ack"], ids=str)
 def test_heavy_loss_on_one_channel_is_survived(make, channel, seed):
     world = make(seed)
-    BadNetwork(
-        world, seed, drop=0.8, double=0.1, reorder=0.05, delay=0.05, budget=60,
+    befall(
+        world, drop=0.8, double=0.1, reorder=0.05, delay=0.05, budget=60,
         touches=lambda delivery: f"/{channel}" in delivery.topic,
     )  # fmt: skip
 
@@ -98,28 +99,12 @@ def test_heavy_loss_on_one_channel_is_survived(make, channel, seed):
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_connections_that_come_and_go_change_no_bit(make, seed):
-    world, dice = make(seed), random.Random(seed)
-    for _ in range(25):
-        node = dice.choice([*TREE.parents, "cloud"])
-        side = (
-            "down"
-            if node == "cloud"
-            else dice.choice(["up", "down"])
-            if node in TREE.tiers
-            else "up"
-        )
-        time_s = dice.uniform(0, 150)
-        world.at(time_s, lambda node=node, side=side: world.nodes[node].cut(side))
-        back_s = time_s + dice.choice([0.0, 0.3, 10.0, 100.0])
-        world.at(back_s, lambda node=node, side=side: world.nodes[node].reconnect(side))
+    befall(make(seed), Faults(cut=25, until=150))
 
 
 @pytest.mark.parametrize("seed", SEEDS[:4])
 def test_brokers_that_forget_all_they_retained_change_no_bit(make, seed):
-    world, dice = make(seed), random.Random(seed)
-    for _ in range(8):
-        cell = dice.choice(list(TREE.tiers))
-        world.at(dice.uniform(0, 150), lambda cell=cell: world.lose_broker(cell))
+    befall(make(seed), Faults(restart=8, until=150))
 
 
 # Crashes
@@ -129,27 +114,14 @@ def test_brokers_that_forget_all_they_retained_change_no_bit(make, seed):
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.covers("X-1")
 def test_crashes_of_any_nodes_at_any_time_change_no_bit(make, seed, name):
-    world, dice = make(seed, name), random.Random(seed)
-    nodes = [*SHAPES[name].parents, "cloud"]
-    for _ in range(8):
-        _crash_and_return(world, dice.choice(nodes), dice)
+    befall(make(seed, name), Faults(crash=8, until=150))
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_crashes_on_a_bad_network_change_no_bit(make, seed):
-    world, dice = make(seed), random.Random(seed)
-    BadNetwork(world, seed, budget=300)
-    for _ in range(6):
-        _crash_and_return(world, dice.choice([*TREE.parents, "cloud"]), dice)
-
-
-def _crash_and_return(world: World, node: str, dice: random.Random) -> None:
-    def crash() -> None:
-        if world.nodes[node].stopped is None and world.cloud.finished is None:
-            world.crash(node)
-            world.at(world.now_s + dice.choice([0.0, 1.0, 40.0]), lambda: world.start(node))
-
-    world.at(dice.uniform(0, 150), crash)
+    world = make(seed)
+    befall(world, budget=300)
+    befall(world, Faults(crash=6, until=150))
 
 
 @pytest.mark.parametrize("node", ["cloud", "g2-0", "g1-1", "d3"])
@@ -210,7 +182,7 @@ def test_a_restarted_parent_counts_what_its_spool_holds(make):
     """One device is slow: its siblings' updates survive their gateway, and are not asked again."""
     world = make(0)
     world.work_s = lambda node: 1000.0 if node == "d0" else 0.0
-    spool = world.disk / "g1-0"
+    spool = world.disk / "g1-0" / "spool"
     world.run(until=lambda world: any(spool.glob("*/*/d1")))
     asked = len(world.trained)
     world.restart("g1-0")
@@ -226,7 +198,7 @@ def test_a_restarted_parent_counts_what_its_spool_holds(make):
 def test_a_torn_spool_file_is_offered_again(make):
     world = make(0)
     world.work_s = lambda node: 100.0 if node == "d0" else 0.0
-    spool = world.disk / "g1-0"
+    spool = world.disk / "g1-0" / "spool"
     world.run(until=lambda world: any(spool.glob("*/*/d1")))
     torn = next(spool.glob("*/*/d1"))
     torn.write_bytes(torn.read_bytes()[:-5])
@@ -238,7 +210,8 @@ def test_a_torn_spool_file_is_offered_again(make):
 def test_a_broker_that_stops_delivering_to_one_connection_is_outlived(make, node, side):
     """No message at QoS 1 gets through to it, until it connects anew."""
     world = make(0)
-    transport, cell = world.nodes[node]._transports[side]
+    transport = world.nodes[node].transport(side)
+    cell = transport.will.topic.split("/")[3]
     world.run(until=lambda world: world.nodes[node].machine.timer_s and world.sums)
     deaf = transport._connection
 

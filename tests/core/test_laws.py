@@ -16,7 +16,6 @@ from world_shapes import (
     Shape,
     TrainFunction,
     irregular,
-    local_steps,
     make_plan,
     quadratic,
     random_centres,
@@ -69,7 +68,7 @@ def test_two_edges_with_two_devices_each_follow_the_worked_trajectory(weights, c
 def test_children_with_one_and_the_same_delta_give_that_delta_to_the_bit(shape):
     delta = np.array([0.5, -0.375, 2**-20, 3.0, 0.0], np.float32)  # multiples of 2^-E for any E
     plan = make_plan((1,) * shape.height)
-    world = trained(shape, plan, lambda node, head, model: model + delta, np.zeros(5))
+    world = trained(shape, plan, lambda node, task, model: model + delta, np.zeros(5))
     np.testing.assert_array_equal(world.model, delta)
 
 
@@ -78,7 +77,7 @@ def test_children_with_one_model_return_that_model_to_one_ulp(shape):
     start = np.random.default_rng(1).normal(size=50).astype(np.float32)
     target = np.random.default_rng(2).normal(size=50).astype(np.float32)
     plan = make_plan((1,) * shape.height)
-    world = trained(shape, plan, lambda node, head, model: target.copy(), start)
+    world = trained(shape, plan, lambda node, task, model: target.copy(), start)
     # delta, mean and sum round once each on every tier; all of order 1
     np.testing.assert_allclose(world.model, target, atol=shape.height * 4 * 2**-24)
 
@@ -92,8 +91,8 @@ def test_an_idle_tier_changes_no_bit(tier):
         f"d{i}": np.float32(i + 1) * np.array([2**-10, -(2**-12)], np.float32) for i in range(4)
     }
 
-    def train(node, head, model):
-        return model + np.float32(local_steps(head)) * deltas[node]
+    def train(node, task, model):
+        return model + np.float32(task.steps) * deltas[node]
 
     tau = (1, 1, 3) if tier == 2 else (1, 2, 3)
     short = (1, 3) if tier == 2 else (2, 3)
@@ -117,7 +116,7 @@ def test_single_steps_weighted_by_examples_are_gradient_descent_on_the_union(sha
     def gradient(features, targets, w):
         return features.T @ (features @ w - targets) / len(targets)
 
-    def train(node, head, model):
+    def train(node, task, model):
         return (model - 0.1 * gradient(*data[node], model.astype(np.float64))).astype(np.float32)
 
     rounds = 4

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from crooked_world import CENTRES, DIMENSION, Rogue, make_world, mean_of, open_cell
-from fedtier.transport.memory import MemoryTransport
 from world import FEDERATION, World
 from world_shapes import make_plan, quadratic, regular
 
 from fedtier.errors import EXIT_CONFIG
 from fedtier.ids import BootNonce, IterationPath, RunId
+from fedtier.sim.broker import MemoryTransport
 from fedtier.wire.messages import Presence, Want
 from fedtier.wire.parts import Outgoing
 

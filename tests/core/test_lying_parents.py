@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from crooked_world import CENTRES, DIMENSION, Rogue, make_world, open_cell
-from world import ARTEFACT, World
+from world import World
 from world_shapes import make_plan, quadratic, regular
 
 from fedtier.ids import BootNonce, IterationPath
@@ -124,4 +124,4 @@ def test_the_last_model_of_a_finished_run_is_kept_by_every_device(tmp_path):
         kept, digest, _ = decode_model(world.nodes[device].kept.model)
         np.testing.assert_array_equal(kept, world.model)
         assert digest == world.digest
-        assert world.nodes[device].kept.head.artefact == ARTEFACT
+        assert world.nodes[device].kept.head.artefact == world.artefact.digest

@@ -5,9 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from core_messages import D0, DIMENSION, HEAD, JOB, LAYOUT, OUT, PART_BYTES, model_parts
+from core_messages import (
+    ARTEFACT,
+    D0,
+    DIMENSION,
+    HEAD,
+    JOB,
+    LAYOUT,
+    OUT,
+    PART_BYTES,
+    model_parts,
+)
 from core_states import CHILD_UPDATE
-from world import ARTEFACT
 
 from fedtier.core.aggregator import TierAggregator
 from fedtier.core.device import DeviceMachine, Trainee

@@ -61,7 +61,9 @@ def test_what_was_waited_for_in_vain_before_does_not_slow_what_comes_next():
     """A parent that is away answers nothing; once it is back, the next thing is asked for soon."""
     pace = Pace(5.0)
     offers = [
-        Offer(JOB, bytes([n]) * 100, pace, node=NodeId("a"), part_bytes=4096, now_s=0, abstains=False)
+        Offer(
+            JOB, bytes([n]) * 100, pace, node=NodeId("a"), part_bytes=4096, now_s=0, abstains=False
+        )
         for n in (1, 2)
     ]
     offers[0].begin(HEAD, 0.0)

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from crooked_world import Rogue
 from world import World
-from world_shapes import Shape, irregular, local_steps, make_plan, regular
+from world_shapes import Shape, irregular, make_plan, regular
 
 from fedtier.core.pilot import asks_gradient, keeps_end, plan_of_round
 from fedtier.errors import TrainingError
 from fedtier.ids import NodeId
 from fedtier.wire.manifest import UpdateManifest, encode_update
-from fedtier.wire.plan import CodecSpec
+from fedtier.wire.plan import CodecSpec, Plan
 
 QSGD = CodecSpec(name="qsgd", parameters=(("bucket", 16), ("levels", 7)))
 DIMENSION = 40
@@ -36,17 +36,18 @@ class Quadratics:
         self.asked: list[tuple[str, np.ndarray]] = []
         self.ends: dict[str, np.ndarray] = {}
         self.failing: set[str] = set()
+        self.plan: Plan | None = None
 
     def at(self, node, w):
         return float(self.h[node]) * (np.asarray(w, np.float64) - self.b[node])
 
-    def train(self, node, head, model):
+    def train(self, node, task, model):
         if str(node) in self.failing:
             raise TrainingError("no data today")
         w = model.copy()
-        for _ in range(local_steps(head)):
-            w = w - np.float32(head.plan.mu) * self.h[node] * (w - self.b[node])
-        if keeps_end(head.plan, head.path.round):
+        for _ in range(task.steps):
+            w = w - np.float32(task.schedule.mu) * self.h[node] * (w - self.b[node])
+        if keeps_end(self.plan, task.path.round):
             self.ends[str(node)] = w
         return w
 
@@ -63,6 +64,7 @@ def pilot(shape, problem, disk, *, rounds=3, pilot=2, tau_1=3, codec=QSGD, **wor
         (tau_1, *(2 for _ in range(shape.height - 1))), rounds=rounds,
         codecs=(codec,) * shape.height, pilot=pilot,
     )  # fmt: skip
+    problem.plan = plan
     return World(
         shape, plan, problem.train, disk=disk, start=np.zeros(DIMENSION), gradient=problem.gradient,
         **world,
@@ -251,14 +253,15 @@ def test_a_child_that_abstains_is_left_out_of_every_mean(tmp_path):
     np.testing.assert_allclose(found.zeta2, others.estimates.zeta2, rtol=1e-5)
 
 
-def test_where_nobody_answers_there_are_no_estimates_and_the_run_goes_on(tmp_path):
+def test_where_nobody_answers_there_are_no_estimates_and_the_run_goes_on(tmp_path, caplog):
     shape = regular(2, 2)
     problem = Quadratics(shape, curvatures=(1, 2))
     problem.failing = set(shape.devices)
     world = pilot(shape, problem, tmp_path)
     world.run()
     assert world.estimates is None
-    assert world.not_estimated.startswith("the pilot measured 0 gradients")
+    (record,) = (each for each in caplog.records if each.message == "not estimated")
+    assert record.reason.startswith("the pilot measured 0 gradients")
 
 
 def test_a_gradient_beyond_the_range_is_an_abstention_that_says_so(tmp_path):

@@ -28,8 +28,10 @@ from fedtier.core.events import Aggregated, Connected, Received, Tick, WorkFaile
 from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures, LinkFigures
 from fedtier.core.intake import Intake
+from fedtier.core.pace import Pace
 from fedtier.core.roster import Lookout
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
+from fedtier.limits import GAP_S
 from fedtier.wire.head import Beacon, Head, Member
 from fedtier.wire.manifest import peek_update
 from fedtier.wire.messages import Ack, Presence
@@ -274,7 +276,7 @@ def test_an_unanswered_offer_is_repeated_after_5_10_20_40_and_then_60_seconds():
 
 
 def test_a_window_is_followed_by_the_next_and_a_repeated_part_by_nothing():
-    fetch = Fetch(HEAD.blobs[0], bytes_max=10**6, ask_at_s=0.0)
+    fetch = Fetch(HEAD.blobs[0], Pace(GAP_S), bytes_max=10**6, now_s=0.0, by_itself=False)
     parts = model_parts()[: OUT.parts]
     assert fetch.ask(1.0).parts == tuple(range(OUT.parts))
     assert fetch.add(parts[0], 2.0) is None

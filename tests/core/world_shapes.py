@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedtier.artefact.trainer import TrainTask
 from fedtier.ids import NodeId
 from fedtier.model.layout import Vector
 from fedtier.topology import Node, Topology
-from fedtier.wire.head import Head
 from fedtier.wire.plan import CodecSpec, Plan
 
 IDENTITY = CodecSpec(name="identity")
 
-TrainFunction = Callable[[NodeId, Head, Vector], Vector]
+TrainFunction = Callable[[NodeId, TrainTask, Vector], Vector]
 """From a device, what is asked of it and the model, to the model after its local steps."""
 
 
@@ -110,19 +109,14 @@ def make_plan(tau: tuple[int, ...], *, rounds: int = 1, seed: int = 7, **changes
     return Plan(**(values | changes))  # type: ignore[arg-type]
 
 
-def local_steps(head: Head) -> int:
-    """How many steps a device does for a head: all of the tiers between, uninterrupted."""
-    return math.prod(head.plan.tau[: head.tier])
-
-
 def quadratic(centres: Mapping[str, np.ndarray | float]) -> TrainFunction:
     """Plain gradient descent on ``||w - centre||^2 / 2`` of each device, in float32."""
 
-    def train(node: NodeId, head: Head, model: Vector) -> Vector:
+    def train(node: NodeId, task: TrainTask, model: Vector) -> Vector:
         w = model.copy()
         centre = np.asarray(centres[node], np.float32)
-        mu = np.float32(head.plan.mu)
-        for _ in range(local_steps(head)):
+        mu = np.float32(task.schedule.mu)
+        for _ in range(task.steps):
             w = w - mu * (w - centre)
         return w
 

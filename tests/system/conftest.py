@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 from guards import guard_of
 from reference import train_in_one_process
-from testbed import REPOSITORY, Testbed, Wanted, bare_artefact, write_examples
-
-DEVICES = ("w-0", "w-1", "e-0", "held-out", "a", "b", "c", "d")
+from small_federation import DEVICES, Wanted, bare_artefact, write_examples
+from testbed import REPOSITORY, Testbed
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,8 +6,6 @@ on data made up from the device's name and with the demo's model, so that nothin
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import json
 import os
 import signal
@@ -18,11 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 from guards import Certificates, Guard, acl_of, with_credentials
+from small_federation import CLASSES, IDENTITY, Wanted, write_examples  # noqa: F401 (for the tests)
 
-from fedtier.artefact.artefact import Artefact
-from fedtier.artefact.find import find_artefact
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.broker.process import service_command
 from fedtier.config.federation import Federation, load_federation
@@ -32,9 +28,7 @@ from fedtier.render.node_files import render_node_files
 REPOSITORY = Path(__file__).parents[2]
 LAUNCH = REPOSITORY / "fedtier" / "broker" / "launch.py"
 DEADLINE_S = 90.0  # what takes two seconds here may take a minute on a small loaded board
-CLASSES = 7
 DIMENSION = 24_807
-EXAMPLES = 48
 
 
 def wait_until(
@@ -102,85 +96,6 @@ class Program:
             return self._process.wait(deadline_s)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still runs after {deadline_s:g} s:\n{self.log}") from None
-
-
-def bare_artefact(directory: Path) -> Artefact:
-    """The demo's model without its preprocessing: it takes rows of shape (6, 128) as they are."""
-    shipped = find_artefact("package:imu")
-    manifest = dataclasses.replace(shipped.manifest, preprocessing=(), augmentation=())
-    artefact = Artefact.verify(manifest, shipped.files, where="bare")
-    artefact.write(directory)
-    return artefact
-
-
-def write_examples(directory: Path, device: str, *, shape: Sequence[int] = (6, 128)) -> None:
-    """Noise around one pattern per class; a device's own share of classes and draws."""
-    directory.mkdir(parents=True, exist_ok=True)
-    patterns = np.random.default_rng(1).normal(size=(CLASSES, *shape))
-    seed = int.from_bytes(hashlib.sha256(device.encode()).digest()[:4], "big")
-    rng = np.random.default_rng(seed)
-    y = rng.integers(0, CLASSES, size=EXAMPLES)
-    x = patterns[y] + rng.normal(size=(EXAMPLES, *shape))
-    np.savez(directory / f"{device}.npz", x=x.astype(np.float32), y=y)
-
-
-QSGD = ({"codec": "qsgd", "levels": 7, "bucket": 128}, {"codec": "qsgd", "levels": 127})
-IDENTITY = {"codec": "identity"}
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Wanted:
-    """What a small federation's file says."""
-
-    tree: Mapping[str, Sequence[str]] = dataclasses.field(
-        default_factory=lambda: {
-            "cloud": ["west", "east"],
-            "west": ["w-0", "w-1"],
-            "east": ["e-0"],
-        }
-    )
-    links: Sequence[Mapping[str, object]] = QSGD
-    tau: Sequence[int] | str = (2, 2)  # or "auto"
-    rounds: int = 2
-    seed: int = 7
-    part_bytes: int = 65_536
-    plan: str = ""  # further lines of [plan]
-    tables: str = ""  # further tables
-    id: str = "small"
-
-    def text(self, *, artefact: str, data: Path, held_out: Sequence[str] = ("held-out",)) -> str:
-        """The federation file."""
-        tree = "\n".join(f"{p} = {json.dumps(list(c))}" for p, c in self.tree.items())
-        links = "\n".join(
-            "[[link]]\n" + "\n".join(f"{k} = {json.dumps(v)}" for k, v in link.items())
-            for link in self.links
-        )
-        return f"""\
-[federation]
-id = "{self.id}"
-[tree]
-{tree}
-[model]
-artefact = {json.dumps(artefact)}
-[plan]
-rounds = {self.rounds}
-tau = {json.dumps(self.tau)}
-seed = {self.seed}
-part_bytes = {self.part_bytes}
-{self.plan}
-[plan.schedule]
-kind = "cosine"
-mu = 0.2
-{links}
-[data]
-source = "npz-directory"
-path = {json.dumps(str(data))}
-[evaluation]
-source = "npz-directory"
-path = {json.dumps(str(data))}
-devices = {json.dumps(list(held_out))}
-{self.tables}
-"""
 
 
 class Testbed:
