@@ -109,6 +109,10 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
     _check_lowering(plan, artefact, where=federation.where)
     check_rounds(federation, dimension=artefact.layout.dimension, place=Place(federation.where))
     course = _course(places, plan, artefact, boot, abandon=wanted.abandon)
+    try:
+        places.run_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(places.run_dir, "made", error) from error
     steering, auto = None, federation.plan.auto
     if auto is not None:
         steering = Steering(
@@ -118,10 +122,6 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
         if onward is None and auto.estimates is not None:
             onward = steering.first(load_estimates(Path(auto.estimates)), seconds=0.0)
         course = replace(course, onward=onward)
-    try:
-        places.run_dir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(places.run_dir, "made", error) from error
     evaluator = _evaluator(federation, artefact)
     machine = RootMachine(
         node=file.id,

@@ -230,6 +230,11 @@ def _simulation(file: FederationFile, place: Place) -> SimulationTable:
     table = file.simulation or SimulationTable()
     here = place.below("simulation")
     given: SimulatedLinkTable | tuple[SimulatedLinkTable, ...] = table.link or SimulatedLinkTable()
+    for number, change in enumerate(table.change, start=1):
+        if change.number > len(file.link):
+            raise here.below("change", number=number).refuse(
+                "number", f"= {change.number}: there are {len(file.link)} links, counted from 1."
+            )
     return replace(table, link=per_link(given, len(file.link), name="link", place=here))
 
 

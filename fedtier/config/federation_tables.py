@@ -372,6 +372,14 @@ class SimulatedLinkTable:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SimulatedChangeTable(SimulatedLinkTable):
+    """A link that becomes another in the middle of a simulated run."""
+
+    at_s: float = key("Virtual seconds since the start.", unit="s", minimum=0, maximum=SECONDS_MAX)
+    number: int = key("The link's, from 1 (from the devices).", minimum=1, maximum=TIERS_MAX)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SimulationTable:
     """How long things take in `fedtier sim`, and by `fedtier plan` before a pilot has measured."""
 
@@ -394,6 +402,10 @@ class SimulationTable:
         "One table per link, link 1 (from the devices) first; absent: links without delay.",
         default=(),
         items_max=TIERS_MAX,
+    )
+    change: tuple[SimulatedChangeTable, ...] = key(
+        "Links that become others in the middle of a run: from then on all is as this table says.",
+        default=(),
     )
 
 

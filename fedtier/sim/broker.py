@@ -269,6 +269,10 @@ class MemoryTransport:
             self._broker.cut(self.client_id)
             self._agenda.after(0, self._return)
 
+    def change(self, line: Line) -> None:
+        """Be connected by another line, from now on."""
+        self._up.line = self._down.line = line
+
     def abort(self) -> None:
         """Vanish as a crash would: the will fires."""
         connected = self._connected

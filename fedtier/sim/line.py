@@ -27,17 +27,17 @@ class Direction:
         """Begin idle.
 
         Args:
-            line: What it is like.
+            line: What it is like; it may be replaced any time, for what is sent from then on.
             address: What its jitter and losses are drawn by.
         """
-        self._line = line
+        self.line = line
         self._draws = random.Random(address)
         self._free_s = 0.0  # when the last bit of what was sent last has left
         self._arrived_s = 0.0
 
     def carry(self, now_s: float, packet_bytes: int) -> float | None:
         """When a message arrives that is handed over now; None if it never does."""
-        line = self._line
+        line = self.line
         if line == DIRECT:
             return now_s
         self._free_s = max(self._free_s, now_s)
@@ -51,4 +51,4 @@ class Direction:
 
     def round_trip_s(self) -> float:
         """Seconds of a handshake on an idle line."""
-        return 2 * self._line.latency_s
+        return 2 * self.line.latency_s

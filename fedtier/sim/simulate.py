@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fedtier.config.federation import Federation
+from fedtier.config.federation_tables import SimulatedChangeTable, SimulatedLinkTable
 from fedtier.config.named import check_named
 from fedtier.config.node_file import NodeFile, parse_node_file
 from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, FedtierError
@@ -115,6 +116,7 @@ def simulate(
         )
         world = world_of(setting, state_dir)
         invariants = Invariants(world) if checks else None
+        _have_links_change(world, federation)
         befallen = None if faults is None else faults.befall(world)
         progress = Progress(run_dir / "metrics.jsonl")
         cloud = world.cloud
@@ -192,11 +194,31 @@ def node_files(federation: Federation, state_dir: Path) -> dict[NodeId, NodeFile
     }
 
 
+def _have_links_change(world: World, federation: Federation) -> None:
+    """Make the appointments that the file wants."""
+    for change in federation.simulation.change:
+
+        def befall(change: SimulatedChangeTable = change) -> None:
+            for child in world.nodes:
+                if child != federation.topology.cloud and _link(federation, child) == change.number:
+                    world.change_line(child, _line_of(change))
+
+        world.agenda.at(change.at_s, befall)
+
+
 def _line(federation: Federation, child: NodeId) -> Line:
     """Of a child to its parent's broker: that of the link it sends through."""
+    return _line_of(federation.simulation.link[_link(federation, child) - 1])
+
+
+def _link(federation: Federation, child: NodeId) -> int:
+    """Through which a child sends."""
     parent = federation.topology.parent(child)
-    assert parent is not None, "a line leads up"
-    table = federation.simulation.link[federation.topology.cell(parent).link - 1]
+    assert parent is not None, "a link leads up"
+    return federation.topology.cell(parent).link
+
+
+def _line_of(table: SimulatedLinkTable) -> Line:
     return Line(
         rate_bytes_per_s=table.rate_bytes_per_s,
         latency_s=table.latency_s,

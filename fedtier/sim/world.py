@@ -148,7 +148,7 @@ class SimNode:
             filters,
             _Inbox(self, side),
             will=Will(topic=topic, payload=payload),
-            line=self.world.line_of(self.file.id) if side == "up" else DIRECT,
+            line=self.world.line(self.file.id) if side == "up" else DIRECT,
             address=f"{self.world.seed}/{self.name}/{self.boots}/{side}",
         )
         self._transports[side] = transport
@@ -250,13 +250,25 @@ class World:
         self.directory = directory
         self.seed = seed
         self.assemble = assemble
-        self.line_of = line_of
+        self._line_of = line_of
+        self._changed: dict[NodeId, Line] = {}  # lines that are no longer what they were
         self.takes_s = takes_s
         self.watchers: list[Watcher] = []
         self._draws = Random(f"{seed}/world")
         cells = [node for node, file in files.items() if file.cell is not None]
         self.brokers = {cell: MemoryBroker(self.agenda) for cell in cells}
         self.nodes = {node: SimNode(self, file) for node, file in files.items()}
+
+    def line(self, child: NodeId) -> Line:
+        """What a child's connection to its parent's broker is like now."""
+        return self._changed.get(child) or self._line_of(child)
+
+    def change_line(self, child: NodeId, line: Line) -> None:
+        """Have it be another from now on."""
+        self._changed[child] = line
+        node = self.nodes[child]
+        if node.running:
+            node.transport("up").change(line)
 
     @property
     def cloud(self) -> SimNode:

@@ -15,7 +15,8 @@ class CountingProxy:
     While it is ``cut`` nothing passes and nothing ends, as on a path whose packets vanish: a new
     connection is never answered, and what was said comes through when the path is ``mended``, as
     TCP says it again. With ``cut_at_bytes_down`` it cuts itself once so many have come down.
-    ``slow_down`` lets only so many bytes a second pass. ``watch`` sees all that passes, one piece at a time, and whether it goes to the broker.
+    ``slow_down`` lets only so many bytes a second pass. ``watch`` sees all that passes, one piece
+    at a time, and whether it goes to the broker.
     """
 
     def __init__(

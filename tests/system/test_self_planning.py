@@ -1,6 +1,5 @@
 """A run of real processes that plans itself, and plans again when a link slows down.
 
-
 How fast the machine is decides which tau is chosen, and not whether one is.
 """
 

@@ -1,0 +1,64 @@
+"""A simulated run that plans itself: a function of file and seed, links that change included."""
+
+from __future__ import annotations
+
+import json
+
+LINKS = """
+[simulation]
+step_s = 0.1
+[[simulation.link]]
+rate_bytes_per_s = 200_000
+[[simulation.link]]
+rate_bytes_per_s = 400_000
+latency_s = 0.05
+"""
+CHANGE = """
+[[simulation.change]]
+at_s = 40
+number = 2
+rate_bytes_per_s = 8000
+latency_s = 2.0
+"""
+AUTO = {"tau": "auto", "rounds": 100_000, "plan": "[plan.auto]\ndeadline_s = 120\n"}
+
+
+def lines_of(out):
+    return [json.loads(line) for line in (out / "plans.jsonl").read_text().splitlines()]
+
+
+def test_a_run_keeps_its_deadline_and_is_the_same_again(write_federation, run, tmp_path):
+    file = write_federation("auto.toml", **AUTO, tables=LINKS)
+    results = [run(file, seed=3, out=tmp_path / name) for name in ("one", "two")]
+    first, second = (each.report for each in results)
+    assert first["model_digest"] == second["model_digest"]
+    assert lines_of(tmp_path / "one") == lines_of(tmp_path / "two")
+    (line,) = lines_of(tmp_path / "one")
+    assert line["after_round"] == 4
+    assert first["tau"] == line["tau"]
+    closed_s = [row["seconds"] for row in results[0].rounds]
+    assert len(closed_s) == first["rounds"] == first["rounds_trained"]
+    # The last round ended before the deadline, and another one would not have.
+    assert closed_s[-1] <= 120 < closed_s[-1] + 1.5 * line["round_s"]
+
+
+def test_links_that_become_slow_lead_to_another_plan(write_federation, run, tmp_path):
+    file = write_federation("slower.toml", **AUTO, tables=LINKS + CHANGE)
+    result = run(file, seed=3, out=tmp_path / "run")
+    first, second, *_ = lines_of(tmp_path / "run")
+    assert first["seconds"] < 40 < second["seconds"]
+    assert "an update on link 2 took" in second["reason"]
+    assert second["tau"][0] * second["tau"][1] > first["tau"][0] * first["tau"][1]
+    # Every line is of a boundary between rounds, from which on rounds go by it.
+    closed_s = {row["round"] + 1: row["seconds"] for row in result.rounds}
+    assert closed_s[second["after_round"]] == second["seconds"]
+
+
+def test_earlier_estimates_take_the_place_of_a_pilot(write_federation, run, tmp_path):
+    run(write_federation("auto.toml", **AUTO, tables=LINKS), seed=3, out=tmp_path / "run")
+    known = {**AUTO, "plan": f"{AUTO['plan']}estimates = '{tmp_path / 'run' / 'estimates.json'}'\n"}
+    result = run(write_federation("known.toml", **known, tables=LINKS), seed=3, out=tmp_path / "b")
+    (line, *_) = lines_of(tmp_path / "b")
+    assert (line["after_round"], line["reason"]) == (0, "by earlier estimates")
+    assert result.rounds[0]["links"][0]["updates"] > 3, "the first round goes by the plan"
+    assert not (tmp_path / "b" / "estimates.json").exists()
