@@ -8,22 +8,7 @@ from typing import Any
 
 from fedtier.show.axis import Axis
 from fedtier.show.line_plot import Series, line_plot
-
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; max-width: 60rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.sub { color: #5b6675; margin-top: .2rem; } code { font-size: 13px; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #e3e8ef; }
-th { color: #5b6675; font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-.cards { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1.5rem 0; }
-.card { border: 1px solid #e3e8ef; border-radius: 8px; padding: .7rem 1rem; min-width: 8rem; }
-.card b { display: block; font-size: 1.5rem; } .card span { color: #5b6675; font-size: 13px; }
-.warning { border-left: 4px solid #d97706; background: #fffbeb; padding: .6rem 1rem; }
-.wide { overflow-x: auto; } .wide th, .wide td { white-space: nowrap; }
-svg { max-width: 100%; height: auto; margin-top: 1.5rem; }
-"""
+from fedtier.show.page import page
 
 
 def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> str:
@@ -46,9 +31,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
     ]
     accuracy, loss = _curve(rounds, "accuracy", scale=100), _curve(rounds, "loss")
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>{escape(report['federation'])}: run {report['run']}</title>",
-        f"<style>{_STYLE}</style><h1>{escape(report['federation'])}</h1>",
+        f"<h1>{escape(report['federation'])}</h1>",
         f"<p class=sub>run {report['run']} · {report['tiers']} tiers, {report['devices']} devices, "
         f"{report['rounds']} rounds, tau = {report['tau']}, seed {report['seed']}"
         f"<br>ended {report['ended']} · fedtier {report['versions']['fedtier']}</p>",
@@ -68,9 +51,9 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         _links(report["links"]),
         _rollout(report["rollout"]),
         _tiers(report["tiers_usage"]),
-        f"<h2>Model</h2><p><code>{report['model_digest']}</code></p></html>",
+        f"<h2>Model</h2><p><code>{report['model_digest']}</code></p>",
     ]
-    return "\n".join(part for part in parts if part)
+    return page(f"{report['federation']}: run {report['run']}", parts)
 
 
 def _why_not(report: Mapping[str, Any]) -> str:
