@@ -24,7 +24,7 @@ _FONT = "system-ui, 'Segoe UI', 'DejaVu Sans', sans-serif"
 _SIZE, _TITLE_SIZE = 15, 18
 _EM = 0.56  # of a font size: the mean width of a character, for what must fit
 _WIDTH, _AREA_HEIGHT = 800, 300
-_RIGHT, _GAP, _LINE = 26, 10, 22
+_LEFT, _RIGHT, _GAP, _LINE = 4, 26, 10, 22
 _X_TICKS_MAX, _Y_TICKS_MAX = 9, 6
 _DOT = 4.5
 _SPARE = 1.5  # around the area: half of a line that lies on its edge
@@ -82,7 +82,7 @@ def line_plot(title: str, series: Sequence[Series], *, x: Axis, y: Axis) -> str:
             f'aria-label="{escape(name)}" font-family="{escape(_FONT)}" font-size="{_SIZE}" '
             f'fill="{_FAINT}">',
             f'<rect width="{_WIDTH}" height="{height}" fill="#ffffff"/>',
-            _text(_GAP, _TITLE_SIZE + 2, title, size=_TITLE_SIZE, weight=600, fill=_INK),
+            _text(_LEFT, _TITLE_SIZE + 2, title, size=_TITLE_SIZE, weight=600, fill=_INK),
             *(
                 piece
                 for row, entries in enumerate(legend)
@@ -192,12 +192,12 @@ def _whiskers(area: _Area, series: Series, colour: str) -> Iterator[str]:
 def _legend(series: Sequence[Series]) -> Iterator[list[tuple[float, int, Series]]]:
     """Rows of entries that fit: where each begins, its number, and the series."""
     row: list[tuple[float, int, Series]] = []
-    across = float(_GAP)
+    across = float(_LEFT)
     for number, one in enumerate(series):
         width = 3 * _GAP + _wide(one.name) + 2.5 * _GAP
         if row and across + width > _WIDTH:
             yield row
-            row, across = [], float(_GAP)
+            row, across = [], float(_LEFT)
         row.append((across, number, one))
         across += width
     yield row

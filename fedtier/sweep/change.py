@@ -16,7 +16,8 @@ from fedtier.sweep.variant import Setting, Variant
 Document = dict[str, Any]
 
 _CODEC = ("link", "codec")
-_LINK_KEYS = tuple(key.name for key in keys_of(LinkTable) if not key.info.rest)
+LINK_KEYS = tuple(key.name for key in keys_of(LinkTable) if not key.info.rest)
+"""Of ``[[link]]``; all others are the codec's own parameters."""
 
 
 def changed(
@@ -43,7 +44,7 @@ def changed(
         _put(new, FederationFile, setting, setting.path, setting.value, where, len(codecs))
         for table, before in zip(new["link"], codecs, strict=True):
             if table["codec"] != before:
-                for key in [key for key in table if key not in _LINK_KEYS]:
+                for key in [key for key in table if key not in LINK_KEYS]:
                     del table[key]
     _make_absolute(new, directory)
     return new

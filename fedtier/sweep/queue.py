@@ -15,12 +15,11 @@ from fedtier.config.named import check_named
 from fedtier.config.toml_text import parse_document, write_whole
 from fedtier.errors import ConfigError
 from fedtier.storage.durable import storage_error
-from fedtier.sweep.change import changed
+from fedtier.sweep.change import LINK_KEYS, changed
 from fedtier.sweep.variant import Variant
 
 FEDERATION = "federation.toml"  # of a variant, and the same in each of its run directories
 REPORT = "report.json"
-_FLEET_TABLES = ("plan", "link", "evaluation")  # what a standing fleet takes from another file
 
 Clock = Literal["virtual", "wall"]
 """Of simulated runs, and of those on a standing fleet."""
@@ -129,12 +128,24 @@ def runs_of(
 
 def _check_fleet_takes(variant: Variant) -> None:
     for setting in variant.settings:
-        if setting.path[0] not in _FLEET_TABLES or setting.path == ("plan", "part_bytes"):
-            taken = ", ".join(f"[{table}]" for table in _FLEET_TABLES)
+        if not _is_of_a_run(setting.path):
             raise ConfigError(
                 f"--set {variant.text!r}: a standing fleet has {setting.key} from its node files. "
-                f"Its runs may differ in {taken}; without --config all of the file can be varied."
+                "Its runs may differ in the rest of [plan], in codecs and in [evaluation]; without "
+                "--config all of the file can be varied."
             )
+
+
+def _is_of_a_run(path: tuple[str, ...]) -> bool:
+    """Whether a cloud takes it from the federation file of a run."""
+    match path:
+        case ("plan", key, *_):
+            return key != "part_bytes"
+        case ("link", key, *_):
+            return key == "codec" or key not in LINK_KEYS
+        case (table, *_):
+            return table == "evaluation"
+    raise AssertionError("a path names something")
 
 
 def check_unmixed(runs: Sequence[Run], *, clock: Clock) -> None:

@@ -174,7 +174,10 @@ def test_a_value_that_the_file_may_not_have_is_refused_before_anything_runs(text
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["simulation.step_s=1", "model.artefact=new", "part_bytes=8192"])
+@pytest.mark.parametrize(
+    "text",
+    ["simulation.step_s=1", "model.artefact=new", "part_bytes=8192", "rate_bytes_per_s=1e6"],
+)
 def test_a_fleet_is_not_asked_for_what_its_node_files_say(text, tmp_path):
     with pytest.raises(ConfigError, match=r"a standing fleet has .* from its node files"):
         runs_of(

@@ -10,7 +10,8 @@ import tomllib
 import xml.etree.ElementTree as ET
 
 import pytest
-from testbed import DEADLINE_S, Program, all_gone, descendants, wait_until
+from run_directory_page import check_keys
+from testbed import DEADLINE_S, REPOSITORY, Program, all_gone, descendants, wait_until
 
 FIRST, SECOND = "", "tau=4,1 levels=,31 mu=0.1"
 
@@ -119,7 +120,9 @@ def test_a_run_that_fails_does_not_stop_the_others(sweep, write_federation, tmp_
     said = sweep(file, "--set", "mu=100 range_bits=0", "--set", "", "--out", out, code=65)
     assert "1 run failed:" in said
     assert "mu=100 range_bits=0, seed 1: nobody trained in any of its rounds" in said
-    best, worst = json.loads((out / "sweep.json").read_bytes())["variants"]
+    document = json.loads((out / "sweep.json").read_bytes())
+    check_keys("sweep.json", document, page=REPOSITORY / "docs" / "sweeps.md")
+    best, worst = document["variants"]
     assert best["errors"] == []
     assert [error["seed"] for error in worst["errors"]] == [1]
 
