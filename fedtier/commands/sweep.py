@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from fedtier.commands.extras import needs_extra
+from fedtier.commands.extras import need, needs_extra
 from fedtier.limits import ROUNDS_MAX, SEED_MAX
 
 app = typer.Typer(add_completion=False)
@@ -56,6 +56,8 @@ def sweep(
     """Train a federation with several settings and seeds, and compare what comes of them."""
     with needs_extra("sim"):
         import_module("onnxruntime")
+        if config is None:
+            need("greenlet")  # of its runs, which are processes of their own
         from fedtier.sweep.run import main
 
     raise typer.Exit(

@@ -111,8 +111,7 @@ def runs_of(
         if clock == "wall":
             _check_fleet_takes(variant)
         new = changed(document, variant, rounds=rounds, directory=directory)
-        comment = f"{file.name}, {variant.title}: a variant of a sweep."
-        written = write_whole(new, comment=comment)
+        written = write_whole(new, comment=f"A variant of a sweep: {variant.title}")
         where = f"{file} with --set {variant.text!r}" if variant.text else str(file)
         federation = parse_federation(written, where=where, directory=directory)
         if clock == "virtual":

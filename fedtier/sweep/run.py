@@ -5,11 +5,13 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
+from rich.text import Text
 
 from fedtier.config.federation import load_federation
 from fedtier.config.node_file import load_node_file
@@ -118,22 +120,24 @@ def _work(sweep: _Sweep, outcomes: dict[Run, Outcome], console: Console) -> None
         if run in outcomes:
             took = "done before"
         else:
-            # If the cloud has an unfinished run, it is one of these, and nobody else's.
-            unfinished = any(other.unfinished() for other in sweep.runs)
-            run.clear()
-            with console.status(title, spinner="line") as status:
-                outcomes[run] = execute(
-                    run, config=sweep.config, abandon=unfinished,
-                    on_round=_shower(status.update, f"{title}  round {{}} of {run.rounds}"),
-                )  # fmt: skip
+            outcomes[run] = _do(sweep, run, title, console)
             took = f"took {time.monotonic() - began_s:.0f} s"
         _write(sweep, list(outcomes.values()))
         line = f"{title}  {_said(outcomes[run])}  {took}"
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _shower(show: Callable[[str], None], text: str) -> Callable[[int], None]:
-    return lambda closed: show(text.format(closed))
+def _do(sweep: _Sweep, run: Run, title: str, console: Console) -> Outcome:
+    """Do one run, from its beginning."""
+    # If the cloud has an unfinished run, it is one of these, and nobody else's.
+    unfinished = any(other.unfinished() for other in sweep.runs)
+    run.clear()
+    with console.status(Text(title), spinner="line") as status:
+
+        def show(closed: int) -> None:
+            status.update(Text(f"{title}  round {closed} of {run.rounds}"))
+
+        return execute(run, config=sweep.config, abandon=unfinished, on_round=show)
 
 
 def _said(outcome: Outcome) -> str:
@@ -169,6 +173,7 @@ def _show(sweep: _Sweep, outcomes: Sequence[Outcome], console: Console) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     console.print(
         f"\n{len(outcomes)} of {counted(len(sweep.runs), 'run')} done. Everything about them is in "
-        f"[bold]{sweep.directory}[/bold]",
+        f"[bold]{escape(str(sweep.directory))}[/bold]",
+        highlight=False,
         soft_wrap=True,
     )

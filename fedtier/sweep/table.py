@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from fedtier.show.summary import plain_table
 from fedtier.sweep.results import Row
@@ -29,7 +30,7 @@ def sweep_table(rows: Sequence[Row]) -> Table:
             continue
         mean, low, high = row.over_seeds(fmean), row.over_seeds(min), row.over_seeds(max)
         table.add_row(
-            row.variant.title, str(len(row.runs)), _figure(mean[key], judged),
+            Text(row.variant.title), str(len(row.runs)), _figure(mean[key], judged),
             _range(low[key], high[key], judged),
             _figure(mean["accuracy_devices_worst"], True), f"{mean['seconds']:.1f}",
             _megabytes(mean["bytes_up"]), _megabytes(mean["bytes_down"]),

@@ -14,6 +14,7 @@ from run_directory_page import check_keys
 from testbed import DEADLINE_S, REPOSITORY, Program, all_gone, descendants, wait_until
 
 FIRST, SECOND = "", "tau=4,1 levels=,31 mu=0.1"
+LOUD = "mu=100 range_bits=0 kind=step milestones=[0.5]"
 
 
 @pytest.fixture
@@ -117,9 +118,9 @@ def test_a_stopped_sweep_stops_its_run_and_keeps_what_is_finished(write_federati
 def test_a_run_that_fails_does_not_stop_the_others(sweep, write_federation, tmp_path):
     # Such steps move coordinates by more than the 1 that range_bits = 0 allows: all abstain.
     file, out = write_federation(), tmp_path / "out"
-    said = sweep(file, "--set", "mu=100 range_bits=0", "--set", "", "--out", out, code=65)
+    said = sweep(file, "--set", LOUD, "--set", "", "--out", out, code=65)
     assert "1 run failed:" in said
-    assert "mu=100 range_bits=0, seed 1: nobody trained in any of its rounds" in said
+    assert f"{LOUD}, seed 1: nobody trained in any of its rounds" in said
     document = json.loads((out / "sweep.json").read_bytes())
     check_keys("sweep.json", document, page=REPOSITORY / "docs" / "sweeps.md")
     best, worst = document["variants"]
