@@ -107,15 +107,15 @@ def _errors(rows: Sequence[Row]) -> str:
 
 def _variants(rows: Sequence[Row]) -> str:
     return table(
-        ["variant", "runs", "accuracy", "loss", "worst group", "devices, worst", "seconds",
-         "MB up by link", "MB down by link"],
+        ["variant", "runs", "accuracy", "loss", "worst group", "worst device", "seconds",
+         "MB up by link, and down"],
         [
             [
                 escape(row.variant.title), str(len(row.runs)),
                 _ranged(row, "accuracy", _percent), _ranged(row, "loss", _three),
                 _ranged(row, "accuracy_held_out_worst", _percent),
                 _ranged(row, "accuracy_devices_worst", _percent), _ranged(row, "seconds", _one),
-                _by_link(row, "bytes_up"), _by_link(row, "bytes_down"),
+                f"{_by_link(row, 'bytes_up')}<br><small>{_by_link(row, 'bytes_down')}</small>",
             ]
             for row in rows
         ],

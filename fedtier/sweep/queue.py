@@ -158,7 +158,7 @@ def check_unmixed(runs: Sequence[Run], *, clock: Clock) -> None:
         if not run.begun():
             continue
         copy = run.directory / FEDERATION
-        if not copy.exists() or read_text(copy) != run.text:
+        if not copy.exists() or _said(read_text(copy), copy) != _said(run.text, copy):
             raise ConfigError(
                 f"{run.directory} holds a run of another federation file than this sweep's. Choose "
                 "another --out, or give the file and options that this one was begun with."
@@ -169,3 +169,8 @@ def check_unmixed(runs: Sequence[Run], *, clock: Clock) -> None:
                 f"{run.directory} holds a run whose seconds are {report['clock']}; those of this "
                 f"sweep are {clock}. Choose another --out."
             )
+
+
+def _said(text: str, path: Path) -> Mapping[str, object]:
+    """What a file says, however it is written."""
+    return parse_document(text, where=str(path))
