@@ -1,29 +1,14 @@
-"""The run's report as one page without scripts: figures, and two plots drawn as SVG."""
+"""The run's report as one page without scripts: figures, and two plots as SVG."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1c2430; max-width: 60rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-.sub { color: #5b6675; margin-top: .2rem; } code { font-size: 13px; overflow-wrap: anywhere; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #e3e8ef; }
-th { color: #5b6675; font-weight: 500; } th:first-child, td:first-child { text-align: left; }
-.cards { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1.5rem 0; }
-.card { border: 1px solid #e3e8ef; border-radius: 8px; padding: .7rem 1rem; min-width: 8rem; }
-.card b { display: block; font-size: 1.5rem; } .card span { color: #5b6675; font-size: 13px; }
-.warning { border-left: 4px solid #d97706; background: #fffbeb; padding: .6rem 1rem; }
-.wide { overflow-x: auto; } .wide th, .wide td { white-space: nowrap; }
-svg { width: 100%; height: auto; } text { font: 12px system-ui, sans-serif; fill: #5b6675; }
-"""
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _BOTTOM, _TOP = 760, 260, 52, 24, 36, 14
-_STEPS_MAX = 5  # of the grid
+from fedtier.show.axis import Axis
+from fedtier.show.line_plot import Series, line_plot
+from fedtier.show.page import page
 
 
 def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> str:
@@ -44,12 +29,9 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         *_worst("worst device", devices["worst"], "node"),
         ("seconds", _number(report["seconds"], 1)),
     ]
-    curve = [(r["round"] + 1, r["accuracy"]) for r in rounds if r.get("accuracy") is not None]
-    loss = [(r["round"] + 1, r["loss"]) for r in rounds if r.get("loss") is not None]
+    accuracy, loss = _curve(rounds, "accuracy", scale=100), _curve(rounds, "loss")
     parts = [
-        "<!doctype html><html lang=en><meta charset=utf-8>",
-        f"<title>{escape(report['federation'])}: run {report['run']}</title>",
-        f"<style>{_STYLE}</style><h1>{escape(report['federation'])}</h1>",
+        f"<h1>{escape(report['federation'])}</h1>",
         f"<p class=sub>run {report['run']} · {report['tiers']} tiers, {report['devices']} devices, "
         f"{report['rounds']} rounds, tau = {report['tau']}, seed {report['seed']}"
         f"<br>ended {report['ended']} · fedtier {report['versions']['fedtier']}</p>",
@@ -60,14 +42,18 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
             for name, value in cards
         ),
         "</div>",
-        _plot("Held-out accuracy after each round", curve, top=1.0),
-        _plot("Held-out loss after each round", loss, top=None),
+        _plot(
+            "Held-out accuracy after each round",
+            accuracy,
+            y=Axis(title="held-out accuracy, %", low=0, high=100),
+        ),
+        _plot("Held-out loss after each round", loss, y=Axis(title="held-out loss", low=0)),
         _links(report["links"]),
         _rollout(report["rollout"]),
         _tiers(report["tiers_usage"]),
-        f"<h2>Model</h2><p><code>{report['model_digest']}</code></p></html>",
+        f"<h2>Model</h2><p><code>{report['model_digest']}</code></p>",
     ]
-    return "\n".join(part for part in parts if part)
+    return page(f"{report['federation']}: run {report['run']}", parts)
 
 
 def _why_not(report: Mapping[str, Any]) -> str:
@@ -85,44 +71,16 @@ def _why_not(report: Mapping[str, Any]) -> str:
     return f"<p class=warning>{'<br>'.join(map(escape, lines))}</p>" if lines else ""
 
 
-def _plot(title: str, points: Sequence[tuple[int, float]], *, top: float | None) -> str:
-    if len(points) < 2:
+def _curve(rounds: Sequence[Mapping[str, Any]], key: str, *, scale: float = 1.0) -> Series:
+    """A figure after each round in which there was one."""
+    found = [(row["round"] + 1, scale * row[key]) for row in rounds if row.get(key) is not None]
+    return Series(name=key, points=found)
+
+
+def _plot(title: str, curve: Series, *, y: Axis) -> str:
+    if len(curve.points) < 2:
         return ""
-    x_max, y_high = max(x for x, _ in points), top or max(y for _, y in points) or 1.0
-    y_step = _round_step(y_high)
-    y_max = y_step * math.ceil(y_high / y_step - 1e-9)
-
-    def place(x: float, y: float) -> str:
-        across = _LEFT + (_WIDTH - _LEFT - _RIGHT) * x / x_max
-        down = _TOP + (_HEIGHT - _TOP - _BOTTOM) * (1 - y / y_max)
-        return f"{across:.1f},{down:.1f}"
-
-    grid = []
-    for tick in range(round(y_max / y_step) + 1):
-        y = y_step * tick
-        down = place(0, y).split(",")[1]
-        grid.append(
-            f'<line x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{down}" y2="{down}" stroke="#e3e8ef"/>'
-            f'<text x="{_LEFT - 6}" y="{float(down) + 4}" text-anchor="end">{y:.6g}</text>'
-        )
-    step = max(1, round(_round_step(x_max)))
-    for x in range(0, x_max + 1, step):
-        across = place(x, 0).split(",")[0]
-        grid.append(f'<text x="{across}" y="{_HEIGHT - 16}" text-anchor="middle">{x}</text>')
-    line = " ".join(place(x, y) for x, y in points)
-    return (
-        f'<h2>{title}</h2><svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role=img aria-label="{title}">'
-        + "".join(grid)
-        + f'<polyline fill="none" stroke="#2563eb" stroke-width="2" points="{line}"/>'
-        f'<text x="{_WIDTH / 2}" y="{_HEIGHT - 2}" text-anchor="middle">round</text></svg>'
-    )
-
-
-def _round_step(most: float) -> float:
-    """The least 1, 2 or 5 times a power of ten that takes at most ``_STEPS_MAX`` to ``most``."""
-    least = most / _STEPS_MAX
-    power = 10.0 ** math.floor(math.log10(least))
-    return next(k * power for k in (1, 2, 5, 10) if k * power >= least * (1 - 1e-9))
+    return line_plot(title, [curve], x=Axis(title="round", low=0), y=y)
 
 
 def _worst(name: str, worst: Mapping[str, Any] | None, key: str) -> list[tuple[str, str]]:

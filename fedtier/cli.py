@@ -40,6 +40,10 @@ MOUNTS = {
         "fedtier.commands.sim:app",
         "Train a federation in virtual time, every node of it in this process.",
     ),
+    "sweep": Mount(
+        "fedtier.commands.sweep:app",
+        "Train a federation with several settings and seeds, and compare what comes of them.",
+    ),
     "new": Mount(
         "fedtier.commands.new:app",
         "Write a small federation that trains as it stands, to make your own of.",

@@ -1,11 +1,11 @@
-"""TOML as text: read a document, write the flat tables our own files consist of."""
+"""TOML as text: read a document; write one, or the flat tables our own files consist of."""
 
 from __future__ import annotations
 
 import datetime
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from fedtier.errors import ConfigError
 
@@ -49,6 +49,43 @@ def write_document(tables: Mapping[str, Mapping[str, object]], *, comment: str =
         if lines:
             blocks.append("\n".join([f"[{name}]", *lines]))
     return "\n\n".join(blocks) + "\n"
+
+
+def write_whole(document: Mapping[str, object], *, comment: str = "") -> str:
+    """Write a document that was read: its tables and arrays of tables each under a header.
+
+    Args:
+        document: As ``parse_document`` returns it.
+        comment: Lines to put on top, without ``#``.
+    """
+    blocks = [f"# {line}".rstrip() for line in comment.splitlines()]
+    top = ["\n".join(blocks)] if blocks else []
+    return "\n\n".join([*top, *_blocks("", document)]) + "\n"
+
+
+def _blocks(header: str, table: Mapping[str, object]) -> Iterator[str]:
+    below = {k: v for k, v in table.items() if isinstance(v, Mapping) or _are_tables(v)}
+    plain = [f"{write_key(k)} = {write_value(v)}" for k, v in table.items() if k not in below]
+    if plain or (header and not below):
+        yield "\n".join([*([f"[{header}]"] if header else []), *plain])
+    for key, value in below.items():
+        name = f"{header}.{write_key(key)}" if header else write_key(key)
+        if isinstance(value, Mapping):
+            yield from _blocks(name, value)
+        else:
+            assert isinstance(value, list), "an array of tables"
+            # What is below an entry is written within its line: [[node]] data = { ... }
+            for entry in value:
+                lines = [f"{write_key(k)} = {write_value(v)}" for k, v in entry.items()]
+                yield "\n".join([f"[[{name}]]", *lines])
+
+
+def _are_tables(value: object) -> bool:
+    return (
+        isinstance(value, list)
+        and bool(value)
+        and all(isinstance(entry, Mapping) for entry in value)
+    )
 
 
 def write_value(value: object) -> str:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,17 +140,20 @@ class Fleet:
 
     def stop(self) -> None:
         """End every process within 5 seconds: by SIGTERM, and by SIGKILL who does not listen."""
-        for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
-            for process in self.nodes.values():
-                process.signal(number)
-            deadline_s = time.monotonic() + patience_s
-            while time.monotonic() < deadline_s and any(
-                process.poll() is None for process in self.nodes.values()
-            ):
-                time.sleep(0.02)
+        end_all(self.nodes.values())
         for broker in self._brokers.values():
             broker.stop(deadline_s=0.3)
         self._brokers.clear()
+
+
+def end_all(processes: Collection[NodeProcess]) -> None:
+    """End them by SIGTERM, and after a few seconds by SIGKILL who does not listen."""
+    for number, patience_s in ((signal.SIGTERM, STOP_S), (signal.SIGKILL, KILL_S)):
+        for process in processes:
+            process.signal(number)
+        deadline_s = time.monotonic() + patience_s
+        while time.monotonic() < deadline_s and any(p.poll() is None for p in processes):
+            time.sleep(0.02)
 
 
 def _children(pid: int) -> list[int]:

@@ -16,6 +16,7 @@ _RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "qsgd": {"levels": (1, LEVELS_MAX), "bucket": (1, BUCKET_MAX)},
 }
 CODEC_NAMES = tuple(_RANGES)
+CODEC_PARAMETERS = tuple(dict.fromkeys(name for ranges in _RANGES.values() for name in ranges))
 
 
 def make_codec(name: str, parameters: Mapping[str, int], *, where: str = "codec") -> Codec:

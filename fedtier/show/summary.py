@@ -15,6 +15,7 @@ from fedtier.ids import NodeId
 # Nodes in one row of the table of processes, by the longest name: all fit into 80 characters.
 _ACROSS = ((10, 3), (20, 2))
 _UNTRAINED_SHOWN = 8
+_LINE_MAX = 1000  # characters
 
 
 def print_summary(
@@ -67,8 +68,12 @@ def plain_table(title: str, *columns: str) -> Table:
 
 
 def print_table(console: Console, table: Table) -> None:
-    """Print a table without the blanks that fill its lines up, which would be copied with it."""
-    for line in console.render_lines(table, pad=False):
+    """Print a table without the blanks that fill its lines up, which would be copied with it.
+
+    A line that is longer than the terminal is wide goes on in the next; no figure is cut off.
+    """
+    wide = console.options.update_width(max(console.width, _LINE_MAX))
+    for line in console.render_lines(table, wide, pad=False):
         text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
         text.rstrip()
         console.print(text, soft_wrap=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from rich.console import Console
 from fedtier.artefact.find import find_artefact
 from fedtier.config.federation import load_federation
 from fedtier.config.files import read_text
-from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_UNTRAINED
+from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_UNTRAINED
 from fedtier.ids import NodeId
 from fedtier.show.screen import Screen, rounds_to_show
 from fedtier.show.summary import print_summary
@@ -50,6 +52,8 @@ def main(
     Returns:
         The exit code: 0, 65 where nobody trained, or 130 after Ctrl-C.
     """
+    # As Ctrl-C, so that nothing is left in memory; SIGTERM alone would end it on the spot.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
     console = Console()
     federation = load_federation(file)
     asked = None if faults is None else Faults.parse(faults)

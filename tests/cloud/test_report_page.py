@@ -49,7 +49,7 @@ def test_a_page_names_the_worst_the_date_and_the_version():
 def test_ticks_are_round_numbers():
     rounds = [{"round": n, "accuracy": 0.5, "loss": 0.864} for n in range(53)]
     page = report_page(REPORT, rounds)
-    for tick in ("0", "0.2", "0.4", "0.6", "0.8", "1", "20", "40"):
+    for tick in ("0.0", "0.2", "0.4", "0.6", "0.8", "1.0", "0", "20", "40", "60", "80", "100"):
         assert f">{tick}</text>" in page
 
 

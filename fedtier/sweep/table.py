@@ -1,0 +1,54 @@
+"""The table on the terminal: a line for each variant, the best first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from fedtier.show.summary import plain_table
+from fedtier.sweep.results import Row
+
+
+def sweep_table(rows: Sequence[Row]) -> Table:
+    """Means over seeds; the range where there are several.
+
+    Args:
+        rows: Best first; a variant of which no run is finished has no line.
+    """
+    judged = any(row.over_seeds(fmean)["accuracy"] is not None for row in rows)
+    key = "accuracy" if judged else "loss"
+    table = plain_table(
+        "Means over seeds, the best first", "variant", "runs", key, "range", "worst device",
+        "seconds", "MB up", "MB down",
+    )  # fmt: skip
+    for row in rows:
+        if not row.runs:
+            continue
+        mean, low, high = row.over_seeds(fmean), row.over_seeds(min), row.over_seeds(max)
+        table.add_row(
+            Text(row.variant.title), str(len(row.runs)), _figure(mean[key], judged),
+            _range(low[key], high[key], judged),
+            _figure(mean["accuracy_devices_worst"], True), f"{mean['seconds']:.1f}",
+            _megabytes(mean["bytes_up"]), _megabytes(mean["bytes_down"]),
+        )  # fmt: skip
+    return table
+
+
+def _figure(value: float | None, share: bool) -> str:
+    if value is None:
+        return "–"
+    return f"{100 * value:.1f} %" if share else f"{value:.4g}"
+
+
+def _range(low: float | None, high: float | None, share: bool) -> str:
+    if low is None or high is None or low == high:
+        return ""
+    return f"{100 * low:.1f}–{100 * high:.1f}" if share else f"{low:.4g}–{high:.4g}"
+
+
+def _megabytes(by_link: Any) -> str:  # noqa: ANN401 (a list of bytes)
+    return f"{sum(by_link) / 1e6:.2f}"
