@@ -9,7 +9,7 @@ from typing import Any
 
 from fedtier.config.federation_tables import FederationFile, LinkTable
 from fedtier.config.files import resolve, resolve_spec
-from fedtier.config.schema import Key, arms, is_table, item_of, keys_of
+from fedtier.config.schema import Key, arms, choices_of, is_table, item_of, keys_of
 from fedtier.errors import ConfigError
 from fedtier.sweep.variant import Setting, Variant
 
@@ -100,8 +100,15 @@ def _item_table(key: Key | None) -> Any:  # noqa: ANN401 (as above)
 def _fitting(value: object, key: Key | None, setting: Setting, where: str) -> object:
     if isinstance(value, list) and None in value:
         raise ConfigError(f"{where}: {setting.key} has an empty value. Give all of them.")
-    only_arrays = key is not None and all(item_of(arm) is not None for arm in arms(key.hint))
-    return [value] if only_arrays and not isinstance(value, list) else value
+    if key is None or isinstance(value, list):
+        return value
+    return value if any(_takes_one(arm, value) for arm in arms(key.hint)) else [value]
+
+
+def _takes_one(arm: object, value: object) -> bool:
+    """Whether a type may take a value that is no array: words take no other word."""
+    words = choices_of(arm)
+    return value in words if words else item_of(arm) is None
 
 
 def _make_absolute(document: Document, directory: Path) -> None:

@@ -86,7 +86,7 @@ def test_the_json_schema_gives_defaults_and_ranges():
     auto, counts = plan["tau"]["anyOf"]
     assert auto == {"type": "string", "enum": ["auto"]}
     assert counts["items"] == {"type": "integer", "minimum": 1, "maximum": 1_000_000}
-    assert plan["tau"]["maxItems"] == 8
+    assert counts["maxItems"] == 8
     assert plan["schedule"]["properties"]["mu"]["exclusiveMinimum"] == 0
     assert properties["federation"]["properties"]["weights"]["enum"] == ["devices", "examples"]
     assert properties["link"]["items"]["additionalProperties"] == {"type": "integer"}
