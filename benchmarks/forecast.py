@@ -78,7 +78,8 @@ def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
         ordered = np.sort(values)
         left, right = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
         ranks.append((left + right) / 2)
-    return float(np.corrcoef(np.stack(ranks))[0, 1])
+    one, other = (each - each.mean() for each in ranks)
+    return float(one @ other / math.sqrt((one @ one) * (other @ other)))
 
 
 def main() -> int:
