@@ -48,6 +48,10 @@ MOUNTS = {
         "fedtier.commands.new:app",
         "Write a small federation that trains as it stands, to make your own of.",
     ),
+    "plan": Mount(
+        "fedtier.commands.plan:app",
+        "Choose iteration counts, step size and quantizers for a deadline.",
+    ),
     "compile": Mount(
         "cloud.compiler.commands:app",
         "Compile a torch module for devices; options replace what its ARTEFACT says.",

@@ -19,6 +19,8 @@ MU_STEPS = tuple(10 ** (-k / 4) for k in range(9))
 LEVELS = (1, 3, 7, 15, 31, 63, 127)
 """Of qsgd: what fills 2 to 8 bits a coordinate."""
 _BUCKET = 128
+BITS = 5
+"""Of counts that are chosen by the forecast, which is too flat to tell 200 from 201."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +138,7 @@ def _asked(setting: Setting, wish: Wish) -> Deadline:
 def _search(
     setting: Setting, wish: Wish, mus: Sequence[float], known: Found | None = None
 ) -> Found:
-    found = least(setting.forecast, _asked(setting, wish), mus=mus, known=known)
+    found = least(setting.forecast, _asked(setting, wish), mus=mus, known=known, bits=BITS)
     assert found is not None, "a round fits, and a forecast is finite for every plan"
     return found
 
@@ -198,7 +200,7 @@ def _unbudgeted(setting: Setting, wish: Wish, mus: Sequence[float], found: Found
         return None
     free = setting.costs.without_budgets()
     asked = Deadline(costs=free, deadline_s=wish.deadline_s, steps_max=wish.steps_max)
-    other = least(setting.forecast, asked, mus=mus)
+    other = least(setting.forecast, asked, mus=mus, bits=BITS)
     same = other is None or (other.tau, other.mu, other.rounds) == (
         found.tau, found.mu, found.rounds,
     )  # fmt: skip

@@ -7,7 +7,7 @@ that a plan that keeps a budget on paper keeps it on the link.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -106,13 +106,52 @@ class Costs:
 
     def round_s(self, tau: Sequence[float | Numbers]) -> Numbers:
         """Seconds of a round, made longer where a link's airtime is short."""
-        seconds = self.times.round_s(tau)
-        counts = self.exchanges_per_round(tau)
-        for count, each, budget in zip(counts, self.exchanges, self.budgets, strict=False):
-            if budget.rate_bytes_per_s is not None:
-                mean_rate = budget.rate_bytes_per_s * (budget.airtime_share_max or 1.0)
-                seconds = np.maximum(seconds, count * each.bytes_up / mean_rate)
+        return self.iteration_s(tau)
+
+    def iteration_s(self, tau: Sequence[float | Numbers]) -> Numbers:
+        """Seconds of an iteration of the slowest node on tier n, for tau_1..tau_n."""
+        seconds = self.times.iteration_s(tau)
+        for link, often in self._beneath(tau):
+            if (sending_s := self._sending_s(link)) > 0:
+                seconds = np.maximum(seconds, often * sending_s)
         return seconds
+
+    def least_round_s(self, tier: int) -> float:
+        """What airtime alone lets a round take, of links above a tier."""
+        return max((self._sending_s(link) for link in range(tier, len(self.budgets))), default=0.0)
+
+    def repeats_max(self, tau: Sequence[float | Numbers]) -> Numbers:
+        """How often in a round an iteration of tier n may be repeated, by the bytes of a round."""
+        most = np.asarray(np.inf)
+        for link, often in self._beneath(tau):
+            allowed = self.budgets[link].bytes_per_round if self.budgets else None
+            if allowed is not None:
+                most = np.minimum(most, allowed / (often * self.exchanges[link].bytes))
+        return most
+
+    def iterations_max(self, tau: Sequence[float | Numbers], *, deadline_s: float) -> Numbers:
+        """How many iterations of tier n the bytes of days allow in a whole run."""
+        most = np.asarray(np.inf)
+        for link, often in self._beneath(tau):
+            allowed = self.budgets[link].bytes_per_day if self.budgets else None
+            if allowed is not None:
+                each = often * self.exchanges[link].bytes
+                most = np.minimum(most, _days(deadline_s) * allowed / each)
+        return most
+
+    def _beneath(self, tau: Sequence[float | Numbers]) -> Iterator[tuple[int, Numbers]]:
+        """Each link below tier n, from 0, and how often it is used in an iteration of that tier."""
+        often = np.asarray(1.0)
+        for link in reversed(range(len(tau))):
+            yield link, often
+            often = often * np.asarray(tau[link], np.float64)
+
+    def _sending_s(self, link: int) -> float:
+        """Seconds that must pass between two exchanges, for the link's rate and airtime."""
+        if not self.budgets or (rate := self.budgets[link].rate_bytes_per_s) is None:
+            return 0.0
+        share = self.budgets[link].airtime_share_max or 1.0
+        return self.exchanges[link].bytes_up / (rate * share)
 
     def rounds(self, tau: Sequence[float | Numbers], *, deadline_s: float) -> Numbers:
         """Whole rounds within a deadline and all budgets, as floats; 0 where not even one fits."""
@@ -123,6 +162,10 @@ class Costs:
                 most = np.where(carried <= budget.bytes_per_round, most, 0.0)
             if budget.bytes_per_day is not None:
                 # At the end of a day's bytes a node pauses until the next.
-                days = max(1.0, np.floor(deadline_s / DAY_S))
-                most = np.minimum(most, days * np.floor(budget.bytes_per_day / carried))
+                a_day = np.floor(budget.bytes_per_day / carried)
+                most = np.minimum(most, _days(deadline_s) * a_day)
         return most
+
+
+def _days(deadline_s: float) -> float:
+    return max(1.0, float(np.floor(deadline_s / DAY_S)))

@@ -84,18 +84,15 @@ def forecast_terms(choice: Choice) -> dict[str, Any]:
 
 def binds(choice: Choice) -> str:
     """What keeps the run from getting further: a word, and the link where it is one."""
-    found, setting, costs = choice.found, choice.setting, choice.setting.costs
+    found, costs = choice.found, choice.setting.costs
     tau = [np.asarray(float(count)) for count in found.tau]
     if choice.unbudgeted is not None:
         return "budget"
     if found.round_s > float(costs.times.round_s(tau)) * (1 + 1e-9):
         return "airtime"
     seconds = {f"link {row['link']}": row["seconds_per_round"] for row in links_of(choice)}
-    steps_s = math.prod(found.tau) * max(costs.times.step_s)
-    seconds["local steps"] = steps_s
-    largest = max(seconds, key=lambda name: seconds[name])
-    assert setting.links, "a federation has a link"
-    return largest
+    seconds["local steps"] = math.prod(found.tau) * max(costs.times.step_s)
+    return max(seconds, key=lambda name: float(seconds[name]))
 
 
 def _forecast(choice: Choice) -> dict[str, Any]:

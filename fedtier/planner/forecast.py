@@ -193,33 +193,43 @@ class Forecast:
     def lower(self, prefixes: Integers, *, mu: float, asked: Deadline, steps_max: int) -> Numbers:
         """Nothing gains more in a second than its tiers below do, nor than the highest can."""
         tau = [np.asarray(counts, np.float64) for counts in prefixes.T]
-        times, n = asked.costs.times, len(tau)
-        iteration_s, rest_s = times.iteration_s(tau), times.rest_s(n)
+        costs, n = asked.costs, len(tau)
         # A curbed mean over the schedule is at most the curbed mean.
         gained = self._of_prefix(tau, mu).mean(axis=0)
-        room = np.maximum(steps_max / np.prod(prefixes, axis=1), 1.0)
-        if n < self.tree.links:
-            rate = self._highest_rate(gained, iteration_s, rest_s, room)
+        room = np.minimum(steps_max / np.prod(prefixes, axis=1), costs.repeats_max(tau))
+        if n == self.tree.links:
+            reach = asked.deadline_s * gained / costs.iteration_s(tau)
         else:
-            rate = gained / iteration_s
-        return self.loss(asked.deadline_s * rate * (1 + 1e-9))
+            reach = asked.deadline_s * self._highest_rate(
+                gained, costs.iteration_s(tau), costs.times.rest_s(n), costs.least_round_s(n),
+                np.maximum(room, 1.0),
+            )  # fmt: skip
+        allowed = costs.iterations_max(tau, deadline_s=asked.deadline_s)
+        reach = np.minimum(reach * (1 + 1e-9), allowed * gained)
+        return np.where(room >= 1, self.loss(reach), np.inf)
 
     def _highest_rate(
-        self, gained: Numbers, iteration_s: Numbers, rest_s: float, room: Numbers
+        self, gained: Numbers, iteration_s: Numbers, rest_s: float, least_s: float, room: Numbers
     ) -> Numbers:
-        """What 1 to ``room`` iterations, curbed by the highest link alone, gain in a second."""
+        """What 1 to ``room`` iterations, curbed by the highest link alone, gain in a second.
+
+        Seconds are ``iteration_s`` of each and ``rest_s`` once, but ``least_s`` at least.
+        """
         top = self.tree.links - 1
         curb = self.curb(top)
         repeats = room
         if curb > 0:
             # ln(1 + v) / (v + b) is highest where (1 + v) (ln(1 + v) - 1) + 1 = b, to one side of
             # which it rises and to the other falls; Newton's method comes from above.
-            b = np.maximum(rest_s * curb * gained / np.maximum(iteration_s, 1e-300), 1e-12)
+            each_s = np.maximum(iteration_s, 1e-300)
+            b = np.maximum(rest_s * curb * gained / each_s, 1e-12)
             w = 1 + np.sqrt(2 * b) + b
             for _ in range(8):
                 w = w - (w * (np.log(w) - 1) + 1 - b) / np.log(w)
-            repeats = np.clip((w - 1) / (curb * gained), 1.0, room)
-        return np.asarray(self._curbed(gained * repeats, top) / (repeats * iteration_s + rest_s))
+            highest = np.maximum((w - 1) / (curb * gained), (least_s - rest_s) / each_s)
+            repeats = np.clip(highest, 1.0, room)
+        seconds = np.maximum(repeats * iteration_s + rest_s, least_s)
+        return np.asarray(self._curbed(gained * repeats, top) / seconds)
 
     def _of_prefix(self, tau: Sequence[Real], mu: float) -> Numbers:
         """What an iteration of a node of tier n gains, by point of the schedule, less noise."""

@@ -77,7 +77,12 @@ class Found:
 
 
 def least(
-    objective: Objective, asked: Deadline, *, mus: Sequence[float], known: Found | None = None
+    objective: Objective,
+    asked: Deadline,
+    *,
+    mus: Sequence[float],
+    known: Found | None = None,
+    bits: int | None = None,
 ) -> Found | None:
     """The plan of the least value; of equal ones that with the shorter round, then the first.
 
@@ -86,6 +91,7 @@ def least(
         asked: What a plan must fit into.
         mus: Step sizes to choose from.
         known: A plan that it is compared with, which spares looking at worse ones.
+        bits: Only counts of at most so many significant bits are looked at; None: all.
 
     Returns:
         None where no plan that fits has a finite value.
@@ -95,9 +101,10 @@ def least(
     """
     check_feasible(asked)
     best = known
-    for doubling in (True, False):  # first an idea of what is good, so that more is left early
+    for coarse in (1, bits):  # first an idea of what is good, so that more is left early
         for mu in mus:
-            best = better(best, _best_of(objective, asked, mu, best, doubling=doubling))
+            taus = chains_within(objective, asked, mu, best, bits=coarse)
+            best = better(best, _best_of(objective, asked, mu, taus))
     return best
 
 
@@ -136,7 +143,12 @@ def check_feasible(asked: Deadline) -> None:
 
 
 def chains_within(
-    objective: Objective, asked: Deadline, mu: float, best: Found | None, *, doubling: bool = False
+    objective: Objective,
+    asked: Deadline,
+    mu: float,
+    best: Found | None,
+    *,
+    bits: int | None = None,
 ) -> Integers:
     """tau_1..tau_N of every chain that no lower bound rules out, shape ``(k, N)``."""
     most = max(1, int(min(asked.most(), objective.steps_max(mu=mu))))
@@ -149,15 +161,12 @@ def chains_within(
 
     found = left(empty_prefix())
     for _ in range(asked.costs.links):
-        found = left(extended(found, steps_max=most, doubling=doubling))
+        found = left(extended(found, steps_max=most, bits=bits))
     return found
 
 
-def _best_of(
-    objective: Objective, asked: Deadline, mu: float, best: Found | None, *, doubling: bool
-) -> Found | None:
+def _best_of(objective: Objective, asked: Deadline, mu: float, taus: Integers) -> Found | None:
     found: Found | None = None
-    taus = chains_within(objective, asked, mu, best, doubling=doubling)
     for start in range(0, len(taus), _BATCH):
         tau = [np.asarray(counts, np.float64) for counts in taus[start : start + _BATCH].T]
         rounds, round_s = asked.rounds(tau), asked.costs.round_s(tau)

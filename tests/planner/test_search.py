@@ -141,3 +141,27 @@ def test_a_deadline_too_short_for_a_round_names_the_shortest_that_is_not():
 
 def test_no_plan_is_found_where_the_theorem_holds_for_none():
     assert least(objective(), asked(), mus=[1.5]) is None
+
+
+def test_counts_of_few_bits_are_those_whose_binary_digits_are_few():
+    def significant(count):
+        return len(f"{count:b}".rstrip("0"))
+
+    for bits in (1, 2, 4):
+        wanted = [
+            tau for tau in chains(2, steps_max=90).tolist() if max(map(significant, tau)) <= bits
+        ]
+        assert chains(2, steps_max=90, bits=bits).tolist() == wanted
+
+
+def test_with_counts_of_few_bits_the_best_of_those_is_found():
+    what, question = objective(), asked()
+    found = least(what, question, mus=[0.02, 0.005], bits=2)
+    tried = []
+    for mu in (0.02, 0.005):
+        taus = list(chains(3, steps_max=steps_max(question, what, mu), bits=2).T)
+        rounds = question.rounds(taus)
+        value = np.where(rounds >= 1, what.value(taus, mu=mu, rounds=rounds), np.inf)
+        tried += zip(value, question.costs.round_s(taus), *taus, strict=True)
+    value, _, *tau = min(tried)
+    assert (found.value, found.tau) == (value, tuple(tau))

@@ -1,0 +1,62 @@
+"""``fedtier plan``: which iteration counts, step size and quantizers reach most by a deadline."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fedtier.commands.extras import needs_extra
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def plan(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A federation file.")],
+    *,
+    deadline: Annotated[
+        float, typer.Option(metavar="S", help="Seconds for the whole run, from its first round.")
+    ],
+    estimates: Annotated[
+        Path | None, typer.Option(metavar="JSON", help="What a pilot measured: estimates.json.")
+    ] = None,
+    mu: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep to this step size; by default the best of those up to the pilot's."
+        ),
+    ] = None,
+    codecs: Annotated[
+        bool, typer.Option("--codecs", help="Also choose how many levels each link's qsgd has.")
+    ] = False,
+    steps_max: Annotated[
+        int | None, typer.Option(min=1, help="The most local steps of a device in a round.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON document.")] = False,
+) -> None:
+    """Choose iteration counts, step size and quantizers for a deadline."""
+    import json
+
+    from fedtier.config.federation import load_federation
+    from fedtier.errors import ConfigError
+    from fedtier.planner.choose import Wish, choose
+    from fedtier.planner.document import document_of
+    from fedtier.planner.estimates import estimates_for
+    from fedtier.planner.setting import Setting
+
+    for name, value in (("--deadline", deadline), ("--mu", mu)):
+        if value is not None and not 0 < value < 1e9:
+            raise ConfigError(f"{name} = {value:g} is out of range: greater than 0, below 1e9")
+    federation = load_federation(file)
+    setting = Setting.of(federation, estimates_for(federation, estimates))
+    wish = Wish(deadline_s=deadline, mu=mu, codecs=codecs, steps_max=steps_max)
+    choice = choose(setting, wish)
+    document = document_of(choice)
+    if as_json:
+        typer.echo(json.dumps(document, indent=2, allow_nan=False))
+        return
+    with needs_extra("demo"):
+        from fedtier.commands.plan_tables import print_plan
+    print_plan(document)

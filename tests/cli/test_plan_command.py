@@ -1,0 +1,71 @@
+"""``fedtier plan``: a document for machines, words and tables for people."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fedtier import cli
+from fedtier.config.federation import load_federation
+from fedtier.planner.estimates import estimates_json
+from tests.planner.given import FEDERATIONS, estimates
+
+FILE = FEDERATIONS / "wearables-3-tier.toml"
+
+
+def run(*arguments):
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["plan", *map(str, arguments)])
+    return int(caught.value.code or 0)
+
+
+@pytest.fixture
+def measured(tmp_path):
+    path = tmp_path / "estimates.json"
+    path.write_text(estimates_json(estimates()), encoding="utf-8")
+    return path
+
+
+def test_json_is_one_document(measured, capsys):
+    assert run(FILE, "--deadline", 120, "--estimates", measured, "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["federation"] == "wearables"
+    assert len(document["tau"]) == 3
+
+
+def test_words_say_what_binds_and_the_lines_to_paste_make_a_federation(measured, tmp_path, capsys):
+    assert run(FILE, "--deadline", 120, "--estimates", measured) == 0
+    out = capsys.readouterr().out
+    assert "what binds: the deadline" in out
+    assert "not guaranteed at this mu" in out
+    assert "the file's tau and mu" in out
+    assert max(map(len, out.splitlines())) <= 120
+    document = run_json(measured, capsys)
+    for line in (f"rounds = {document['rounds']}", f"tau = {document['tau']}"):
+        assert f"  {line}\n" in out
+    changed = FILE.read_text(encoding="utf-8").replace("rounds = 100", line_of(out, "rounds"))
+    path = tmp_path / "planned.toml"
+    path.write_text(changed.replace("tau    = [4, 4, 1]", line_of(out, "tau")), encoding="utf-8")
+    plan = load_federation(path).plan
+    assert (plan.rounds, list(plan.tau)) == (document["rounds"], document["tau"])
+
+
+def line_of(out, name):
+    return next(line for line in out.splitlines() if line.startswith(f"  {name} = ")).strip()
+
+
+def run_json(measured, capsys):
+    run(FILE, "--deadline", 120, "--estimates", measured, "--json")
+    return json.loads(capsys.readouterr().out)
+
+
+def test_without_estimates_it_ends_with_78_and_the_way_to_them(capsys):
+    assert run(FILE, "--deadline", 120) == 78
+    assert "--estimates estimates.json" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("deadline", ["0", "-1", "nan"])
+def test_a_deadline_that_is_none_is_refused(measured, capsys, deadline):
+    assert run(FILE, "--deadline", deadline, "--estimates", measured) == 78
+    assert "--deadline = " in capsys.readouterr().err
