@@ -11,9 +11,28 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fedtier.api import Faults, Federation, Simulated, load, simulate
+    from fedtier.api import (
+        Choice,
+        Estimates,
+        Faults,
+        Federation,
+        Simulated,
+        load,
+        plan,
+        simulate,
+    )
 
-__all__ = ["Faults", "Federation", "Simulated", "__version__", "load", "simulate"]
+__all__ = [
+    "Choice",
+    "Estimates",
+    "Faults",
+    "Federation",
+    "Simulated",
+    "__version__",
+    "load",
+    "plan",
+    "simulate",
+]
 
 # onnxruntime reports how it is used to its maker, from a thread of its own, unless this stands here
 # before it is loaded. Nothing of a device or of its models does that.

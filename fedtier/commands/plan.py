@@ -20,7 +20,11 @@ def plan(
         float, typer.Option(metavar="S", help="Seconds for the whole run, from its first round.")
     ],
     estimates: Annotated[
-        Path | None, typer.Option(metavar="JSON", help="What a pilot measured: estimates.json.")
+        Path | None,
+        typer.Option(
+            metavar="JSON",
+            help="What a pilot measured, estimates.json; by default a pilot is simulated.",
+        ),
     ] = None,
     mu: Annotated[
         float | None,
@@ -41,22 +45,28 @@ def plan(
 
     from fedtier.config.federation import load_federation
     from fedtier.errors import ConfigError
-    from fedtier.planner.choose import Wish, choose
     from fedtier.planner.document import document_of
-    from fedtier.planner.estimates import estimates_for
-    from fedtier.planner.setting import Setting
 
     for name, value in (("--deadline", deadline), ("--mu", mu)):
         if value is not None and not 0 < value < 1e9:
             raise ConfigError(f"{name} = {value:g} is out of range: greater than 0, below 1e9")
+    with needs_extra("sim"):
+        from fedtier.api import plan as choose
     federation = load_federation(file)
-    setting = Setting.of(federation, estimates_for(federation, estimates))
-    wish = Wish(deadline_s=deadline, mu=mu, codecs=codecs, steps_max=steps_max)
-    choice = choose(setting, wish)
+    if estimates is None:
+        typer.echo("no --estimates: measuring in the simulator, by [simulation] ...", err=True)
+    choice = choose(
+        federation,
+        deadline_s=deadline,
+        estimates=estimates,
+        mu=mu,
+        codecs=codecs,
+        steps_max=steps_max,
+    )
     document = document_of(choice)
     if as_json:
         typer.echo(json.dumps(document, indent=2, allow_nan=False))
         return
-    with needs_extra("demo"):
-        from fedtier.commands.plan_tables import print_plan
+    from fedtier.commands.plan_tables import print_plan
+
     print_plan(document)

@@ -81,6 +81,21 @@ class Choice:
     alternatives: tuple[Alternative, ...]
     unbudgeted: Found | None = field(default=None)
 
+    @property
+    def tau(self) -> tuple[int, ...]:
+        """tau_1..tau_N."""
+        return self.found.tau
+
+    @property
+    def mu(self) -> float:
+        """The step size."""
+        return self.found.mu
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds fit."""
+        return self.found.rounds
+
 
 def choose(setting: Setting, wish: Wish) -> Choice:
     """The plan with the least forecast loss within deadline and budgets.

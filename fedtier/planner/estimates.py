@@ -13,7 +13,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from fedtier.config.federation import Federation
 from fedtier.config.files import read_text
 from fedtier.config.parse import parse_table
 from fedtier.config.place import Place
@@ -87,26 +86,6 @@ class Estimates:
     Lh: float = key("How much the mean gradient changes where devices disperse.", above=0)
     Lv: float = key("How much the devices' own gradients change where they disperse.", above=0)
     progress: tuple[PilotRound, ...] = key("The pilot's rounds in their order.", items_min=1)
-
-
-def estimates_for(federation: Federation, given: Path | None) -> Estimates:
-    """The estimates to plan a federation with.
-
-    Args:
-        federation: What is to be planned.
-        given: A file that a pilot wrote; None where nobody named one.
-
-    Raises:
-        ConfigError: If there are none, or they cannot be.
-    """
-    if given is None:
-        raise ConfigError(
-            f"{federation.where}: to plan takes estimates of this federation: how long steps and "
-            "messages take, and how its devices' losses behave. Run a pilot of some rounds, "
-            "`fedtier cloud run --pilot 4`, and give the estimates.json of its run directory: "
-            "fedtier plan FILE --deadline S --estimates estimates.json"
-        )
-    return load_estimates(given)
 
 
 def load_estimates(path: Path) -> Estimates:

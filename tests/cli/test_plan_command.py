@@ -60,11 +60,6 @@ def run_json(measured, capsys):
     return json.loads(capsys.readouterr().out)
 
 
-def test_without_estimates_it_ends_with_78_and_the_way_to_them(capsys):
-    assert run(FILE, "--deadline", 120) == 78
-    assert "--estimates estimates.json" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("deadline", ["0", "-1", "nan"])
 def test_a_deadline_that_is_none_is_refused(measured, capsys, deadline):
     assert run(FILE, "--deadline", deadline, "--estimates", measured) == 78

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from fedtier.errors import ConfigError
-from fedtier.planner.estimates import estimates_for, estimates_json, parse_estimates
-from tests.planner.given import estimates, wearables
+from fedtier.planner.estimates import estimates_json, parse_estimates
+from tests.planner.given import estimates
 
 
 def changed(**keys):
@@ -43,8 +43,3 @@ def test_what_cannot_be_is_refused(text, said):
     with pytest.raises(ConfigError) as refused:
         parse_estimates(text, where="e.json")
     assert said in str(refused.value)
-
-
-def test_without_estimates_the_way_to_them_is_named():
-    with pytest.raises(ConfigError, match=r"fedtier cloud run --pilot"):
-        estimates_for(wearables(), None)

@@ -1,0 +1,69 @@
+"""To plan without a pilot of real boards: one is simulated, on the times that the file states."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+import fedtier
+from fedtier import cli
+
+LINKS = """
+[simulation]
+step_s = 0.02
+[[simulation.link]]
+rate_bytes_per_s = 50_000
+latency_s = 0.1
+[[simulation.link]]
+rate_bytes_per_s = 400_000
+latency_s = 0.5
+"""
+
+
+@pytest.fixture
+def file(write_federation):
+    return write_federation("planned.toml", tables=LINKS)
+
+
+def test_a_simulated_pilot_finds_the_times_that_the_file_states(file):
+    federation = fedtier.load(file)
+    choice = fedtier.plan(federation, deadline_s=600)
+    known = choice.setting.estimates
+    assert known.step_s == pytest.approx(dict.fromkeys(known.step_s, 0.02))
+    for link, rate in zip(known.link, (50_000, 400_000), strict=True):
+        # Updates of several parts take a round trip more than others, which looks like a rate:
+        # .2 s in the 4 s of a gradient on link 1, 1 s of whatever size on link 2.
+        assert rate / 3 < link.rate_bytes_per_s < 1.1 * rate
+    # On links that take 10 and 50 steps' time the file's (2, 2) sends far too often.
+    assert choice.tau[0] > 8
+    assert choice.rounds >= 1
+    again = fedtier.plan(federation, deadline_s=600)
+    assert (again.tau, again.mu, again.rounds) == (choice.tau, choice.mu, choice.rounds)
+
+
+def test_the_command_says_that_it_simulates_and_prints_one_document(file, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["plan", str(file), "--deadline", "600", "--json"])
+    assert not ended.value.code
+    out, err = capsys.readouterr()
+    assert "measuring in the simulator" in err
+    assert json.loads(out)["kind"] == "fedtier plan 1"
+
+
+def test_a_plan_that_is_followed_gets_further_than_the_files(file):
+    """The forecast orders these two, which are far apart, as the training does."""
+    federation = fedtier.load(file)
+    choice = fedtier.plan(federation, deadline_s=60)
+    text = file.read_text().replace("tau = [2, 2]", f"tau = {list(choice.tau)}")
+    text = text.replace("rounds = 2", f"rounds = {choice.rounds}").replace(
+        "mu = 0.2", f"mu = {choice.mu}"
+    )
+    planned = file.with_name("followed.toml")
+    planned.write_text(text)
+    (own, *_) = choice.alternatives
+    own_file = file.with_name("own.toml")
+    own_file.write_text(file.read_text().replace("rounds = 2", f"rounds = {own.rounds}"))
+    results = [fedtier.simulate(fedtier.load(each)) for each in (planned, own_file)]
+    assert all(result.seconds < 1.2 * 60 for result in results)
+    assert results[0].report["loss"] < results[1].report["loss"]
