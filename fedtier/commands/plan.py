@@ -44,6 +44,7 @@ def plan(
     import json
 
     from fedtier.config.federation import load_federation
+    from fedtier.config.federation_tables import SimulatedLinkTable
     from fedtier.errors import ConfigError
     from fedtier.planner.document import document_of
 
@@ -55,6 +56,8 @@ def plan(
     federation = load_federation(file)
     if estimates is None:
         typer.echo("no --estimates: measuring in the simulator, by [simulation] ...", err=True)
+        if all(link == SimulatedLinkTable() for link in federation.simulation.link):
+            typer.echo("its links take no time: see [[simulation.link]]", err=True)
     choice = choose(
         federation,
         deadline_s=deadline,
