@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from fedtier.commands.extras import needs_extra
-from fedtier.limits import ROUNDS_MAX, SEED_MAX
+from fedtier.commands.options import Pilot, Rounds, Seed
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -26,22 +26,9 @@ def run(
         Path | None, typer.Option(help="Federation file, if not the node file's: another plan.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run directory, if not the node file's.")] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(min=1, max=ROUNDS_MAX, help="Rounds, if not those of the federation file."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
-    ] = None,
-    pilot: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=ROUNDS_MAX,
-            help="Measure the federation in so many first rounds, and write estimates.json.",
-        ),
-    ] = None,
+    rounds: Rounds = None,
+    seed: Seed = None,
+    pilot: Pilot = None,
     abandon: Annotated[
         bool, typer.Option("--abandon", help="Give up an unfinished run, and begin a new one.")
     ] = False,

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from fedtier.commands.extras import needs_extra
-from fedtier.limits import ROUNDS_MAX, SEED_MAX
+from fedtier.commands.options import Pilot, Rounds, Seed
 
 app = typer.Typer(add_completion=False)
 
@@ -28,22 +28,9 @@ def demo(
     out: Annotated[
         Path | None, typer.Option(help="Directory for the run; a new one by default.")
     ] = None,
-    rounds: Annotated[
-        int | None,
-        typer.Option(min=1, max=ROUNDS_MAX, help="Rounds, if not those of the federation file."),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, max=SEED_MAX, help="Seed, if not that of the federation file."),
-    ] = None,
-    pilot: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            max=ROUNDS_MAX,
-            help="Measure the federation in so many first rounds, and write estimates.json.",
-        ),
-    ] = None,
+    rounds: Rounds = None,
+    seed: Seed = None,
+    pilot: Pilot = None,
     broker: Annotated[
         Broker | None,
         typer.Option(help="Brokers to start; mosquitto where it is installed by default."),

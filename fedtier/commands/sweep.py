@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from fedtier.commands.extras import need, needs_extra
-from fedtier.limits import ROUNDS_MAX, SEED_MAX
+from fedtier.commands.options import Rounds
+from fedtier.limits import SEED_MAX
 
 app = typer.Typer(add_completion=False)
 
@@ -35,10 +36,7 @@ def sweep(
     first_seed: Annotated[
         int, typer.Option(min=0, max=SEED_MAX - _SEEDS_MAX, help="The first seed.")
     ] = 1,
-    rounds: Annotated[
-        int | None,
-        typer.Option(min=1, max=ROUNDS_MAX, help="Rounds, if not those of the federation file."),
-    ] = None,
+    rounds: Rounds = None,
     out: Annotated[
         Path | None,
         typer.Option(
