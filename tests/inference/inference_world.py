@@ -11,7 +11,7 @@ import numpy as np
 
 from edge_agent.graph_process import GraphProcess
 from edge_agent.inference.servable import Servable
-from edge_agent.kit import Kit
+from edge_agent.kit import Kit, Opened
 from edge_agent.lowerings import Trainers
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import predict
@@ -76,9 +76,11 @@ def kit_of(artefact: Artefact, *, seed: int = 1, held: int = 40) -> Kit:
     y = predict(artefact.evaluate_session(), artefact.initial(), x).argmax(axis=1)
     some = Examples(x=x, y=y.astype(np.int64))
     graphs = GraphProcess(artefact.files)
+    opened = Opened(
+        graphs=graphs, evaluate=graphs.graph(EVALUATE_FILE), trainers=Trainers(artefact, graphs)
+    )
     return Kit(
-        artefact=artefact, graphs=graphs, evaluate=graphs.graph(EVALUATE_FILE), weight=1,
-        trainers=Trainers(artefact, graphs),
+        artefact=artefact, opened=opened, weight=1,
         data=DeviceData(
             train=some, holdout=some, untrained=(), fitted=artefact.manifest.preprocessing,
             digest=f"{seed:064x}",
