@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-from edge_agent.gradients import measure
 from edge_agent.out_of_memory import OutOfMemory
 from edge_agent.train_steps import Arrays, ChainedGraph, OneByOne, run_steps
 from fedtier.artefact.accumulate import accumulated_step
@@ -81,6 +80,8 @@ class OnnxTrainer:
             TrainingError: If a loss or a gradient is not finite, or the graphs are killed however
                 they are run.
         """
+        from edge_agent.gradients import measure  # only a pilot needs it in memory
+
         return measure(
             task,
             examples,

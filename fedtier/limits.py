@@ -78,3 +78,5 @@ DIMENSION_MAX = 2**28
 LEVELS_MAX = 32_767
 BUCKET_MAX = 2**20
 LOSS_UNITS_PER_NAT = 2**20
+
+DAY_S = 86_400.0  # what a budget of a day is counted over, whenever it begins

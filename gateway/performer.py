@@ -26,13 +26,13 @@ from fedtier.ids import NodeId
 from fedtier.model.server_step import add
 from fedtier.runtime.host import Host
 from fedtier.runtime.mean import next_model
-from fedtier.runtime.updates import answer_update
 from fedtier.runtime.usage import LinkMeter, link_figures
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
 from fedtier.storage.spool import Spool as SpoolFiles
 from fedtier.wire.manifest import decode_model
+from gateway.answer import answer_update
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fedtier.config.toml_text import write_value
-from fedtier.planner.cost import DAY_S
+from fedtier.limits import DAY_S
 from fedtier.show.summary import plain_table, print_table
 
 Document = Mapping[str, Any]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from fedtier.budget import Budget
 from fedtier.config.place import Place
-from fedtier.core.spending import DAY_S
-from fedtier.limits import PART_BYTES_MIN
-from fedtier.topology.node import Budget, Cell
+from fedtier.limits import DAY_S, PART_BYTES_MIN
+from fedtier.topology.node import Cell
 from fedtier.transport.address import parse_url
 from fedtier.wire import costs
 

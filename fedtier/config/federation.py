@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from fedtier.budget import Budget
 from fedtier.config.access_rules import check_access
 from fedtier.config.federation_rules import check_federation, per_link, quorum_text
 from fedtier.config.federation_tables import (
@@ -30,7 +31,7 @@ from fedtier.config.toml_text import parse_document
 from fedtier.config.tree import read_tree
 from fedtier.ids import FederationId, NodeId, parse_federation_id
 from fedtier.limits import ROUNDS_MAX
-from fedtier.topology import Budget, Link, Topology
+from fedtier.topology import Link, Topology
 from fedtier.wire.plan import members_needed
 
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from fedtier.config.access import check_pairs
 from fedtier.config.board import BoardTable
-from fedtier.config.budget_rules import check_budget
 from fedtier.config.files import at_home, read_text, resolve_spec
 from fedtier.config.inference import is_local_port
 from fedtier.config.kinds import check_kind
@@ -29,7 +28,6 @@ from fedtier.config.toml_text import parse_document
 from fedtier.errors import ConfigError
 from fedtier.ids import parse_federation_id, parse_node_id
 from fedtier.transport.address import parse_url
-from fedtier.wire.costs import Prices
 
 if TYPE_CHECKING:
     from fedtier.data.selection import Selection
@@ -234,6 +232,9 @@ def _check_budget(file: NodeFile, place: Place) -> None:
     """A budget that cannot pay for one part, or a pace at which it takes too long, is no link."""
     if file.budget is None or file.parent is None:
         return
+    from fedtier.config.budget_rules import check_budget  # most have none
+    from fedtier.wire.costs import Prices
+
     prices = Prices.of(
         members=file.budget.members,
         part_bytes=file.node.part_bytes,

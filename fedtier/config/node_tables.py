@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from fedtier.budget import Budget
 from fedtier.config.board import BoardTable
 from fedtier.config.inference import InferenceTable
 from fedtier.config.schema import key
@@ -20,7 +21,6 @@ from fedtier.limits import (
     PART_BYTES_MIN,
     TIERS_MAX,
 )
-from fedtier.topology.node import Budget
 from fedtier.transport.address import url_complaint
 
 CONNECT_FILES = ("password_file", "cafile", "certfile", "keyfile")

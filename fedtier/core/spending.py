@@ -12,9 +12,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from fedtier.topology.node import Budget
+from fedtier.budget import Budget
+from fedtier.limits import DAY_S
 
-DAY_S = 86_400.0
 _SLICES = 96  # of a window: what is spent in one is forgotten at once
 
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedtier.budget import Budget
 from fedtier.errors import ConfigError
 from fedtier.planner.bound import Bound, bound
 from fedtier.planner.least_bound import LeastBound
 from fedtier.planner.search import Deadline, Found, better, least
 from fedtier.planner.setting import LinkChoice, Setting, link_choice
-from fedtier.topology import Budget
 
 MU_STEPS = tuple(10 ** (-k / 4) for k in range(9))
 """Shares of the pilot's step size that are tried, from itself to a hundredth."""

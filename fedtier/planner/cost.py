@@ -13,14 +13,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from fedtier.limits import HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER
+from fedtier.budget import Budget
+from fedtier.limits import DAY_S, HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER
 from fedtier.planner.round_time import Times
-from fedtier.topology import Budget
 from fedtier.wire.parts import count_parts
 
 Numbers = npt.NDArray[np.float64]
 
-DAY_S = 86_400.0
 MANIFEST_BYTES = 1024  # with a blob's header and alignment; 600 were seen
 PART_BYTES = 192  # header, topic and MQTT's own, and its acknowledgement
 IDLE_BYTES_PER_S = 12.0  # beacons and keep-alives

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from fedtier.budget import Budget
 from fedtier.config.board import BoardTable, load_board
 from fedtier.config.federation import Federation
 from fedtier.config.files import PACKAGE
@@ -13,7 +14,7 @@ from fedtier.config.schema import keys_of
 from fedtier.config.toml_text import write_document
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
-from fedtier.topology import Budget, Node
+from fedtier.topology import Node
 
 
 def render_node_files(

@@ -6,24 +6,23 @@ import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fedtier.config.node_file import ConnectSection, NodeFile
 from fedtier.core.effects import Side
-from fedtier.core.spending import DAY_S
 from fedtier.errors import ConfigError
 from fedtier.ids import BootNonce, NodeId, hex64
-from fedtier.limits import CELL_SESSION_EXPIRY_S
+from fedtier.limits import CELL_SESSION_EXPIRY_S, DAY_S
 from fedtier.runtime.loop import Connection
 from fedtier.runtime.mailbox import Mailbox
-from fedtier.runtime.metered import BudgetGate
-from fedtier.storage.spending_record import SpendingRecord
-from fedtier.transport.address import parse_url
 from fedtier.transport.base import Credentials, Will
 from fedtier.transport.mqtt import MqttTransport
-from fedtier.wire.costs import Prices
 from fedtier.wire.messages import Presence, Status
 from fedtier.wire.packets import encode_packet
 from fedtier.wire.topics import ALL, child_filters, parent_filters
+
+if TYPE_CHECKING:
+    from fedtier.runtime.metered import BudgetGate
 
 
 def step_back(nice: int) -> None:
@@ -73,6 +72,12 @@ def _gate(file: NodeFile, mailbox: Mailbox) -> BudgetGate | None:
     if file.budget is None:
         return None
     assert file.parent is not None, "only a link has a budget"
+    # What nodes without one need not hold in memory.
+    from fedtier.runtime.metered import BudgetGate
+    from fedtier.storage.spending_record import SpendingRecord
+    from fedtier.transport.address import parse_url
+    from fedtier.wire.costs import Prices
+
     if not hasattr(socket, "TCP_INFO"):
         raise ConfigError(
             f"[budget] of {file.id}: this system does not count the bytes of a connection, so a "

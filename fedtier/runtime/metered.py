@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from fedtier.budget import Budget
 from fedtier.core.events import Allowance
 from fedtier.core.spending import Pace
 from fedtier.errors import WireError
 from fedtier.ids import hex64
 from fedtier.runtime.hanging_up import Idleness, Looks
 from fedtier.storage.spending_record import SpendingRecord
-from fedtier.topology.node import Budget
 from fedtier.transport.base import Traffic
 from fedtier.transport.gate import Leave, Passage, Wait
 from fedtier.transport.packet_size import publish_packet_bytes

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from fedtier.core.effects import Answer
 from fedtier.core.figures import Figures
-from fedtier.core.measured import Measured
 from fedtier.core.verify import link_codec
 from fedtier.draws import DrawKey, draw_key
 from fedtier.errors import TrainingError, UpdateError
 from fedtier.ids import NodeId
 from fedtier.model.exact_sum import in_range
 from fedtier.model.layout import Vector
-from fedtier.runtime.mean import mean_gradient
-from fedtier.storage.spool import Spool
 from fedtier.wire.head import Head
-from fedtier.wire.manifest import UpdateManifest, clip_reason, decode_model, encode_update
+from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update
 
 
 def delta_update(
@@ -81,35 +77,6 @@ def gradient_update(
         sections += codec.encode(vector, _rounding(node, head, tensor)).sections
     manifest = _manifest(node, head, figures, weight=weight, codec=codec.text)
     return encode_update(manifest, tuple(sections))
-
-
-def answer_update(node: NodeId, answer: Answer, spool: Spool, *, figures: Figures) -> bytes:
-    """The blob of a gateway's answer to its parent.
-
-    Args:
-        node: The gateway.
-        answer: What its machine asks for.
-        spool: Where its children's gradients are, if that is what is asked for.
-        figures: What rides along.
-
-    Raises:
-        TrainingError: If what is to be sent is not finite, or outside the range the sum takes.
-        StorageError: If a gradient that was accepted is no longer in the spool.
-    """
-    head = answer.head
-    if answer.weight == 0:
-        return figures_update(node, head, reason=answer.reason, figures=figures)
-    if answer.gathered is None:
-        start, _, _ = decode_model(answer.start)
-        end, _, _ = decode_model(answer.end)
-        return delta_update(
-            node, head, start=start, end=end, weight=answer.weight, figures=figures
-        )  # fmt: skip
-    found = mean_gradient(spool, answer.gathered)
-    return gradient_update(
-        node, head, gradient=found.gradient, change=found.change, weight=answer.weight,
-        figures=figures + Figures(measured=Measured(gradients=found.spread)),
-    )  # fmt: skip
 
 
 def figures_update(node: NodeId, head: Head, *, reason: str, figures: Figures) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fedtier.budget import Budget
 from fedtier.config.federation import Federation
 from fedtier.config.federation_tables import SimulatedChangeTable, SimulatedLinkTable
 from fedtier.config.named import check_named
@@ -28,7 +29,6 @@ from fedtier.sim.roles import Setting, load_roles
 from fedtier.sim.times import StepTimes
 from fedtier.sim.world import SimBoot, World
 from fedtier.storage.durable import write_durably
-from fedtier.topology import Budget
 
 _MEMORY = Path("/dev/shm")
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from fedtier.core.spending import DAY_S, Spending
+from fedtier.budget import Budget
+from fedtier.core.spending import Spending
 from fedtier.errors import StorageError
+from fedtier.limits import DAY_S
 from fedtier.storage.durable import read_record, write_record
-from fedtier.topology.node import Budget
 
 _SET_S = 60.0  # the wall clock was set if it has moved so much against the other
 

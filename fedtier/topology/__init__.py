@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fedtier.topology.node import Budget, Cell, Link, Node
+from fedtier.topology.node import Cell, Link, Node
 from fedtier.topology.tree import Topology
 
-__all__ = ["Budget", "Cell", "Link", "Node", "Topology"]
+__all__ = ["Cell", "Link", "Node", "Topology"]

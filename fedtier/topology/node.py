@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from fedtier.budget import Budget
 from fedtier.ids import NodeId
 
 Role = Literal["agent", "gateway", "cloud"]
@@ -35,16 +36,6 @@ class Node:
         if self.is_device:
             return "agent"
         return "cloud" if self.is_cloud else "gateway"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """What one child may put on its link; None = as much as it takes."""
-
-    bytes_per_round: int | None = None  # both directions together
-    bytes_per_day: int | None = None  # in any 24 hours, both directions together
-    rate_bytes_per_s: float | None = None  # upwards, on average
-    airtime_share_max: float | None = None  # of the time, in (0, 1]; only with a rate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

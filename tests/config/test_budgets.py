@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from farm_federation import farm, read
 
+from fedtier.budget import Budget
 from fedtier.config.budget_rules import check_rounds
 from fedtier.config.node_file import parse_node_file
 from fedtier.config.place import Place
 from fedtier.errors import ConfigError
 from fedtier.ids import NodeId
 from fedtier.render.node_files import render_node_files
-from fedtier.topology import Budget
 from fedtier.wire.costs import Prices
 
 DIMENSION = 100_000

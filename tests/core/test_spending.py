@@ -8,8 +8,8 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtier.budget import Budget
 from fedtier.core.spending import Pace, Spending, Window
-from fedtier.topology import Budget
 
 WINDOW_S = 96.0  # slices of a second: the numbers of a failure can be read
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fedtier.budget import Budget
 from fedtier.errors import ConfigError
 from fedtier.planner.choose import MU_STEPS, Wish, choose
 from fedtier.planner.document import document_of
 from fedtier.planner.setting import Setting
-from fedtier.topology import Budget
 from tests.planner.given import PILOT, estimates, setting, wearables
 
 FAST = ((None, 0.02),) * 3

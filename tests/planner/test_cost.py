@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedtier.budget import Budget
 from fedtier.config.federation import load_federation
-from fedtier.planner.cost import DAY_S, Costs, Exchange, exchange
+from fedtier.limits import DAY_S
+from fedtier.planner.cost import Costs, Exchange, exchange
 from fedtier.planner.padded import Padded
 from fedtier.planner.round_time import Times
-from fedtier.topology import Budget
 from tests.planner.given import FEDERATIONS, setting
 
 COUNTS = st.integers(1, 9)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from fedtier.budget import Budget
 from fedtier.core.events import Allowance
-from fedtier.core.spending import DAY_S
 from fedtier.errors import StorageError
 from fedtier.ids import BootNonce, FederationId, IterationPath, NodeId, RunId
+from fedtier.limits import DAY_S
 from fedtier.runtime.metered import BudgetGate
 from fedtier.storage.spending_record import SpendingRecord
-from fedtier.topology import Budget
 from fedtier.transport.base import Traffic
 from fedtier.wire import costs
 from fedtier.wire.head import Beacon, BlobRef, Head

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
-from fedtier.core.spending import DAY_S
+from fedtier.budget import Budget
 from fedtier.errors import StorageError
 from fedtier.ids import BootNonce, FederationId, NodeId
+from fedtier.limits import DAY_S
 from fedtier.runtime.metered import BudgetGate
 from fedtier.storage.spending_record import SpendingRecord
-from fedtier.topology import Budget
 from fedtier.transport.base import Will
 from fedtier.transport.holding import HoldingQueue, Outgoing
 from fedtier.wire.costs import Prices
