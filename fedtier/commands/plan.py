@@ -39,6 +39,7 @@ def plan(
     """Choose iteration counts, step size and quantizers for a deadline."""
     import json
 
+    from fedtier.artefact.find import find_artefact
     from fedtier.config.federation import load_federation
     from fedtier.errors import ConfigError
     from fedtier.planner.choose import Wish, choose
@@ -50,7 +51,8 @@ def plan(
         if value is not None and not 0 < value < 1e9:
             raise ConfigError(f"{name} = {value:g} is out of range: greater than 0, below 1e9")
     federation = load_federation(file)
-    setting = Setting.of(federation, estimates_for(federation, estimates))
+    dimension = find_artefact(federation.artefact).layout.dimension
+    setting = Setting.of(federation, estimates_for(federation, estimates, dimension=dimension))
     wish = Wish(deadline_s=deadline, mu=mu, codecs=codecs, steps_max=steps_max)
     choice = choose(setting, wish)
     document = document_of(choice)

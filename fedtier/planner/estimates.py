@@ -89,24 +89,33 @@ class Estimates:
     progress: tuple[PilotRound, ...] = key("The pilot's rounds in their order.", items_min=1)
 
 
-def estimates_for(federation: Federation, given: Path | None) -> Estimates:
+def estimates_for(federation: Federation, given: Path | None, *, dimension: int) -> Estimates:
     """The estimates to plan a federation with.
 
     Args:
         federation: What is to be planned.
         given: A file that a pilot wrote; None where nobody named one.
+        dimension: Numbers of the federation's model.
 
     Raises:
-        ConfigError: If there are none, or they cannot be.
+        ConfigError: If there are none, they cannot be, or they are of another model.
     """
     if given is None:
         raise ConfigError(
             f"{federation.where}: to plan takes estimates of this federation: how long steps and "
             "messages take, and how its devices' losses behave. Run a pilot of some rounds, "
-            "`fedtier cloud run --pilot 4`, and give the estimates.json of its run directory: "
+            "`fedtier cloud run --pilot 4` or, in virtual time, `fedtier sim FILE --pilot 4`, and "
+            "give the estimates.json of its run directory: "
             "fedtier plan FILE --deadline S --estimates estimates.json"
         )
-    return load_estimates(given)
+    estimates = load_estimates(given)
+    if estimates.dimension != dimension:
+        raise ConfigError(
+            f"{given}: dimension = {estimates.dimension}, and the model of {federation.where} has "
+            f"{dimension} numbers: these are estimates of another one. Run a pilot of this "
+            "federation."
+        )
+    return estimates
 
 
 def load_estimates(path: Path) -> Estimates:

@@ -47,4 +47,11 @@ def test_what_cannot_be_is_refused(text, said):
 
 def test_without_estimates_the_way_to_them_is_named():
     with pytest.raises(ConfigError, match=r"fedtier cloud run --pilot"):
-        estimates_for(wearables(), None)
+        estimates_for(wearables(), None, dimension=24_807)
+
+
+def test_estimates_of_another_model_are_refused(tmp_path):
+    (tmp_path / "e.json").write_text(estimates_json(estimates()), encoding="utf-8")
+    assert estimates_for(wearables(), tmp_path / "e.json", dimension=24_807) == estimates()
+    with pytest.raises(ConfigError, match=r"dimension = 24807, and the model of .* has 24808 numb"):
+        estimates_for(wearables(), tmp_path / "e.json", dimension=24_808)
