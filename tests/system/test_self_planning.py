@@ -11,6 +11,7 @@ import signal
 
 import pytest
 from counting_proxy import CountingProxy
+from run_directory_page import check_keys
 
 from fedtier.errors import EXIT_TERMINATED
 from fedtier.planner.estimates import load_estimates
@@ -43,6 +44,7 @@ def test_a_run_plans_itself_and_anew_when_a_link_is_throttled(testbed):
         (first,) = lines_of(plans)[:1]
         assert first["reason"] == "after a pilot of 2 rounds"
         assert {"tau", "mu", "links", "rounds", "round_s", "forecast_loss"} <= first.keys()
+        check_keys("plans.jsonl", first)
         assert load_estimates(out / "estimates.json").sigma2 > 0
         rounds = out / "metrics.jsonl"
         bed.wait_until(lambda: len(lines_of(rounds)) > 4, "rounds go by the plan")
