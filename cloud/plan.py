@@ -30,7 +30,7 @@ def plan_of(
         pilot: Rounds at the beginning in which the run is measured; None for none.
 
     Raises:
-        ConfigError: If nodes would not take it from a head.
+        ConfigError: If nodes would not take it from a head, or the pilot cannot be as asked.
     """
     wanted = federation.plan
     plan = Plan(
@@ -52,7 +52,7 @@ def plan_of(
         range_bits=wanted.range_bits,
         carry=wanted.carry,
         lowering=wanted.lowering,
-        pilot=_pilot(wanted.auto, pilot),
+        pilot=_pilot(wanted.auto, pilot, where=federation.where),
     )
     if plan.pilot > plan.rounds:
         raise ConfigError(
@@ -69,9 +69,14 @@ def plan_of(
     return plan
 
 
-def _pilot(auto: AutoTable | None, asked: int | None) -> int:
+def _pilot(auto: AutoTable | None, asked: int | None, *, where: str) -> int:
     if auto is None:
         return asked or 0
+    if asked is not None:
+        raise ConfigError(
+            f'{where}: --pilot {asked} is for a tau that is given, and tau = "auto" has a pilot of '
+            "its own. Leave the option out, or change pilot_rounds of [plan.auto]."
+        )
     return auto.pilot_rounds if auto.estimates is None else 0
 
 

@@ -24,7 +24,7 @@ from fedtier.core.root import Course, RootMachine
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import model_digest
-from fedtier.planner.estimates import load_estimates
+from fedtier.planner.estimates import estimates_for
 from fedtier.runtime.boot import Boot, booted
 from fedtier.runtime.host import Assembled
 from fedtier.storage.durable import storage_error
@@ -120,7 +120,10 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
         )
         onward = steering.resume(course.next_round)
         if onward is None and auto.estimates is not None:
-            onward = steering.first(load_estimates(Path(auto.estimates)), seconds=0.0)
+            known = estimates_for(
+                federation, Path(auto.estimates), dimension=artefact.layout.dimension
+            )
+            onward = steering.first(known, seconds=0.0)
         course = replace(course, onward=onward)
     evaluator = _evaluator(federation, artefact)
     machine = RootMachine(

@@ -136,6 +136,10 @@ class Steering:
             estimates: The pilot's; None where it failed.
             seconds: Of the run so far.
             reason: Why there are none.
+
+        Raises:
+            ConfigError: If a run that has no rounds behind it cannot be planned by them: they are
+                of another federation, or no round fits into the deadline.
         """
         plan = replace(self._state.plan, pilot=self._state.done)
         before = replace(self._state, seconds=seconds, pilot_s=seconds, plan=plan)
@@ -203,11 +207,15 @@ class Steering:
 
     def _planned(self, state: State, estimates: Estimates, *, reason: str) -> Onward:
         left_s = (self._deadline_s - state.seconds) / state.slack
+        if left_s <= 0:
+            return self._without(state, f"{reason}; no plan: the deadline is over")
         mu = self._federation.plan.schedule.mu if self._auto.keep_mu else None
         try:
             setting = Setting.of(self._federation, estimates)
             choice = choose(setting, Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs))
         except ConfigError as error:
+            if not state.done:
+                raise  # nothing has begun, and nothing is known by which it could go on
             return self._without(state, f"{reason}; no plan: {error}")
         if state.round_s is not None and not self._is_worth_it(state, setting, choice, left_s):
             tau = [np.asarray(float(count)) for count in state.plan.tau]
@@ -237,7 +245,8 @@ class Steering:
 
     def _without(self, state: State, reason: str) -> Onward:
         """Go on by the plan there is, in rounds as long as the last ones were."""
-        round_s = state.round_s or state.seconds / max(1, state.done)
+        log.warning("run not planned", extra={"seconds": state.seconds, "reason": reason})
+        round_s = state.round_s or state.seconds / state.done
         return self._decided(state, round_s, reason)
 
     def _fitted(self, state: State, next_s: float) -> State:

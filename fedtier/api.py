@@ -5,9 +5,10 @@ from __future__ import annotations
 from os import PathLike
 from pathlib import Path
 
+from fedtier.artefact.find import find_artefact
 from fedtier.config.federation import Federation, load_federation
 from fedtier.planner.choose import Choice, Wish, choose
-from fedtier.planner.estimates import Estimates, load_estimates
+from fedtier.planner.estimates import Estimates, estimates_for
 from fedtier.planner.setting import Setting
 from fedtier.sim.faults import Faults
 from fedtier.sim.pilot import simulated_estimates
@@ -50,6 +51,11 @@ def plan(
     if estimates is None:
         known = simulated_estimates(federation)
     else:
-        known = estimates if isinstance(estimates, Estimates) else load_estimates(Path(estimates))
+        known = estimates if isinstance(estimates, Estimates) else _read(federation, estimates)
     wish = Wish(deadline_s=deadline_s, mu=mu, codecs=codecs, steps_max=steps_max)
     return choose(Setting.of(federation, known), wish)
+
+
+def _read(federation: Federation, file: str | PathLike[str]) -> Estimates:
+    dimension = find_artefact(federation.artefact).layout.dimension
+    return estimates_for(federation, Path(file), dimension=dimension)

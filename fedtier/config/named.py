@@ -20,6 +20,8 @@ from fedtier.data.augmentation import Augmentation
 from fedtier.data.preprocessing import Pipeline
 from fedtier.data.selection import Selection
 from fedtier.errors import ConfigError
+from fedtier.planner.estimates import estimates_for
+from fedtier.planner.setting import Setting
 from fedtier.words import counted, nearest
 
 
@@ -43,10 +45,10 @@ def check_named(
     Raises:
         ConfigError: If an artefact or a board's profile is missing or wrong, momentum that the
             artefact has not is to be carried, a lowering is named that it has not, a link's budget
-            does not carry what its children must carry, or data lack a
-            trait that the artefact's preprocessing asks for, or name other labels than the
-            artefact's, or columns for another number of channels; or data that are here cannot be
-            read, give no example, or are not what the artefact takes.
+            does not carry what its children must carry, estimates of an earlier run are missing or
+            of another federation, or data lack a trait that the artefact's preprocessing asks for,
+            or name other labels than the artefact's, or columns for another number of channels; or
+            data that are here cannot be read, give no example, or are not what the artefact takes.
     """
     match found:
         case Federation():
@@ -63,6 +65,7 @@ def _check_federation(federation: Federation, place: Place, *, all_here: bool) -
     _check_lowering(federation, artefact, place.below("plan"))
     _check_boards(federation, place)
     check_rounds(federation, dimension=artefact.layout.dimension, place=place)
+    _check_estimates(federation, artefact)
     devices = select_devices(federation, place=place)
     pipeline = _pipeline(artefact, place.below("model"))
     selections = {
@@ -90,6 +93,13 @@ def _check_federation(federation: Federation, place: Place, *, all_here: bool) -
             prepare_held_out(federation.evaluation, artefact.manifest, where=where)
         absent["[evaluation]"] = held_out
     return [*_without_broker(federation), *_absent(absent)]
+
+
+def _check_estimates(federation: Federation, artefact: Artefact) -> None:
+    auto = federation.plan.auto
+    if auto is not None and auto.estimates is not None:
+        dimension = artefact.layout.dimension
+        Setting.of(federation, estimates_for(federation, Path(auto.estimates), dimension=dimension))
 
 
 def _without_broker(federation: Federation) -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from fedtier.config.federation import Federation
 from fedtier.config.files import read_text
 from fedtier.config.parse import parse_table
 from fedtier.config.place import Place
@@ -86,6 +87,27 @@ class Estimates:
     Lh: float = key("How much the mean gradient changes where devices disperse.", above=0)
     Lv: float = key("How much the devices' own gradients change where they disperse.", above=0)
     progress: tuple[PilotRound, ...] = key("The pilot's rounds in their order.", items_min=1)
+
+
+def estimates_for(federation: Federation, given: Path, *, dimension: int) -> Estimates:
+    """The estimates to plan a federation with.
+
+    Args:
+        federation: What is to be planned.
+        given: A file that a pilot wrote.
+        dimension: Numbers of the federation's model.
+
+    Raises:
+        ConfigError: If they cannot be read or cannot be, or are of another model.
+    """
+    estimates = load_estimates(given)
+    if estimates.dimension != dimension:
+        raise ConfigError(
+            f"{given}: dimension = {estimates.dimension}, and the model of {federation.where} has "
+            f"{dimension} numbers: these are estimates of another one. Run a pilot of this "
+            "federation."
+        )
+    return estimates
 
 
 def load_estimates(path: Path) -> Estimates:

@@ -55,11 +55,13 @@ def check_unused(directory: Path, *, called: str) -> None:
         called: What to call it in the error.
 
     Raises:
-        ConfigError: If it is not empty.
+        ConfigError: If it is not empty, or no directory.
         StorageError: If the disk does not give it.
     """
     try:
         used = directory.exists() and any(directory.iterdir())
+    except NotADirectoryError:
+        raise ConfigError(f"{called} is no directory. Choose a new one.") from None
     except OSError as error:
         raise storage_error(directory, "read", error) from error
     if used:

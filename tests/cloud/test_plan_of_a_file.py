@@ -80,3 +80,10 @@ def test_two_plans_are_told_apart_by_the_keys_that_differ_with_both_values():
         f'seed = "{hex64(one.seed)}" (now "{hex64(2)}")',
         "rounds = 3 (now 5)", "tau = [4] (now [8])",
     ]  # fmt: skip
+
+
+def test_a_run_that_plans_itself_takes_no_other_pilot():
+    auto = federation('tau = "auto"\nauto = { deadline_s = 60, pilot_rounds = 2 }')
+    assert plan_of(auto).pilot == 2
+    with pytest.raises(ConfigError, match=r"farm.toml: --pilot 3 .* pilot_rounds"):
+        plan_of(auto, pilot=3)

@@ -12,6 +12,7 @@ from cloud.plan import plan_of
 from cloud.steering import PLANS_FILE, Steering
 from fedtier.config.federation import Federation, parse_federation
 from fedtier.core.figures import LinkFigures
+from fedtier.errors import ConfigError
 from fedtier.ids import RunId
 from fedtier.planner.estimates import Estimates, LinkEstimate, PilotRound
 
@@ -265,3 +266,28 @@ def test_a_pilot_ends_before_it_takes_more_than_its_share(run, second, over):
     assert not run.steering.is_pilot_over(0, seconds=500.0), "one round there must be"
     assert run.steering.is_pilot_over(1, seconds=second) == over
     assert run.steering.is_pilot_over(4, seconds=second)
+
+
+@pytest.mark.parametrize(
+    ("deadline_s", "change", "said"),
+    [
+        (600.0, {"step_s": {"a": 0.05}}, "no step_s of 'b'"),
+        (0.5, {}, "the smallest deadline in which anything is trained"),
+    ],
+)
+def test_a_run_that_cannot_be_planned_by_earlier_estimates_does_not_begin(
+    tmp_path, deadline_s, change, said
+):
+    run = Run(tmp_path, federation(deadline_s=deadline_s))
+    with pytest.raises(ConfigError, match=said):
+        run.steering.first(replace(estimates(), **change), seconds=0.0)
+    assert run.lines == []
+
+
+def test_a_pilot_that_outlasts_the_deadline_is_the_whole_run(tmp_path, caplog):
+    run = Run(tmp_path, federation(deadline_s=PILOT_S / 2))
+    run.planned(estimates())
+    (line,) = run.lines
+    assert line["reason"].endswith("the deadline is over")
+    assert (line["rounds"], line["tau"]) == (4, [4, 1])
+    assert "run not planned" in caplog.messages

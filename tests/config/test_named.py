@@ -293,3 +293,9 @@ def test_a_lowering_that_the_artefact_has_not_is_refused_with_those_it_has(check
 @pytest.mark.parametrize("lowering", ["gemm", "auto"])
 def test_the_artefacts_own_lowering_and_the_devices_choice_are_let_pass(check, lowering):
     check(FEDERATION.replace("tau = [1]", f'tau = [1]\nlowering = "{lowering}"'))
+
+
+def test_estimates_of_an_earlier_run_are_looked_at(check):
+    auto = 'tau = "auto"\nauto = { deadline_s = 60, estimates = "e.json" }'
+    with pytest.raises(ConfigError, match=r"e\.json: cannot be read"):
+        check(FEDERATION.replace("tau = [1]", auto))

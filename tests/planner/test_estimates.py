@@ -7,8 +7,8 @@ import json
 import pytest
 
 from fedtier.errors import ConfigError
-from fedtier.planner.estimates import estimates_json, parse_estimates
-from tests.planner.given import estimates
+from fedtier.planner.estimates import estimates_for, estimates_json, parse_estimates
+from tests.planner.given import estimates, wearables
 
 
 def changed(**keys):
@@ -43,3 +43,10 @@ def test_what_cannot_be_is_refused(text, said):
     with pytest.raises(ConfigError) as refused:
         parse_estimates(text, where="e.json")
     assert said in str(refused.value)
+
+
+def test_estimates_of_another_model_are_refused(tmp_path):
+    (tmp_path / "e.json").write_text(estimates_json(estimates()), encoding="utf-8")
+    assert estimates_for(wearables(), tmp_path / "e.json", dimension=24_807) == estimates()
+    with pytest.raises(ConfigError, match=r"dimension = 24807, and the model of .* has 24808 numb"):
+        estimates_for(wearables(), tmp_path / "e.json", dimension=24_808)

@@ -11,6 +11,7 @@ import signal
 
 import pytest
 from counting_proxy import CountingProxy
+from run_directory_page import check_keys
 
 from fedtier.errors import EXIT_TERMINATED
 from fedtier.planner.estimates import load_estimates
@@ -68,6 +69,7 @@ def test_a_run_that_plans_itself_ends_by_its_deadline_and_reports_what_it_did(te
     report = bed.finished(out)
     (first, *_) = lines_of(out / "plans.jsonl")
     last = lines_of(out / "plans.jsonl")[-1]
+    check_keys("plans.jsonl", first, last)
     assert report["tau"] == last["tau"]
     count = len(lines_of(out / "metrics.jsonl"))
     assert report["rounds"] == report["rounds_trained"] == count <= 40
