@@ -6,8 +6,10 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cloud.estimate import ESTIMATES_FILE
 from cloud.evaluation import Evaluator
 from cloud.expected import expected_of
+from cloud.metrics import Metrics
 from cloud.performer import Performer, Places
 from cloud.pilot import PilotLog
 from cloud.plan import differences, plan_of
@@ -18,8 +20,10 @@ from fedtier.artefact.find import find_artefact
 from fedtier.artefact.prepared_data import prepare_held_out
 from fedtier.config.budget_rules import check_rounds
 from fedtier.config.federation import Federation, load_federation
+from fedtier.config.federation_tables import AutoTable
 from fedtier.config.node_file import NodeFile
 from fedtier.config.place import Place
+from fedtier.core.events import Onward
 from fedtier.core.root import Course, RootMachine
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
@@ -113,15 +117,12 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
         places.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(places.run_dir, "made", error) from error
-    steering, auto = None, federation.plan.auto
-    if auto is not None:
+    steering = None
+    if federation.plan.auto is not None:
         steering = Steering(
             federation, plan, run=course.run, state_dir=places.state_dir, run_dir=places.run_dir
         )
-        onward = steering.resume(course.next_round)
-        if onward is None and auto.estimates is not None:
-            onward = steering.first(load_estimates(Path(auto.estimates)), seconds=0.0)
-        course = replace(course, onward=onward)
+        course = replace(course, onward=_onward(steering, federation.plan.auto, course, places))
     evaluator = _evaluator(federation, artefact)
     machine = RootMachine(
         node=file.id,
@@ -150,6 +151,20 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
     return Assembled(
         host=host, perform=performer.perform, judge=lambda code: _judged(code, performer)
     )
+
+
+def _onward(steering: Steering, auto: AutoTable, course: Course, places: Places) -> Onward | None:
+    """How a run that plans itself goes on: as it was, or by estimates that are known already."""
+    done, run_dir = course.next_round, places.run_dir
+    seconds = Metrics(run_dir / "metrics.jsonl", rounds_done=done).seconds
+    onward = steering.resume(done, seconds=seconds)
+    if onward is not None:
+        return onward
+    known = None if auto.estimates is None else Path(auto.estimates)
+    own = run_dir / ESTIMATES_FILE
+    if known is None and done > 0 and own.exists():
+        known = own  # what was to be planned by them, or was, has been lost
+    return None if known is None else steering.first(load_estimates(known), seconds=seconds)
 
 
 def _judged(code: int, performer: Performer) -> int:
