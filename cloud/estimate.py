@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from cloud.pilot import Findings
@@ -16,6 +17,7 @@ from fedtier.wire.plan import Plan
 
 ESTIMATES_FILE = "estimates.json"
 
+_INSTANT_S = 1e-6  # what takes no time, as in a simulation, counts as so long
 _LEAST = 2.0**-20
 """Ratios of float32 vectors show no less: what is measured as smaller is this share of the rest."""
 
@@ -27,10 +29,12 @@ def estimates_of(
     *,
     dimension: int,
     devices: Sequence[str],
+    seconds: float,
 ) -> Estimates:
     """What the planner takes, out of a whole pilot.
 
-    Constants are the largest seen, so they are lower estimates; see ``docs/theory.md``.
+    Constants are the largest seen, so they are lower estimates; see ``docs/theory.md``. Times are
+    told by the nodes themselves, and are believed as far as they fit into the pilot.
 
     Args:
         findings: In their order.
@@ -38,6 +42,7 @@ def estimates_of(
         plan: The run's.
         dimension: d.
         devices: All of the tree; those that are not named with a step time have the others' mean.
+        seconds: Of the whole pilot.
 
     Raises:
         ConfigError: If too few answered to estimate anything; it says what is missing.
@@ -49,13 +54,23 @@ def estimates_of(
             f"the pilot measured {len(gradients)} gradients at models that differ; two are needed. "
             "See the log for why devices abstained, and start another run."
         )
+    progress = tuple(_progress(gradients, plan))
+    if not progress:
+        raise ConfigError(
+            "the pilot measured gradients, but not before and after one of its rounds. See the log "
+            "for why devices abstained, and start another run."
+        )
     smoothness = max(smooth)
     each, mean = _curvatures(findings)
+    within_s = max(seconds, _INSTANT_S)
     steps = [f.measured for f in findings if f.measured.steps.devices]
     return Estimates(
         dimension=dimension,
-        step_s=_step_seconds(steps, devices),
-        link=tuple(_links(findings, exchanges, plan)),
+        step_s=_step_seconds(steps, devices, most_s=within_s / plan.tau[0]),
+        link=tuple(
+            _believed(link, dimension=dimension, within_s=within_s)
+            for link in _links(findings, exchanges, plan)
+        ),
         gap=max(_loss(gradients[0]), _LEAST),
         sigma2=max(f.measured.gradients.variance for f in gradients),
         zeta2=tuple(
@@ -64,7 +79,7 @@ def estimates_of(
         L=smoothness,
         Lh=max(smoothness if mean is None else mean, _LEAST * smoothness),
         Lv=max(smoothness if each is None else each, _LEAST * smoothness),
-        progress=tuple(_progress(gradients, plan)),
+        progress=progress,
     )  # fmt: skip
 
 
@@ -113,17 +128,31 @@ def _links(
         )
 
 
-def _step_seconds(steps: Sequence[Measured], devices: Sequence[str]) -> dict[str, float]:
+def _believed(link: LinkEstimate, *, dimension: int, within_s: float) -> LinkEstimate:
+    """A link that carried the first round's updates, in float32, within the pilot."""
+    rate = link.rate_bytes_per_s
+    if rate is not None:
+        rate = max(rate, 4 * dimension / within_s)
+    return replace(link, rate_bytes_per_s=rate, latency_s=min(link.latency_s, within_s))
+
+
+def _step_seconds(
+    steps: Sequence[Measured], devices: Sequence[str], *, most_s: float
+) -> dict[str, float]:
     """Of each device its fastest round: in the first, graphs are opened."""
     found = dict.fromkeys(devices, math.inf)
     for measured in steps:
         times = measured.steps
         named = {device: micros for micros, device in times.slowest}
         others = times.devices - len(named)
-        rest = (times.micros - sum(named.values())) / others if others else math.inf
+        rest = (times.micros - sum(named.values())) / others if others > 0 else math.inf
         for device in found:
             found[device] = min(found[device], named.get(device, rest) / 1e6)
-    return {device: seconds for device, seconds in found.items() if math.isfinite(seconds)}
+    return {
+        device: min(max(seconds, 0.0), most_s)
+        for device, seconds in found.items()
+        if math.isfinite(seconds)
+    }
 
 
 def _progress(gradients: Sequence[Findings], plan: Plan) -> Iterator[PilotRound]:

@@ -92,6 +92,8 @@ class Performer:
         self._began_s = host.now_s()
         self._metrics = Metrics(places.run_dir / "metrics.jsonl", rounds_done=course.next_round)
         self._seconds_before = self._metrics.seconds
+        if steering is not None:  # which may know of a gradient that came after the last round
+            self._seconds_before = max(self._seconds_before, steering.seconds)
 
     def begin(self) -> None:
         """Make a run durable before anybody hears of it; one that goes on is durable already.
@@ -173,6 +175,7 @@ class Performer:
                 self._course.plan,
                 dimension=self._artefact.layout.dimension,
                 devices=devices,
+                seconds=self._seconds(),
             )
         except ConfigError as error:  # the run goes on: nothing hangs on it yet
             log.warning("not estimated", extra={"reason": str(error)})

@@ -6,8 +6,10 @@ import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cloud.estimate import ESTIMATES_FILE
 from cloud.evaluation import Evaluator
 from cloud.expected import expected_of
+from cloud.metrics import Metrics
 from cloud.performer import Performer, Places
 from cloud.pilot import PilotLog
 from cloud.plan import differences, plan_of
@@ -20,11 +22,11 @@ from fedtier.config.budget_rules import check_rounds
 from fedtier.config.federation import Federation, load_federation
 from fedtier.config.node_file import NodeFile
 from fedtier.config.place import Place
+from fedtier.core.events import Onward
 from fedtier.core.root import Course, RootMachine
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import model_digest
-from fedtier.planner.estimates import estimates_for
 from fedtier.runtime.boot import Boot, booted
 from fedtier.runtime.host import Assembled
 from fedtier.storage.durable import storage_error
@@ -113,18 +115,12 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
         places.run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(places.run_dir, "made", error) from error
-    steering, auto = None, federation.plan.auto
-    if auto is not None:
+    steering = None
+    if federation.plan.auto is not None:
         steering = Steering(
             federation, plan, run=course.run, state_dir=places.state_dir, run_dir=places.run_dir
         )
-        onward = steering.resume(course.next_round)
-        if onward is None and auto.estimates is not None:
-            known = estimates_for(
-                federation, Path(auto.estimates), dimension=artefact.layout.dimension
-            )
-            onward = steering.first(known, seconds=0.0)
-        course = replace(course, onward=onward)
+        course = replace(course, onward=_onward(steering, federation, course, places))
     evaluator = _evaluator(federation, artefact)
     machine = RootMachine(
         node=file.id,
@@ -153,6 +149,27 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
     return Assembled(
         host=host, perform=performer.perform, judge=lambda code: _judged(code, performer)
     )
+
+
+def _onward(
+    steering: Steering, federation: Federation, course: Course, places: Places
+) -> Onward | None:
+    """How a run that plans itself goes on: as it was, or by estimates that are known already."""
+    done, run_dir = course.next_round, places.run_dir
+    seconds = Metrics(run_dir / "metrics.jsonl", rounds_done=done).seconds
+    onward = steering.resume(done, seconds=seconds)
+    if onward is not None:
+        return onward
+    auto = federation.plan.auto
+    assert auto is not None, "it is steered"
+    known = None if auto.estimates is None else Path(auto.estimates)
+    own = run_dir / ESTIMATES_FILE
+    if known is None and done > 0 and own.exists():
+        known = own  # what was to be planned by them, or was, has been lost
+    if known is None:
+        return None
+    estimates = estimates_for(federation, known, dimension=course.dimension)
+    return steering.first(estimates, seconds=seconds)
 
 
 def _judged(code: int, performer: Performer) -> int:

@@ -22,8 +22,9 @@ from fedtier.core.events import Onward
 from fedtier.core.figures import LinkFigures
 from fedtier.errors import ConfigError
 from fedtier.ids import RunId, hex64
-from fedtier.planner.choose import Choice, Wish, choose
+from fedtier.planner.choose import Wish, best
 from fedtier.planner.estimates import Estimates, estimates_json, parse_estimates
+from fedtier.planner.search import Found
 from fedtier.planner.setting import Setting
 from fedtier.storage.durable import append_line
 from fedtier.storage.records import FileRecord
@@ -37,6 +38,7 @@ PLANS_FILE = "plans.jsonl"
 _ODD_ROUNDS = 2  # in a row, before anything is changed: one may be an accident
 _WORTH = 0.99  # of the forecast loss of going on as before: what is not better is not changed
 _KEPT = 2  # states: the newest may be of a round that is not durable
+_INSTANT_S = 1e-6  # what takes no time, as in a simulation, counts as so long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,20 +103,32 @@ class Steering:
         if stored is not None and stored[0]["run"] == hex64(run):
             self._states = [State.from_json(each) for each in stored[0]["states"]]
 
-    def resume(self, rounds_done: int) -> Onward | None:
+    def resume(self, rounds_done: int, *, seconds: float) -> Onward | None:
         """How a run goes on that has so many rounds in its model.
 
-        Later states are of rounds that are not durable, and are forgotten.
+        Later states are of rounds that are not durable, and are forgotten. Where the newest is of
+        an earlier round, what was decided since is lost.
+
+        Args:
+            rounds_done: Rounds in the model.
+            seconds: When the last of them closed.
         """
-        self._states = [each for each in self._states if each.done <= rounds_done] or [
-            State(done=0, seconds=0.0, plan=self._asked)
-        ]
+        began = State(done=0, seconds=0.0, plan=self._asked)
+        known = [each for each in self._states if each.done <= rounds_done] or [began]
+        if known[-1].done < rounds_done:
+            known = [replace(known[-1], done=rounds_done, seconds=seconds)]
+        self._states = known
         return None if self._state.round_s is None else self._onward(self._state)
 
     @property
     def plan(self) -> Plan:
         """By which the run goes on now."""
         return self._state.plan
+
+    @property
+    def seconds(self) -> float:
+        """Of the run, when it was last decided how it goes on."""
+        return self._state.seconds
 
     def is_pilot_over(self, round_: int, *, seconds: float) -> bool:
         """Whether the gradient before a round is the pilot's last: planned so, or for time.
@@ -141,7 +155,7 @@ class Steering:
             ConfigError: If a run that has no rounds behind it cannot be planned by them: they are
                 of another federation, or no round fits into the deadline.
         """
-        plan = replace(self._state.plan, pilot=self._state.done)
+        plan = replace(self._state.plan, pilot=min(self._asked.pilot, self._state.done))
         before = replace(self._state, seconds=seconds, pilot_s=seconds, plan=plan)
         if estimates is None:
             return self._without(before, f"not planned: {reason}")
@@ -162,13 +176,14 @@ class Steering:
         Returns:
             None in the pilot, which has its own plan.
         """
-        sums = {n: (f.updates, f.micros, f.bytes_up) for n, f in links.items()}
+        known = range(1, self._federation.tiers + 1)  # a child may tell of any
+        sums = {n: (f.updates, f.micros, f.bytes_up) for n, f in links.items() if n in known}
         last = self._state
         state = replace(last, done=done, seconds=seconds, links=sums)
         if last.round_s is None:
             self._keep(state)
             return None
-        measured_s = seconds - last.seconds
+        measured_s = max(seconds - last.seconds, _INSTANT_S)
         ratio, factor = measured_s / last.round_s, self._auto.replan_factor
         state = replace(state, odd=last.odd + 1 if not 1 / factor <= ratio <= factor else 0)
         if state.odd >= _ODD_ROUNDS and state.estimates:
@@ -190,14 +205,15 @@ class Steering:
         """Correct the estimates by what links took, then plan what is left."""
         assert last.round_s is not None
         known = parse_estimates(state.estimates, where="steering.record")
-        estimates, why = _corrected(known, _taken(state, last), factor=self._auto.replan_factor)
+        taken = _taken(state, last, measured_s=measured_s)
+        estimates, why = _corrected(known, taken, factor=self._auto.replan_factor)
         tau = [np.asarray(float(count)) for count in state.plan.tau]
         explained_s = float(Setting.of(self._federation, estimates).costs.round_s(tau))
         reason = f"rounds took {measured_s:.2f} s where {last.round_s:.2f} s were planned"
         return self._planned(
             replace(
                 state,
-                slack=measured_s / explained_s,
+                slack=measured_s / max(explained_s, _INSTANT_S),
                 odd=0,
                 estimates=estimates_json(estimates),
             ),
@@ -210,41 +226,45 @@ class Steering:
         if left_s <= 0:
             return self._without(state, f"{reason}; no plan: the deadline is over")
         mu = self._federation.plan.schedule.mu if self._auto.keep_mu else None
+        rounds_max = max(1, self._asked.rounds - state.done)
+        wish = Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs, rounds_max=rounds_max)
         try:
             setting = Setting.of(self._federation, estimates)
-            choice = choose(setting, Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs))
+        except ConfigError as error:  # nor would they do later
+            return self._without(replace(state, estimates=""), f"{reason}; no plan: {error}")
+        try:
+            chosen, found = best(setting, wish)
         except ConfigError as error:
-            if not state.done:
-                raise  # nothing has begun, and nothing is known by which it could go on
             return self._without(state, f"{reason}; no plan: {error}")
-        if state.round_s is not None and not self._is_worth_it(state, setting, choice, left_s):
+        if state.round_s is not None and not self._is_worth_it(state, setting, wish, found):
             tau = [np.asarray(float(count)) for count in state.plan.tau]
             round_s = state.slack * float(setting.costs.round_s(tau))
             return self._decided(state, round_s, f"{reason}; no plan is better")
-        found = choice.found
         plan = replace(
             state.plan,
             tau=found.tau,
             mu=found.mu,
             codecs=tuple(
                 CodecSpec(name=link.codec.name, parameters=tuple(sorted(link.parameters.items())))
-                for link in choice.setting.links
+                for link in chosen.links
             ),
         )
         planned = replace(state, plan=plan)
         return self._decided(planned, state.slack * found.round_s, reason, forecast=found.value)
 
-    def _is_worth_it(self, state: State, setting: Setting, choice: Choice, left_s: float) -> bool:
+    def _is_worth_it(self, state: State, setting: Setting, wish: Wish, found: Found) -> bool:
         """Whether the chosen plan is forecast to be better than to go on by the present one."""
         tau = [np.asarray(float(count)) for count in state.plan.tau]
-        rounds = float(setting.costs.rounds(tau, deadline_s=left_s))
+        rounds = min(float(setting.costs.rounds(tau, deadline_s=wish.deadline_s)), wish.rounds_max)
         if rounds < 1:
             return True
         kept = setting.forecast.value(tau, mu=state.plan.mu, rounds=np.asarray(rounds))
-        return choice.found.value < _WORTH * float(kept)
+        return found.value < _WORTH * float(kept)
 
     def _without(self, state: State, reason: str) -> Onward:
         """Go on by the plan there is, in rounds as long as the last ones were."""
+        if not state.done:
+            raise ConfigError(f"{self._federation.where} [plan.auto]: {reason}")
         log.warning("run not planned", extra={"seconds": state.seconds, "reason": reason})
         round_s = state.round_s or state.seconds / state.done
         return self._decided(state, round_s, reason)
@@ -259,7 +279,7 @@ class Steering:
     def _onward(self, state: State) -> Onward:
         """The schedule runs with the time from the first plan to the deadline."""
         whole_s = max(self._deadline_s - state.pilot_s, 1e-9)
-        p0 = min(1.0, (state.seconds - state.pilot_s) / whole_s)
+        p0 = min(1.0, max(0.0, (state.seconds - state.pilot_s) / whole_s))
         last = state.plan.rounds <= state.done + 1
         p1 = 1.0 if last else min(1.0, p0 + state.next_s / whole_s)
         return Onward(plan=state.plan, p0=p0, p1=max(p0, p1))
@@ -272,6 +292,7 @@ class Steering:
         self, state: State, round_s: float, reason: str, *, forecast: float | None = None
     ) -> Onward:
         """Have rounds of so many seconds for planned, and write down why."""
+        round_s = max(round_s, _INSTANT_S)
         state = self._fitted(replace(state, round_s=round_s), round_s)
         plan = state.plan
         said = {"rounds": plan.rounds, "round_s": round(round_s, 3), "reason": reason}
@@ -289,15 +310,19 @@ class Steering:
         self._record.write({"run": hex64(self._run), "states": states}, {})
 
 
-def _taken(state: State, last: State) -> dict[int, tuple[float, float]]:
-    """Seconds and bytes of one update on each link, since the last state."""
+def _taken(state: State, last: State, *, measured_s: float) -> dict[int, tuple[float, float]]:
+    """Seconds and bytes of one update on each link, since the last state.
+
+    Whatever children tell, the updates that one of them sends in a round take no longer than it.
+    """
     taken = {}
     for link, now in state.links.items():
         updates, micros, size = (
             a - b for a, b in zip(now, last.links.get(link, (0, 0, 0)), strict=True)
         )
         if updates > 0:
-            taken[link] = (micros / 1e6 / updates, size / updates)
+            most_s = measured_s / math.prod(state.plan.tau[link:])
+            taken[link] = (min(micros / 1e6 / updates, most_s), size / updates)
     return taken
 
 

@@ -157,7 +157,7 @@ class ChildLink:
         self._above.connected()
         effects: list[LinkEffect] = [self._announce(now_s), *self.equipment.connected(now_s)]
         if self._fetch is not None:
-            effects.append(self._send(self._fetch.ask(now_s)))
+            effects.append(self._send(self._fetch.again(now_s)))
         if self.state == "offering":
             effects += self._offer_again(now_s)
         return [*effects, *self._wait(now_s)]

@@ -12,6 +12,7 @@ from fedtier.errors import WireError
 from fedtier.ids import NodeId
 from fedtier.limits import ARTEFACT_BYTES_MAX, GAP_S, WINDOW_PARTS
 from fedtier.wire.head import BlobRef, Head
+from fedtier.wire.messages import Want
 from fedtier.wire.parts import Part
 
 
@@ -107,12 +108,13 @@ class Equipment:
             effects.append(SavePart(part=part, afresh=self._afresh))
             self._afresh = False
         if want is not None:
-            effects.append(Send(side="up", message=want, node=self._node))
+            effects.append(self._say(want))
         return effects
 
     def connected(self, now_s: float) -> list[Effect]:
         """Go on where the connection was lost: what has come is not asked for again."""
-        return [] if self._fetch is None else [self._ask(self._fetch, now_s)]
+        fetch = self._fetch
+        return [] if fetch is None else [self._say(fetch.again(now_s))]
 
     def tick(self, now_s: float) -> list[Effect]:
         """Ask again where nothing came."""
@@ -173,7 +175,10 @@ class Equipment:
         return [note, self._ask(self._begin(fetch.blob, now_s), now_s)]
 
     def _ask(self, fetch: Fetch, now_s: float) -> Send:
-        return Send(side="up", message=fetch.ask(now_s), node=self._node)
+        return self._say(fetch.ask(now_s))
+
+    def _say(self, want: Want) -> Send:
+        return Send(side="up", message=want, node=self._node)
 
 
 def _unfit_note(digest: str, reason: str) -> Note:

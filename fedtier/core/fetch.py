@@ -80,6 +80,12 @@ class Fetch:
         self.ask_at_s = now_s + self._pace.pause_s
         return Want(digest=self.blob.digest, parts=window)
 
+    def again(self, now_s: float) -> Want:
+        """Ask on a new connection: what was asked for on the last one does not come."""
+        self._asked.clear()
+        self._pace.afresh(now_s)
+        return self.ask(now_s)
+
     def hurry(self, now_s: float) -> None:
         """Do not wait longer than a usual pause: the parent has just spoken."""
         self._pace.hurry()

@@ -76,7 +76,7 @@ class Offer:
 
     def settle(self, now_s: float) -> None:
         """Stop offering it, but keep it for as long as the parent may ask again."""
-        self._pace.answered(now_s)
+        self._pace.heard(now_s)
         self.settled = True
         self.repeat_at_s = None
 

@@ -6,6 +6,7 @@ from fedtier.limits import PAUSE_MAX_S
 
 _DOUBLINGS_MAX = 10  # beyond the longest pause, whatever is doubled
 _FORGETTING = 0.75  # of the slowest answer so far, with every answer after it
+_SLOWEST_MAX_S = PAUSE_MAX_S / 2  # slower ones make no pause longer, but would be forgotten later
 
 
 class Pace:
@@ -44,7 +45,8 @@ class Pace:
     def heard(self, now_s: float) -> None:
         """There was an answer, but not what was asked for: no more is to come by itself."""
         if self._since_s is not None:
-            self._slowest_s = max(_FORGETTING * self._slowest_s, now_s - self._since_s)
+            took_s = min(_SLOWEST_MAX_S, now_s - self._since_s)
+            self._slowest_s = max(_FORGETTING * self._slowest_s, took_s)
         self._since_s = None
 
     def answered(self, now_s: float) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from fedtier.budget import Budget
 from fedtier.errors import ConfigError
+from fedtier.limits import ROUNDS_MAX
 from fedtier.planner.bound import Bound, bound
 from fedtier.planner.least_bound import LeastBound
 from fedtier.planner.search import Deadline, Found, better, least
@@ -32,12 +33,14 @@ class Wish:
         mu: A step size to keep to; None: the best of those up to the pilot's.
         codecs: Whether the links' codecs are chosen, too.
         steps_max: The most local steps in a round; None: what fits.
+        rounds_max: The most rounds.
     """
 
     deadline_s: float
     mu: float | None = None
     codecs: bool = False
     steps_max: int | None = None
+    rounds_max: int = ROUNDS_MAX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,10 +110,7 @@ def choose(setting: Setting, wish: Wish) -> Choice:
     Raises:
         ConfigError: If not even one round fits; it names the least deadline or budget.
     """
-    mus = _step_sizes(setting, wish)
-    found = _search(setting, wish, mus)
-    if wish.codecs:
-        setting, found = _with_codecs(setting, wish, mus, found)
+    setting, found = best(setting, wish)
     tau = [np.asarray(float(count)) for count in found.tau]
     problem = setting.guaranteed_problem()
     grid = np.geomspace(1e-4, 1.0, 401) / problem.smoothness
@@ -122,8 +122,19 @@ def choose(setting: Setting, wish: Wish) -> Choice:
         guarantee=bound(setting.tree, problem, tau=tau, mu=found.mu, rounds=found.rounds),
         mu_max=float(grid[holds].max()) if holds.any() else 0.0,
         alternatives=tuple(_alternatives(setting, wish, found)),
-        unbudgeted=_unbudgeted(setting, wish, mus, found),
+        unbudgeted=_unbudgeted(setting, wish, _step_sizes(setting, wish), found),
     )
+
+
+def best(setting: Setting, wish: Wish) -> tuple[Setting, Found]:
+    """The plan of ``choose`` alone, with its codecs: what is compared with it takes much longer.
+
+    Raises:
+        ConfigError: As ``choose``.
+    """
+    mus = _step_sizes(setting, wish)
+    found = _search(setting, wish, mus)
+    return _with_codecs(setting, wish, mus, found) if wish.codecs else (setting, found)
 
 
 def tried_step_size(setting: Setting) -> float:
@@ -147,7 +158,12 @@ def _step_sizes(setting: Setting, wish: Wish) -> Sequence[float]:
 
 
 def _asked(setting: Setting, wish: Wish) -> Deadline:
-    return Deadline(costs=setting.costs, deadline_s=wish.deadline_s, steps_max=wish.steps_max)
+    return Deadline(
+        costs=setting.costs,
+        deadline_s=wish.deadline_s,
+        steps_max=wish.steps_max,
+        rounds_max=wish.rounds_max,
+    )
 
 
 def _search(
@@ -213,8 +229,7 @@ def _alternative(
 def _unbudgeted(setting: Setting, wish: Wish, mus: Sequence[float], found: Found) -> Found | None:
     if all(budget == Budget() for budget in setting.costs.budgets):
         return None
-    free = setting.costs.without_budgets()
-    asked = Deadline(costs=free, deadline_s=wish.deadline_s, steps_max=wish.steps_max)
+    asked = replace(_asked(setting, wish), costs=setting.costs.without_budgets())
     other = least(setting.forecast, asked, mus=mus, bits=BITS)
     same = other is None or (other.tau, other.mu, other.rounds) == (
         found.tau, found.mu, found.rounds,

@@ -23,6 +23,7 @@ Numbers = npt.NDArray[np.float64]
 MANIFEST_BYTES = 1024  # with a blob's header and alignment; 600 were seen
 PART_BYTES = 192  # header, topic and MQTT's own, and its acknowledgement
 IDLE_BYTES_PER_S = 12.0  # beacons and keep-alives
+_INSTANT_S = 1e-9  # what takes no time by the estimates
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +110,7 @@ class Costs:
 
     def iteration_s(self, tau: Sequence[float | Numbers]) -> Numbers:
         """Seconds of an iteration of the slowest node on tier n, for tau_1..tau_n."""
-        seconds = self.times.iteration_s(tau)
+        seconds = np.maximum(self.times.iteration_s(tau), _INSTANT_S)
         for link, often in self._beneath(tau):
             if (sending_s := self._sending_s(link)) > 0:
                 seconds = np.maximum(seconds, often * sending_s)

@@ -30,6 +30,7 @@ SCHEDULE_POINTS = 8
 POWER = (0.5, 2.0)  # what such curves and coefficients are: median, and factor of a deviation
 DRIFT = (0.035, 2.0)
 ROUNDING = 0.1  # curvature that random directions see, as those of rounding errors are, over L
+_LEAST_LEFT = 2.0**-40  # of steps, where drift by absurd constants takes all but roundings
 _LOG_LOSS_DEVIATION = 0.05  # of a pilot's losses from a smooth curve
 
 
@@ -276,4 +277,5 @@ class Forecast:
 def _straight_reach(forecast: Forecast, pilot: PilotRound) -> float:
     """Of a pilot's round; its noise and its quantizers are in the curve that is fitted."""
     lost = forecast.progress(pilot.tau, mu=pilot.mu, rounds=1.0)
-    return float(lost.steps - sum(lost.drift))
+    left = float(lost.steps - sum(lost.drift))
+    return max(left, _LEAST_LEFT * float(lost.steps))

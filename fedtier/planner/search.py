@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedtier.errors import ConfigError
+from fedtier.limits import ROUNDS_MAX, TAU_MAX
 from fedtier.planner.chains import Integers, empty_prefix, extended
 from fedtier.planner.cost import Costs
 
@@ -30,23 +31,26 @@ class Deadline:
         costs: What rounds take, and the links' budgets.
         deadline_s: Seconds for everything, > 0.
         steps_max: A limit of tau_1 ... tau_N beside what the deadline and the objective allow.
+        rounds_max: The most rounds.
     """
 
     costs: Costs
     deadline_s: float
     steps_max: int | None = None
+    rounds_max: int = ROUNDS_MAX
 
     def rounds(self, tau: Sequence[float | Numbers]) -> Numbers:
         """Whole rounds that fit, as floats."""
-        return self.costs.rounds(tau, deadline_s=self.deadline_s)
+        fit = self.costs.rounds(tau, deadline_s=self.deadline_s)
+        return np.minimum(fit, float(self.rounds_max))
 
     def most(self) -> float:
-        """The largest S_N of which a round may fit."""
+        """The largest S_N of which a round may fit, and of which all tau are allowed."""
         times = self.costs.times
         step_s = max(times.step_s)
         left_s = self.deadline_s - times.rest_s(0)
         fits = left_s / step_s * (1 + 1e-12) if step_s > 0 else np.inf
-        return max(1.0, min(fits, self.steps_max or np.inf, 2**40))
+        return max(1.0, min(fits, self.steps_max or np.inf, TAU_MAX))
 
 
 class Objective(Protocol):

@@ -10,8 +10,9 @@ import pytest
 
 from cloud.estimate import estimates_of
 from cloud.pilot import Findings, PilotLog
+from fedtier.core.counts import FIGURE_MAX
 from fedtier.core.effects import Aggregate, Job
-from fedtier.core.exchanges import Exchanges
+from fedtier.core.exchanges import EXCHANGE_MAX, Exchanges
 from fedtier.core.figures import Figures
 from fedtier.core.measured import GradientFigures, Measured, StepTimes
 from fedtier.errors import ConfigError
@@ -85,7 +86,7 @@ def whole(directory):
 def estimates(log, **changes):
     return estimates_of(
         changes.get("findings", log.findings), log.exchanges, PLAN, dimension=3,
-        devices=["a", "b", "c"],
+        devices=["a", "b", "c"], seconds=changes.get("seconds", 1000.0),
     )  # fmt: skip
 
 
@@ -146,3 +147,28 @@ def test_too_few_gradients_are_no_estimate(tmp_path, kept):
     nobody = Findings(round=0, task="gradient", measured=Measured())
     with pytest.raises(ConfigError, match=rf"measured {kept} gradients at models that differ"):
         estimates(log, findings=[nobody, *log.findings[:kept]])
+
+
+def test_gradients_that_are_not_around_one_round_are_no_estimate(tmp_path):
+    """All abstained before round 1: how far a round comes was not seen."""
+    log = whole(tmp_path)
+    zero, round_0, _, round_1, two = log.findings
+    findings = [zero, round_0, round_1, replace(two, smoothness=1.0)]
+    with pytest.raises(ConfigError, match="before and after one of its rounds"):
+        estimates(log, findings=findings)
+
+
+def test_times_that_do_not_fit_into_the_pilot_are_not_believed(tmp_path):
+    """They are told by children, of which one may tell anything."""
+    log = whole(tmp_path)
+    huge = Measured(steps=StepTimes(devices=3, micros=FIGURE_MAX, slowest=((FIGURE_MAX, "a"),)))
+    less = Measured(steps=StepTimes(devices=1, micros=0, slowest=((9, "a"), (9, "b"))))
+    rounds = [replace(f, measured=huge) if f.task == "train" else f for f in log.findings]
+    assert estimates(log, findings=rounds, seconds=60.0).step_s == {"a": 15.0, "b": 0.0, "c": 0.0}
+    rounds = [replace(f, measured=less) if f.task == "train" else f for f in log.findings]
+    assert set(estimates(log, findings=rounds).step_s.values()) == {9e-6}
+    log.exchanges[1] = Exchanges.of(size=100, micros=EXCHANGE_MAX)
+    log.exchanges[2] = Exchanges.of(size=1, micros=0) + Exchanges.of(size=2, micros=10**20)
+    slow, thin = estimates(log, seconds=60.0).link
+    assert slow.latency_s == 60.0
+    assert thin.rate_bytes_per_s == 12 / 60, "an update of three float32 numbers came within it"

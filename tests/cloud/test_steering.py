@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 from cloud.plan import plan_of
 from cloud.steering import PLANS_FILE, Steering
 from fedtier.config.federation import Federation, parse_federation
+from fedtier.core.counts import FIGURE_MAX
 from fedtier.core.figures import LinkFigures
 from fedtier.errors import ConfigError
 from fedtier.ids import RunId
@@ -19,6 +21,7 @@ from fedtier.planner.estimates import Estimates, LinkEstimate, PilotRound
 DEVICES = ("a", "b", "c", "d")
 DIMENSION = 10_000
 PILOT_S = 20.0
+SUMS = ("updates", "micros", "bytes_up")
 
 
 def federation(**auto: object) -> Federation:
@@ -203,13 +206,13 @@ def test_what_no_link_explains_is_told_and_counted_in(run):
 def test_a_restart_goes_on_as_it_was_and_forgets_rounds_that_are_not_durable(run):
     run.planned(estimates())
     planned = run.onward
-    assert run.boot().resume(4) == planned
+    assert run.boot().resume(4, seconds=run.seconds) == planned
     run.round(run.round_s)
-    assert run.boot().resume(5) == run.onward
+    assert run.boot().resume(5, seconds=run.seconds) == run.onward
     again = run.boot()
-    assert again.resume(4) == planned
+    assert again.resume(4, seconds=run.seconds) == planned
     assert again.plan == planned.plan
-    assert run.boot(run=6).resume(0) is None, "another run has nothing to go on from"
+    assert run.boot(run=6).resume(0, seconds=0.0) is None, "another run has nothing to go on from"
 
 
 def test_an_odd_round_before_a_restart_counts(run):
@@ -217,7 +220,7 @@ def test_an_odd_round_before_a_restart_counts(run):
     slow_s = 3 * run.round_s
     run.round(slow_s, update_s=(0.2, 12.0))
     run.steering = run.boot()
-    run.steering.resume(run.done)
+    run.steering.resume(run.done, seconds=run.seconds)
     run.round(slow_s, update_s=(0.2, 12.0))
     assert len(run.lines) == 2
 
@@ -291,3 +294,98 @@ def test_a_pilot_that_outlasts_the_deadline_is_the_whole_run(tmp_path, caplog):
     assert line["reason"].endswith("the deadline is over")
     assert (line["rounds"], line["tau"]) == (4, [4, 1])
     assert "run not planned" in caplog.messages
+
+
+def test_a_round_of_no_time_ends_nothing(run):
+    """A clock that stood still, or a simulation in which nothing takes time."""
+    run.planned(estimates())
+    for seconds in (0.0, -3.0):
+        run.round(seconds)
+        assert 0 <= run.onward.p0 <= run.onward.p1 <= 1, "what a head may carry"
+        assert run.onward.plan.rounds > run.done
+
+
+@pytest.mark.parametrize(
+    "unusable",
+    [
+        lambda e: replace(e, step_s={"a": 0.1}),
+        lambda e: replace(e, progress=tuple(replace(p, loss_after=9.0) for p in e.progress)),
+    ],
+    ids=["a device that was away", "a loss that does not fall"],
+)
+def test_what_could_not_be_planned_by_is_not_tried_again(run, unusable):
+    run.planned(unusable(estimates()))
+    (line,) = run.lines
+    assert line["tau"] == [4, 1]
+    for _ in range(4):
+        run.round(9 * PILOT_S)
+    assert len(run.lines) == 1
+
+
+def test_without_a_pilot_a_deadline_that_is_too_short_is_refused(tmp_path):
+    run = Run(tmp_path, federation(deadline_s=0.5))
+    with pytest.raises(ConfigError, match=r"\[plan.auto\].*smallest deadline"):
+        run.steering.first(estimates(), seconds=0.0)
+    assert run.lines == []
+
+
+@pytest.mark.parametrize(
+    ("link", "told"),
+    [
+        (3, LinkFigures(updates=1, micros=10**7, bytes_up=5000)),
+        (0, LinkFigures(updates=1, micros=10**7, bytes_up=5000)),
+        (2, LinkFigures(updates=1, micros=FIGURE_MAX, bytes_up=FIGURE_MAX)),
+        (2, LinkFigures(updates=FIGURE_MAX, micros=0, bytes_up=0)),
+        (1, LinkFigures(updates=1, micros=FIGURE_MAX, bytes_up=0)),
+    ],
+)
+def test_a_child_that_lies_makes_no_plan_that_cannot_be(run, link, told):
+    run.planned(estimates())
+    slow_s = 3 * run.round_s
+    for count in (1, 2):
+        figures = {name: min(FIGURE_MAX, count * getattr(told, name)) for name in SUMS}
+        run.done, run.seconds = run.done + 1, run.seconds + slow_s
+        links = {link: LinkFigures(**figures)}
+        run.onward = run.steering.after_round(run.done, links, seconds=run.seconds)
+    assert len(run.lines) == 2, "there was an occasion to believe it"
+    # No update takes longer than the round in which it was sent: rounds stay within the deadline.
+    assert run.round_s <= 600 - run.seconds
+    assert math.prod(run.onward.plan.tau) < 100_000
+    assert run.onward.plan.rounds > run.done
+
+
+def test_no_more_rounds_are_planned_for_than_are_asked_for(tmp_path):
+    """Two rounds are left: in a long time they come furthest with many local steps each."""
+    many, few = (Run(tmp_path / name, federation()) for name in ("many", "few"))
+    few.asked = replace(few.asked, rounds=6)
+    for each in (many, few):
+        each.directory.mkdir()
+        each.steering = each.boot()
+        each.planned(estimates())
+    assert few.onward.plan.rounds == 6
+    assert math.prod(few.onward.plan.tau) > 2 * math.prod(many.onward.plan.tau)
+
+
+def test_a_run_whose_record_is_lost_is_where_it_was(run):
+    run.planned(estimates())
+    for _ in range(2):
+        run.round(run.round_s)
+    (run.directory / "steering.record").unlink()
+    again = run.boot()
+    assert again.resume(run.done, seconds=run.seconds) is None
+    onward = again.first(estimates(), seconds=run.seconds)
+    assert run.lines[-1]["after_round"] == run.done
+    assert onward.plan.pilot == 4
+    assert onward.plan.rounds * run.round_s < 600
+
+
+@pytest.mark.parametrize("factor", [1e-30, 1e30])
+@pytest.mark.parametrize("name", ["gap", "sigma2", "zeta2", "L", "Lh", "Lv"])
+def test_absurd_constants_make_no_plan_that_cannot_be(run, name, factor):
+    """What one child tells can move each of them that far."""
+    honest = getattr(estimates(), name)
+    absurd = tuple(factor * z for z in honest) if name == "zeta2" else factor * honest
+    run.planned(replace(estimates(), **{name: absurd}))
+    assert math.prod(run.onward.plan.tau) * 0.05 < 600
+    assert run.onward.plan.rounds > 4
+    assert 0.004 <= run.onward.plan.mu <= 0.4

@@ -14,6 +14,7 @@ from fedtier.core.pace import Pace
 from fedtier.ids import NodeId
 from fedtier.limits import PAUSE_MAX_S
 from fedtier.wire.head import BlobRef
+from fedtier.wire.parts import Outgoing
 
 JOB = Job.of(HEAD)
 
@@ -103,3 +104,44 @@ def test_a_pause_is_never_shorter_than_the_first_nor_longer_than_a_minute(events
         else:
             getattr(pace, event)(now_s)
         assert 2.0 <= pace.pause_s <= PAUSE_MAX_S
+
+
+@pytest.mark.covers("T-16")
+def test_a_long_silence_is_forgotten_as_soon_as_the_longest_pause():
+    """A parent was away for an hour: that says nothing of the line that is back."""
+    pace = Pace(2.0)
+    pace.begin(0.0)
+    pace.answered(3600.0)
+    answers = 0
+    while pace.pause_s > 2.0:
+        answers += 1
+        pace.answered(3600.0 + answers)
+    assert answers <= 12, "30 s times 0.75^12 is less than 1 s"
+
+
+@pytest.mark.covers("T-16")
+def test_time_without_a_connection_is_no_answers_time():
+    pace = Pace(2.0)
+    sent = Outgoing(bytes(8000), kind="model", part_bytes=4096)
+    blob = BlobRef(form="raw", digest=sent.digest, total=sent.total, parts=sent.parts)
+    fetch = Fetch(blob, pace, bytes_max=10_000, now_s=0.0)
+    for time_s in (0.0, 2.0, 6.0):
+        fetch.ask(time_s)
+    assert 0 in fetch.again(500.0).parts
+    assert fetch.ask_at_s == 502.0
+    part = sent.part(
+        0, run=HEAD.run, epoch=HEAD.epoch, path=HEAD.path, nonce=HEAD.nonce, seq=HEAD.seq
+    )
+    fetch.add(part, 500.5)
+    assert fetch.ask_at_s == 502.5
+
+
+@pytest.mark.covers("T-16")
+def test_a_question_long_after_the_verdict_does_not_slow_what_is_offered_next():
+    pace = Pace(5.0)
+    offer = Offer(JOB, b"x" * 100, pace, node=NodeId("a"), part_bytes=4096, now_s=0, abstains=False)
+    offer.begin(HEAD, 0.0)
+    offer.settle(0.1)
+    offer.wanted((0,), HEAD, 50.0)  # of before the verdict, and late
+    offer.begin(HEAD, 60.0)
+    assert 65 <= offer.repeat_at_s <= 65.5
