@@ -27,6 +27,7 @@ from fedtier.core.root import Course, RootMachine
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import model_digest
+from fedtier.planner.estimates import estimates_for
 from fedtier.runtime.boot import Boot, booted
 from fedtier.runtime.host import Assembled
 from fedtier.storage.durable import storage_error

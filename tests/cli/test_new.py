@@ -110,7 +110,7 @@ def test_nothing_is_written_over_what_is_there(made, capsys):
 def test_a_file_in_place_of_the_directory_is_named(tmp_path, capsys):
     place = tmp_path / "file"
     place.write_text("mine\n", encoding="utf-8")
-    assert new(place) == 74
+    assert new(place) == 78
     assert str(place) in capsys.readouterr().err
     assert place.read_text(encoding="utf-8") == "mine\n"
 
