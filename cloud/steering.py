@@ -23,6 +23,7 @@ from fedtier.core.figures import LinkFigures
 from fedtier.errors import ConfigError
 from fedtier.ids import RunId, hex64
 from fedtier.planner.choose import Wish, best
+from fedtier.planner.corrected import Taken, changed, corrections
 from fedtier.planner.estimates import Estimates, estimates_json, parse_estimates
 from fedtier.planner.search import Found
 from fedtier.planner.setting import Setting
@@ -206,9 +207,15 @@ class Steering:
         assert last.round_s is not None
         known = parse_estimates(state.estimates, where="steering.record")
         taken = _taken(state, last, measured_s=measured_s)
-        estimates, why = _corrected(known, taken, factor=self._auto.replan_factor)
+        why = changed(known, taken, factor=self._auto.replan_factor)
         tau = [np.asarray(float(count)) for count in state.plan.tau]
-        explained_s = float(Setting.of(self._federation, estimates).costs.round_s(tau))
+        explained = [
+            (float(Setting.of(self._federation, each).costs.round_s(tau)), each)
+            for each in corrections(known, taken, why)
+        ]
+        explained_s, estimates = min(
+            explained, key=lambda found: abs(math.log(measured_s / max(found[0], _INSTANT_S)))
+        )
         reason = f"rounds took {measured_s:.2f} s where {last.round_s:.2f} s were planned"
         return self._planned(
             replace(
@@ -218,7 +225,7 @@ class Steering:
                 estimates=estimates_json(estimates),
             ),
             estimates,
-            reason="; ".join([reason, *why]),
+            reason="; ".join([reason, *why.values()]),
         )
 
     def _planned(self, state: State, estimates: Estimates, *, reason: str) -> Onward:
@@ -310,8 +317,8 @@ class Steering:
         self._record.write({"run": hex64(self._run), "states": states}, {})
 
 
-def _taken(state: State, last: State, *, measured_s: float) -> dict[int, tuple[float, float]]:
-    """Seconds and bytes of one update on each link, since the last state.
+def _taken(state: State, last: State, *, measured_s: float) -> dict[int, Taken]:
+    """What one update on each link took since the last state.
 
     Whatever children tell, the updates that one of them sends in a round take no longer than it.
     """
@@ -322,27 +329,6 @@ def _taken(state: State, last: State, *, measured_s: float) -> dict[int, tuple[f
         )
         if updates > 0:
             most_s = measured_s / math.prod(state.plan.tau[link:])
-            taken[link] = (min(micros / 1e6 / updates, most_s), size / updates)
+            seconds = min(micros / 1e6 / updates, most_s)
+            taken[link] = Taken(seconds=seconds, size=size / updates)
     return taken
-
-
-def _corrected(
-    estimates: Estimates, taken: Mapping[int, tuple[float, float]], *, factor: float
-) -> tuple[Estimates, list[str]]:
-    """Estimates of links as slow, or as fast, as they were last, and what was changed."""
-    links, why = list(estimates.link), []
-    for number, (seconds, size) in sorted(taken.items()):
-        link = links[number - 1]
-        moving_s = 0.0 if link.rate_bytes_per_s is None else size / link.rate_bytes_per_s
-        expected_s = max(link.latency_s + moving_s, 1e-3)
-        ratio = max(seconds, 1e-3) / expected_s
-        if 1 / factor <= ratio <= factor:
-            continue
-        rate = None if link.rate_bytes_per_s is None else link.rate_bytes_per_s / ratio
-        latency_s = ratio * (link.latency_s or (1e-3 if rate is None else 0.0))
-        links[number - 1] = replace(link, rate_bytes_per_s=rate, latency_s=latency_s)
-        why.append(
-            f"an update on link {number} took {seconds:.3g} s where {expected_s:.3g} s were "
-            "estimated"
-        )
-    return replace(estimates, link=tuple(links)), why

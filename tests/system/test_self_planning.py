@@ -54,8 +54,7 @@ def test_a_run_plans_itself_and_anew_when_a_link_is_throttled(testbed):
 
         bed.wait_until(is_found_out, "the run is planned anew")
         later = next(line for line in lines_of(plans) if "link 2 took" in line["reason"])
-        # What became dear is done more seldom: more local steps for each update of link 2.
-        assert later["tau"][0] * later["tau"][1] > first["tau"][0] * first["tau"][1]
+        assert later["round_s"] > 3, "what an update takes, and the next model, are counted in"
         cloud.signal(signal.SIGTERM)
         assert cloud.exit_code() == EXIT_TERMINATED
 
