@@ -1,4 +1,4 @@
-"""What a link's updates took tells that it has changed, and a round's time what has changed of it."""
+"""What updates took tells that a link has changed, and a round's time what has changed of it."""
 
 from __future__ import annotations
 

@@ -81,7 +81,10 @@ def test_the_demo_measures_too(write_federation, tmp_path, mosquitto_binary):
         "--pilot", "1", log_path=tmp_path / "demo.log",
     )  # fmt: skip
     assert demo.exit_code() == 0, demo.log
-    assert {path.name for path in out.iterdir()} == listed("Files") - {"reference.json"}
+    assert {path.name for path in out.iterdir()} == listed("Files") - {
+        "reference.json",
+        "plans.jsonl",
+    }
     document = json.loads((out / "estimates.json").read_bytes())
     for link in document["link"]:  # on this machine either may be absent
         link |= {"rate_bytes_per_s": 1.0, "q": 0.1}
