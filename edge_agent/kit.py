@@ -23,7 +23,7 @@ from fedtier.artefact.trainer import Trainer
 from fedtier.config.board import BoardTable
 from fedtier.config.node_file import NodeFile
 from fedtier.data.examples import DeviceData
-from fedtier.data.load import load_device
+from fedtier.data.load import load_recordings
 from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.model.layout import Vector
 from fedtier.storage.artefact_store import ArtefactStore
@@ -177,6 +177,6 @@ def first_kit(file: NodeFile, store: ArtefactStore, equip: Equip, *, where: str)
     if file.node.artefact is None:
         assert file.data is not None, "an agent's node file describes its data"
         # Read as they are, so that data that are missing are told now and not in the first round.
-        load_device(file.data.spec, (), node=file.id, where=f"{where} [data]")
+        load_recordings(file.data.spec, node=file.id, where=f"{where} [data]")
         return None
     return equip(file, find_artefact(file.node.artefact), where=where)

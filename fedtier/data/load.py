@@ -40,9 +40,7 @@ def load_device(
         ConfigError: If the data are missing, damaged or too few, or the table or the list is wrong.
     """
     pipeline = Pipeline.from_json(preprocessing, where=where)
-    source, inner, holdout_percent = open_device(spec, where=where)
-    recordings = tuple(source.device_recordings(inner, node=node, where=where))
-    check_recordings(recordings, where=where)
+    recordings, holdout_percent = load_recordings(spec, node=node, where=where)
     training, holdout = split_in_time(recordings, holdout_percent=holdout_percent)
     fitted = pipeline.fit(training, where=where)
     train = _examples(fitted, training, part="training part", where=where)
@@ -53,6 +51,25 @@ def load_device(
         fitted=tuple(fitted.to_json()),
         digest=_data_digest(recordings, pipeline, holdout_percent),
     )
+
+
+def load_recordings(
+    spec: Mapping[str, object], *, node: str, where: str
+) -> tuple[tuple[Recording, ...], int]:
+    """What one device has recorded, as it is, and how many percent of each recording it keeps back.
+
+    Args:
+        spec: The node's data table, as for ``load_device``.
+        node: The device's id.
+        where: What to name in errors.
+
+    Raises:
+        ConfigError: If the data are missing or damaged, or the table is wrong.
+    """
+    source, inner, holdout_percent = open_device(spec, where=where)
+    recordings = tuple(source.device_recordings(inner, node=node, where=where))
+    check_recordings(recordings, where=where)
+    return recordings, holdout_percent
 
 
 def load_held_out(

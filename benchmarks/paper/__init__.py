@@ -1,0 +1,1 @@
+"""The paper's claims, each measured anew by one command on this project's own settings."""

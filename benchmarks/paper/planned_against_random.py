@@ -1,0 +1,107 @@
+"""Is a planned tau better than random ones within the same time?
+
+Two nets, each with steps that are quick, slow and very slow beside their messages. In each of the
+six settings the planned tau and 20 random ones get the same deadline, each tau twice: at the step
+size the planner gives, and at the best of five for that very tau, by the devices' own hold-outs
+after a quarter of the run. Compared are held-out accuracy at the deadline and the mean of
+|grad F|^2 at the cloud's models. The pilot's own time is not counted::
+
+    python -m benchmarks.paper.planned_against_random \
+        --out benchmarks/results/paper/planned_against_random.json
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from benchmarks.federations import Document, with_plan
+from benchmarks.measure import Record, progress
+from benchmarks.paper.campaign import Campaign, Simulation, located, paper_arguments
+from benchmarks.paper.contest import Contest
+from benchmarks.paper.plans import planned, random_tau, slowed
+from benchmarks.paper.settings import costs_of, lenet_document, wrists_document
+from fedtier.planner.cost import Costs
+
+RANDOM = 20
+RANDOM_SEED = 505
+SEED = 1
+STEPS_MAX = 64  # of a round, planned ones too
+STEP_S = {"quick": 0.02, "slow": 0.16, "very slow": 1.28}
+MU_SHARES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the planner's step size
+PILOT_ROUNDS = 4
+PILOT_STEPS = 8
+
+
+def documents(cache: Path, *, quick: bool) -> dict[str, Document]:
+    """The settings by name."""
+    nets = {"wrists": wrists_document(cache, division="people", tiers=3)}
+    if not quick:
+        nets["lenet"] = lenet_document(cache, division="dirichlet-1", tiers=3, devices=16)
+    return {
+        f"{net}, {speed} steps": slowed(document, step_s=step_s)
+        for net, document in nets.items()
+        for speed, step_s in list(STEP_S.items())[: 1 if quick else None]
+    }
+
+
+def deadline_of(document: Document, costs: Costs) -> float:
+    """Seconds in which 200 local steps fit beside six messages of each link."""
+    messages_s = sum(each.seconds for each in costs.exchanges)
+    step_s: float = document["simulation"]["step_s"]
+    return 200 * step_s + 6 * messages_s
+
+
+def contests(campaign: Campaign, *, quick: bool) -> list[Contest]:
+    """Measure every setting in a pilot, plan it, and draw the random tau."""
+    cache = campaign.cache
+    settings = documents(cache, quick=quick)
+    plan = {"tau": [PILOT_STEPS, 1, 1], "rounds": PILOT_ROUNDS}
+    pilots = campaign.results(
+        [
+            Simulation(document=with_plan(document, **plan), seed=SEED, pilot=PILOT_ROUNDS)
+            for document in settings.values()
+        ]
+    )
+    found = []
+    for (name, document), pilot in zip(settings.items(), pilots, strict=True):
+        costs = costs_of(located(document, cache))
+        deadline_s = deadline_of(document, costs) / (2 if quick else 1)
+        tau, mu = planned(
+            document, cache, estimates=pilot["estimates"], deadline_s=deadline_s,
+            steps_max=STEPS_MAX,
+        )  # fmt: skip
+        progress(f"{name}: planned tau {tau}, mu {mu:.3g}, in {deadline_s:.1f} s")
+        others = random_tau(
+            costs, deadline_s=deadline_s,
+            count=2 if quick else RANDOM, seed=RANDOM_SEED, steps_max=STEPS_MAX,
+        )  # fmt: skip
+        contest = Contest(
+            name=name, document=document, costs=costs, deadline_s=deadline_s, mu=mu,
+            shares=MU_SHARES[2:4] if quick else MU_SHARES, taus=[tau, *others], seed=SEED,
+        )  # fmt: skip
+        found.append(contest)
+    return found
+
+
+def main() -> int:
+    """Plan, pilot and train in every setting."""
+    chosen = paper_arguments(__doc__).parse_args()
+    record = Record("paper.planned_against_random", chosen)
+    campaign = Campaign.of(chosen)
+    settings = contests(campaign, quick=chosen.quick)
+    campaign.results([one for contest in settings for one in contest.pilots()])
+    for contest in settings:
+        contest.choose_step_sizes(campaign)
+    campaign.results([one for contest in settings for one in contest.runs()])
+    results = {}
+    for contest in settings:
+        results[contest.name] = found = contest.result(campaign)
+        if chosen.out is not None:
+            words = contest.name.replace(",", "").replace(" ", "-")
+            contest.draw(found, chosen.out.with_name(f"{chosen.out.stem}-{words}.svg"))
+    return record.close(results, complete=not chosen.quick)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
