@@ -21,12 +21,12 @@ from benchmarks.paper.campaign import FORMAT, PLACE
 from benchmarks.paper.deals import HOLDOUT_PERCENT, PEOPLE, deal_exercises, deal_fashion, kept
 from cloud.compiler.compile import compile_module
 from fedtier.artefact.find import find_artefact
+from fedtier.budget import Budget
 from fedtier.config.federation import Federation
 from fedtier.planner.cost import Costs, exchange
 from fedtier.planner.padded import Padded
 from fedtier.planner.round_time import Times
 from fedtier.quantize.registry import make_codec
-from fedtier.topology import Budget
 
 BATCH = 16  # of LeNet
 LEVELS = (7, 31, 127, 127)
