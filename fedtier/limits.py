@@ -80,3 +80,4 @@ BUCKET_MAX = 2**20
 LOSS_UNITS_PER_NAT = 2**20
 
 DAY_S = 86_400.0  # what a budget of a day is counted over, whenever it begins
+SECONDS_MAX = 30 * DAY_S  # of whatever a federation file says how long it takes

@@ -59,7 +59,7 @@ def lenet_document(
     division: str,
     tiers: int,
     devices: int = 64,
-    **plan: Any,  # noqa: ANN401
+    **plan: object,
 ) -> Document:
     """LeNet on Fashion-MNIST.
 
@@ -85,7 +85,7 @@ def lenet_document(
     }
 
 
-def wrists_document(cache: Path, *, division: str, tiers: int, **plan: Any) -> Document:  # noqa: ANN401
+def wrists_document(cache: Path, *, division: str, tiers: int, **plan: object) -> Document:
     """The demo's net, people and links; the devices are sixteen wrists.
 
     Args:

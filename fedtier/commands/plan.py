@@ -44,7 +44,7 @@ def plan(
     import json
 
     from fedtier.config.federation import load_federation
-    from fedtier.config.federation_tables import SimulatedLinkTable
+    from fedtier.config.simulation_tables import SimulatedLinkTable
     from fedtier.errors import ConfigError
     from fedtier.planner.document import document_of
 

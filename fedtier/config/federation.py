@@ -18,8 +18,6 @@ from fedtier.config.federation_tables import (
     PlanTable,
     Quorum,
     ScheduleTable,
-    SimulatedLinkTable,
-    SimulationTable,
 )
 from fedtier.config.files import read_text, resolve, resolve_spec
 from fedtier.config.inference import InferenceTable
@@ -27,6 +25,7 @@ from fedtier.config.kinds import check_kind
 from fedtier.config.parse import parse_table
 from fedtier.config.particulars import NodeExtras, combine, read_particulars
 from fedtier.config.place import Place
+from fedtier.config.simulation_tables import SimulatedLinkTable, SimulationTable
 from fedtier.config.toml_text import parse_document
 from fedtier.config.tree import read_tree
 from fedtier.ids import FederationId, NodeId, parse_federation_id

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fedtier.planner.bound import Numbers
 from fedtier.planner.choose import Alternative, Choice
 
 
@@ -146,5 +147,5 @@ def _alternative(each: Alternative, best: float) -> dict[str, Any]:
     }
 
 
-def _finite(number: Any) -> float | None:  # noqa: ANN401 (a number, or an array of one)
+def _finite(number: float | Numbers) -> float | None:
     return float(number) if np.isfinite(number) else None

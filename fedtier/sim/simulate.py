@@ -14,9 +14,9 @@ from typing import Any
 
 from fedtier.budget import Budget
 from fedtier.config.federation import Federation
-from fedtier.config.federation_tables import SimulatedChangeTable, SimulatedLinkTable
 from fedtier.config.named import check_named
 from fedtier.config.node_file import NodeFile, parse_node_file
+from fedtier.config.simulation_tables import SimulatedChangeTable, SimulatedLinkTable
 from fedtier.errors import EXIT_DONE, EXIT_UNTRAINED, FedtierError
 from fedtier.ids import NodeId
 from fedtier.render.node_files import render_node_files

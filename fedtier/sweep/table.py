@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
 from rich.table import Table
 from rich.text import Text
@@ -50,5 +49,5 @@ def _range(low: float | None, high: float | None, share: bool) -> str:
     return f"{100 * low:.1f}–{100 * high:.1f}" if share else f"{low:.4g}–{high:.4g}"
 
 
-def _megabytes(by_link: Any) -> str:  # noqa: ANN401 (a list of bytes)
+def _megabytes(by_link: Sequence[float]) -> str:
     return f"{sum(by_link) / 1e6:.2f}"

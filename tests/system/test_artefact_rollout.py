@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 import pytest
 from counting_proxy import CountingProxy
-from testbed import DIMENSION, write_examples
+from small_federation import write_examples
+from testbed import DIMENSION
 
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.manifest import INFER_FILE, INITIAL_FILE

@@ -9,7 +9,8 @@ from collections.abc import Callable, Sequence
 
 import pytest
 from intruder import Intruder, Packet
-from testbed import IDENTITY, Testbed
+from small_federation import IDENTITY
+from testbed import Testbed
 
 from fedtier.wire.topics import ROOT
 

@@ -13,7 +13,8 @@ from contextlib import ExitStack
 
 import pytest
 from counting_proxy import CountingProxy
-from testbed import DIMENSION, Program, Testbed, Wanted, wait_until, write_examples
+from small_federation import Wanted, write_examples
+from testbed import DIMENSION, Program, Testbed, wait_until
 
 from fedtier.wire import costs
 

@@ -7,7 +7,7 @@ import re
 import pytest
 import torch
 from reference import train_in_one_process
-from testbed import CLASSES, Wanted
+from small_federation import CLASSES, Wanted
 from torch import nn
 
 from cloud.compiler.compile import compile_module

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 from counting_proxy import CountingProxy
-from testbed import IDENTITY, Testbed, wait_until, write_examples
+from small_federation import IDENTITY, write_examples
+from testbed import Testbed, wait_until
 
 from fedtier.transport.mqtt import MqttTransport
 from fedtier.wire.topics import ROOT
@@ -141,7 +142,7 @@ def test_a_model_of_six_megabytes_goes_through_brokers_that_take_128_kib(
 @pytest.fixture
 def write_wide_federation(tmp_path: Path) -> Callable[[Path], Path]:
     def write(artefact: Path) -> Path:
-        from testbed import Wanted
+        from small_federation import Wanted
 
         for device in ("a", "b", "held-out"):
             write_examples(tmp_path / "data", device, shape=(64,))

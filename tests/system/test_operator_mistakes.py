@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from testbed import IDENTITY, Program, Testbed, wait_until
+from small_federation import IDENTITY
+from testbed import Program, Testbed, wait_until
 
 TREE = {"cloud": ["west", "east"], "west": ["w-0", "w-1"], "east": ["e-0"]}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from testbed import DIMENSION, IDENTITY
+from small_federation import IDENTITY
+from testbed import DIMENSION
 
 PLANS = (
     {"tau": (2, 2), "rounds": 2, "seed": 7},

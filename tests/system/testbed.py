@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, Self
 
 from guards import Certificates, Guard, acl_of, with_credentials
-from small_federation import CLASSES, IDENTITY, Wanted, write_examples  # noqa: F401 (for the tests)
 
 from fedtier.broker import BrokerProcess, BrokerSettings
 from fedtier.broker.process import service_command
