@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import numpy as np
+
 from cloud.pilot import Findings
-from fedtier.core.exchanges import Exchanges
-from fedtier.core.measured import Measured
-from fedtier.core.pilot import keeps_end, plan_of_round
+from fedtier.core.pilot import asks_gradient, keeps_end, plan_of_round
 from fedtier.errors import ConfigError
+from fedtier.planner.corrected import parts_of_round
 from fedtier.planner.estimates import Estimates, LinkEstimate, PilotRound
+from fedtier.planner.setting import exchange_of
+from fedtier.planner.typical import typical_estimates
+from fedtier.quantize.registry import make_codec
+from fedtier.topology import Topology
 from fedtier.wire.plan import Plan
 
 ESTIMATES_FILE = "estimates.json"
 
-_INSTANT_S = 1e-6  # what takes no time, as in a simulation, counts as so long
+_SHOWN_S = 1e-6  # times are told in microseconds
 _LEAST = 2.0**-20
 """Ratios of float32 vectors show no less: what is measured as smaller is this share of the rest."""
 
 
 def estimates_of(
-    findings: Sequence[Findings],
-    exchanges: Mapping[int, Exchanges],
-    plan: Plan,
-    *,
-    dimension: int,
-    devices: Sequence[str],
-    seconds: float,
+    findings: Sequence[Findings], plan: Plan, topology: Topology, *, dimension: int, part_bytes: int
 ) -> Estimates:
     """What the planner takes, out of a whole pilot.
 
     Constants are the largest seen, so they are lower estimates; see ``docs/theory.md``. Times are
-    told by the nodes themselves, and are believed as far as they fit into the pilot.
+    told by the nodes themselves, and are believed as far as they fit into a round.
 
     Args:
         findings: In their order.
-        exchanges: How long updates took, by link.
         plan: The run's.
+        topology: Whose devices, if they are not named with a step time, have the others' mean.
         dimension: d.
-        devices: All of the tree; those that are not named with a step time have the others' mean.
-        seconds: Of the whole pilot.
+        part_bytes: The largest message.
 
     Raises:
         ConfigError: If too few answered to estimate anything; it says what is missing.
@@ -62,14 +59,11 @@ def estimates_of(
         )
     smoothness = max(smooth)
     each, mean = _curvatures(findings)
-    within_s = max(seconds, _INSTANT_S)
-    steps = [f.measured for f in findings if f.measured.steps.devices]
     return Estimates(
         dimension=dimension,
-        step_s=_step_seconds(steps, devices, most_s=within_s / plan.tau[0]),
+        step_s=_step_seconds(findings, plan, topology),
         link=tuple(
-            _believed(link, dimension=dimension, within_s=within_s)
-            for link in _links(findings, exchanges, plan)
+            _links(findings, plan, topology, dimension=dimension, part_bytes=part_bytes)
         ),
         gap=max(_loss(gradients[0]), _LEAST),
         sigma2=max(f.measured.gradients.variance for f in gradients),
@@ -81,6 +75,35 @@ def estimates_of(
         Lv=max(smoothness if each is None else each, _LEAST * smoothness),
         progress=progress,
     )  # fmt: skip
+
+
+def estimates_by_times(
+    finding: Findings,
+    plan: Plan,
+    topology: Topology,
+    *,
+    dimension: int,
+    part_bytes: int,
+    loss: float,
+) -> Estimates:
+    """What the planner takes out of the first round alone: its times, and what is typical.
+
+    Args:
+        finding: Of that round.
+        plan: The run's.
+        topology: Of the run.
+        dimension: d.
+        part_bytes: The largest message.
+        loss: The mean training loss of that round, in nats.
+    """
+    return typical_estimates(
+        dimension=dimension,
+        step_s=_step_seconds([finding], plan, topology),
+        link=list(_links([finding], plan, topology, dimension=dimension, part_bytes=part_bytes)),
+        loss=loss,
+        tau=plan_of_round(plan, finding.round).tau,
+        mu=plan.mu,
+    )
 
 
 def _curvatures(findings: Sequence[Findings]) -> tuple[float | None, float | None]:
@@ -112,13 +135,30 @@ def _spread(found: Findings, link: int) -> float:
 
 
 def _links(
-    findings: Sequence[Findings], exchanges: Mapping[int, Exchanges], plan: Plan
+    findings: Sequence[Findings], plan: Plan, topology: Topology, *, dimension: int, part_bytes: int
 ) -> Iterator[LinkEstimate]:
-    quantized = [f for f in findings if f.task == "train" and not keeps_end(plan, f.round)]
+    rounds = [f for f in findings if f.task == "train"]
+    parts = [
+        parts_of_round(f.spans, tau=plan_of_round(plan, f.round).tau, round_s=f.seconds)
+        for f in rounds
+    ]
+    quantized = [f for f in rounds if not keeps_end(plan, f.round)]
     for link, codec in enumerate(plan.codecs, start=1):
         deltas = sum(f.measured.deltas.get(link, 0) for f in quantized)
         errors = sum(f.measured.q.get(link, 0) for f in quantized)
-        rate, latency_s = exchanges.get(link, Exchanges()).rate_and_latency()
+        points = []
+        for f, part in zip(rounds, parts, strict=True):
+            if link in part:
+                sent = plan_of_round(plan, f.round).codecs[link - 1]
+                made = make_codec(sent.name, dict(sent.parameters))
+                carried = exchange_of(
+                    topology, link, made, dimension=dimension, part_bytes=part_bytes
+                )
+                # Where a gradient was asked for at its model, that was there already.
+                there = asks_gradient(plan, f.round)
+                moved = carried.bytes_up if there else carried.bytes
+                points.append((moved, carried.trips, part[link]))
+        rate, latency_s = rate_and_latency(points)
         yield LinkEstimate(
             codec=codec.name,
             parameters=dict(codec.parameters),
@@ -128,31 +168,46 @@ def _links(
         )
 
 
-def _believed(link: LinkEstimate, *, dimension: int, within_s: float) -> LinkEstimate:
-    """A link that carried the first round's updates, in float32, within the pilot."""
-    rate = link.rate_bytes_per_s
-    if rate is not None:
-        rate = max(rate, 4 * dimension / within_s)
-    return replace(link, rate_bytes_per_s=rate, latency_s=min(link.latency_s, within_s))
+def rate_and_latency(points: Sequence[tuple[int, int, float]]) -> tuple[float | None, float]:
+    """Of a link, by least squares over exchanges: seconds are bytes by the rate, and the trips'.
+
+    Args:
+        points: Of each its bytes, its trips to the parent and back, and its seconds.
+
+    Returns:
+        Bytes a second, and the seconds of a trip. No rate where larger exchanges took no longer;
+        no latency where bytes alone explain more than was taken.
+    """
+    if not points:
+        return None, 0.0
+    sizes, trips, seconds = (np.array(each, np.float64) for each in zip(*points, strict=True))
+    latency_s = float(trips @ seconds / (trips @ trips))
+    apart = sizes - trips * (trips @ sizes) / (trips @ trips)
+    if apart @ apart <= _LEAST * (sizes @ sizes):
+        return None, latency_s  # all alike
+    per_byte = float(apart @ seconds / (apart @ apart))
+    if per_byte * np.ptp(sizes) < _SHOWN_S:
+        return None, latency_s
+    beside_s = float(trips @ (seconds - per_byte * sizes) / (trips @ trips))
+    if beside_s < 0:
+        return float(sizes @ sizes / (sizes @ seconds)), 0.0
+    return 1 / per_byte, beside_s
 
 
-def _step_seconds(
-    steps: Sequence[Measured], devices: Sequence[str], *, most_s: float
-) -> dict[str, float]:
+def _step_seconds(findings: Sequence[Findings], plan: Plan, topology: Topology) -> dict[str, float]:
     """Of each device its fastest round: in the first, graphs are opened."""
-    found = dict.fromkeys(devices, math.inf)
-    for measured in steps:
-        times = measured.steps
+    found = {str(device): math.inf for device in topology.devices()}
+    for finding in findings:
+        times = finding.measured.steps
         named = {device: micros for micros, device in times.slowest}
         others = times.devices - len(named)
         rest = (times.micros - sum(named.values())) / others if others > 0 else math.inf
-        for device in found:
-            found[device] = min(found[device], named.get(device, rest) / 1e6)
-    return {
-        device: min(max(seconds, 0.0), most_s)
-        for device, seconds in found.items()
-        if math.isfinite(seconds)
-    }
+        most_s = finding.seconds / plan.tau[0]
+        for device, known_s in found.items():
+            told_s = max(named.get(device, rest) / 1e6, 0.0)
+            if math.isfinite(told_s):
+                found[device] = min(known_s, told_s, most_s)
+    return {device: seconds for device, seconds in found.items() if math.isfinite(seconds)}
 
 
 def _progress(gradients: Sequence[Findings], plan: Plan) -> Iterator[PilotRound]:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cloud.estimate import ESTIMATES_FILE, estimates_of
+from cloud.estimate import ESTIMATES_FILE, estimates_by_times, estimates_of
 from cloud.evaluation import Evaluator, HeldOutScore
 from cloud.metrics import Metrics
 from cloud.node_usage import NodeUsage
-from cloud.pilot import PilotLog
+from cloud.pilot import PilotLog, finding_of_round
 from cloud.report import RunResult, link_rows, reason_rows, rollout_rows, write_run_directory
 from cloud.steering import Steering
 from fedtier.artefact.artefact import Artefact
@@ -39,6 +39,8 @@ from fedtier.wire.plan import Plan
 
 log = logging.getLogger(__name__)
 
+_BY_TIMES = "by the times of one round: the deadline is too short for a pilot"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
@@ -61,6 +63,7 @@ class Performer:
         places: Places,
         host: Host,
         topology: Topology,
+        part_bytes: int,
         steering: Steering | None = None,
     ) -> None:
         """Prepare.
@@ -73,6 +76,7 @@ class Performer:
             places: Directories.
             host: Where it runs; sums and evaluates when there is time.
             topology: The federation's tree.
+            part_bytes: The largest message.
             steering: What changes the plan as the run goes on; None: nothing does.
         """
         self._steering = steering
@@ -83,6 +87,7 @@ class Performer:
         self._run_dir = places.run_dir
         self._host = host
         self._topology = topology
+        self._part_bytes = part_bytes
         self._usage = NodeUsage(topology)
         self._refusals: dict[str, int] = {}  # of the newest models, as the log has them
         self._spool = SpoolFiles(places.state_dir / "spool")
@@ -142,8 +147,25 @@ class Performer:
         """How the run goes on, made durable before the round's model is."""
         if self._steering is None:
             return None
-        links = aggregate.figures.links
-        return self._steering.after_round(aggregate.done, links, seconds=seconds)
+        spans = aggregate.figures.spans
+        onward = self._steering.after_round(aggregate.done, spans, seconds=seconds)
+        is_first_of_pilot = aggregate.head.path.round == 0 and self._plan.pilot
+        return self._without_pilot(aggregate, seconds) if is_first_of_pilot else onward
+
+    def _without_pilot(self, first: Aggregate, seconds: float) -> Onward | None:
+        """Plan by times alone where there is none for a pilot, if its first round told them."""
+        assert self._steering is not None, "it is steered"
+        figures = first.figures
+        if not figures.trained_steps or not figures.measured.steps.devices:
+            return None
+        by_times = estimates_by_times(
+            finding_of_round(first), self._course.plan, self._topology,
+            dimension=self._artefact.layout.dimension, part_bytes=self._part_bytes,
+            loss=figures.trained_loss_units / LOSS_UNITS_PER_NAT / figures.trained_steps,
+        )  # fmt: skip
+        if self._steering.affords_pilot(by_times, seconds=seconds):
+            return None
+        return self._steering.first(by_times, seconds=seconds, reason=_BY_TIMES)
 
     def _measure(self, measure: Aggregate) -> Event:
         """Write a gradient down; after the pilot's last, the estimates first."""
@@ -167,15 +189,13 @@ class Performer:
 
     def _estimate(self) -> Onward | None:
         """Write ``estimates.json`` into the run directory, and plan the run where that is asked."""
-        devices = [str(device) for device in self._topology.devices()]
         try:
             estimates = estimates_of(
                 self._pilot.findings,
-                self._pilot.exchanges,
                 self._course.plan,
+                self._topology,
                 dimension=self._artefact.layout.dimension,
-                devices=devices,
-                seconds=self._seconds(),
+                part_bytes=self._part_bytes,
             )
         except ConfigError as error:  # the run goes on: nothing hangs on it yet
             log.warning("not estimated", extra={"reason": str(error)})

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fedtier.core.effects import Aggregate
-from fedtier.core.exchanges import Exchanges
 from fedtier.core.measured import Measured
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import Vector
@@ -28,6 +27,8 @@ class Findings:
     round: int
     task: str
     measured: Measured
+    seconds: float = 0.0  # for which the round's iteration was open
+    spans: Mapping[int, int] = field(default_factory=dict)  # of a round: see ``Figures``
     model: float = 0.0  # |x|; this and the next two are of a gradient g at the model x
     change: float = 0.0  # |mean of its changes to the devices' end points|
     smoothness: float | None = None  # |g - g'| / |x - x'|, g' being the gradient before
@@ -45,14 +46,11 @@ class PilotLog:
         self._record = FileRecord(directory / "pilot.record")
         self._run = run
         self.findings: list[Findings] = []
-        self.exchanges: dict[int, Exchanges] = {}
         self._last: tuple[Vector, Vector] | None = None  # the newest gradient's model, and itself
         stored = self._record.read()
         if stored is not None and stored[0]["run"] == hex64(run):
             document, arrays = stored
             self.findings = [_findings(row) for row in document["findings"]]
-            rows = document["exchanges"]
-            self.exchanges = {link: Exchanges.from_row(row) for link, *row in rows}
             if arrays:
                 model, gradient = (np.frombuffer(arrays[n], "<f4") for n in ("model", "gradient"))
                 self._last = (model, gradient)
@@ -63,9 +61,7 @@ class PilotLog:
 
     def add_round(self, aggregate: Aggregate) -> None:
         """Take what a round measured."""
-        self._add(aggregate, Findings(
-            round=aggregate.head.path.round, task="train", measured=aggregate.figures.measured
-        ))  # fmt: skip
+        self._add(finding_of_round(aggregate))
 
     def add_gradient(
         self, aggregate: Aggregate, found: MeanGradient | None, *, model: Vector, parameters: int
@@ -80,7 +76,7 @@ class PilotLog:
         """
         round_, measured = aggregate.head.path.round, aggregate.figures.measured
         if found is None:
-            self._add(aggregate, Findings(round=round_, task="gradient", measured=measured))
+            self._add(Findings(round=round_, task="gradient", measured=measured))
             return
         smoothness = None
         if self._last is not None:
@@ -88,17 +84,15 @@ class PilotLog:
             if moved:
                 smoothness = _norm(found.gradient - self._last[1]) / moved
         self._last = (model, found.gradient)
-        self._add(aggregate, Findings(
+        self._add(Findings(
             round=round_, task="gradient",
             measured=measured + Measured(gradients=found.spread),
             model=_norm(model[:parameters]), change=_norm(found.change), smoothness=smoothness,
         ))  # fmt: skip
 
-    def _add(self, aggregate: Aggregate, new: Findings) -> None:
+    def _add(self, new: Findings) -> None:
         """In the place of what an older state of the run had found there, and after it."""
         self.findings = [f for f in self.findings if _place(f) < _place(new)] + [new]
-        if aggregate.figures.exchanges:
-            self.exchanges = dict(aggregate.figures.exchanges)
 
     def save(self) -> None:
         """Make all of it durable.
@@ -109,10 +103,20 @@ class PilotLog:
         document = {
             "run": hex64(self._run),
             "findings": [_row(each) for each in self.findings],
-            "exchanges": [[link, *sums.to_row()] for link, sums in self.exchanges.items()],
         }
         last = {} if self._last is None else {"model": self._last[0], "gradient": self._last[1]}
         self._record.write(document, {n: v.astype("<f4").tobytes() for n, v in last.items()})
+
+
+def finding_of_round(aggregate: Aggregate) -> Findings:
+    """What a round of training told."""
+    return Findings(
+        round=aggregate.head.path.round,
+        task="train",
+        measured=aggregate.figures.measured,
+        seconds=aggregate.seconds,
+        spans=aggregate.figures.spans,
+    )
 
 
 def _norm(vector: Vector) -> float:
@@ -125,13 +129,15 @@ def _place(found: Findings) -> tuple[int, bool]:
 
 
 def _row(found: Findings) -> list[Any]:
+    spans = [list(span) for span in sorted(found.spans.items())]
     named = (found.model, found.change, found.smoothness)
-    return [found.round, found.task, found.measured.to_json(), *named]
+    return [found.round, found.task, found.measured.to_json(), found.seconds, spans, *named]
 
 
 def _findings(row: Sequence[Any]) -> Findings:
-    round_, task, measured, model, change, smoothness = row
+    round_, task, measured, seconds, spans, model, change, smoothness = row
     return Findings(
-        round=round_, task=task, model=model, change=change, smoothness=smoothness,
+        round=round_, task=task, seconds=seconds, spans=dict(spans),
+        model=model, change=change, smoothness=smoothness,
         measured=Measured.from_fields(Fields(measured, what="pilot.record")),
     )  # fmt: skip

@@ -144,6 +144,7 @@ def assemble(boot: Boot, wanted: Wanted) -> Assembled:
         places=places,
         host=host,
         topology=federation.topology,
+        part_bytes=file.node.part_bytes,
         steering=steering,
     )
     performer.begin()

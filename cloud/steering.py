@@ -10,7 +10,7 @@ import json
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,14 +19,15 @@ import numpy as np
 from fedtier.config.federation import Federation
 from fedtier.config.federation_tables import AutoTable
 from fedtier.core.events import Onward
-from fedtier.core.figures import LinkFigures
 from fedtier.errors import ConfigError
 from fedtier.ids import RunId, hex64
+from fedtier.limits import GRADIENT_BATCHES_MAX, PILOT_ROUNDS_MIN
 from fedtier.planner.choose import Wish, best
-from fedtier.planner.corrected import Taken, changed, corrections
+from fedtier.planner.corrected import changed, corrections, parts_of_round
 from fedtier.planner.estimates import Estimates, estimates_json, parse_estimates
 from fedtier.planner.search import Found
 from fedtier.planner.setting import Setting
+from fedtier.planner.typical import typical_estimates
 from fedtier.storage.durable import append_line
 from fedtier.storage.records import FileRecord
 from fedtier.wire.fields import Fields
@@ -38,6 +39,7 @@ PLANS_FILE = "plans.jsonl"
 
 _ODD_ROUNDS = 2  # in a row, before anything is changed: one may be an accident
 _WORTH = 0.99  # of the forecast loss of going on as before: what is not better is not changed
+_PILOT_VECTORS = 7  # float32 vectors that the shortest pilot moves over a link
 _KEPT = 2  # states: the newest may be of a round that is not durable
 _INSTANT_S = 1e-6  # what takes no time, as in a simulation, counts as so long
 
@@ -55,23 +57,17 @@ class State:
     slack: float = 1.0  # how much longer rounds take than the estimates explain
     odd: int = 0  # rounds in a row that took other times
     estimates: str = ""  # the document; empty where there are none
-    links: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
-    """Of each link updates, their microseconds and bytes, since the run began."""
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored."""
         named = {f.name: getattr(self, f.name) for f in fields(self)}
-        return named | {
-            "plan": self.plan.to_json(),
-            "links": [[link, *sums] for link, sums in self.links.items()],
-        }
+        return named | {"plan": self.plan.to_json()}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Self:
         """What was stored by ``to_json``."""
         plan = Plan.from_fields(Fields(document["plan"], what="steering.record"))
-        links = {link: (u, m, b) for link, u, m, b in document["links"]}
-        return cls(**{**document, "plan": plan, "links": links})
+        return cls(**{**document, "plan": plan})
 
 
 class Steering:
@@ -138,49 +134,66 @@ class Steering:
             round_: Before which it was measured.
             seconds: Of the run so far.
         """
-        if self._state.round_s is not None or round_ < 1:
+        if self._state.round_s is not None or round_ < PILOT_ROUNDS_MIN:
             return False
-        next_s = seconds / round_  # a round and its gradient; the first gradient is in it, too
-        share = (seconds + next_s) / self._deadline_s
-        return round_ >= self._asked.pilot or share > self._auto.pilot_share
+        next_s = seconds / (round_ - 1)  # a round and its gradient; the first round is in it, too
+        return round_ >= self._asked.pilot or not self._affords(seconds + next_s)
+
+    def affords_pilot(self, by_times: Estimates, *, seconds: float) -> bool:
+        """Whether the shortest pilot there is fits into its share of the deadline.
+
+        Args:
+            by_times: What the first round told.
+            seconds: Of the run, when it had closed.
+        """
+        setting = Setting.of(self._federation, by_times)
+        # Two gradients and a round: up two vectors and one and two, and the model down twice. That
+        # all of an exchange is bytes is the worst.
+        moved = _PILOT_VECTORS * 4 * by_times.dimension
+        lines_s = sum(each.seconds * moved / each.bytes for each in setting.costs.exchanges)
+        steps = 3 * GRADIENT_BATCHES_MAX + self._asked.tau[0]
+        return self._affords(seconds + lines_s + steps * max(by_times.step_s.values()))
+
+    def _affords(self, seconds: float) -> bool:
+        return seconds <= self._auto.pilot_share * self._deadline_s
 
     def first(self, estimates: Estimates | None, *, seconds: float, reason: str = "") -> Onward:
         """Plan for the first time.
 
         Args:
-            estimates: The pilot's; None where it failed.
+            estimates: The pilot's, or of times alone; None where it failed.
             seconds: Of the run so far.
-            reason: Why there are none.
+            reason: Why there are none, or no more than times.
 
         Raises:
             ConfigError: If a run that has no rounds behind it cannot be planned by them: they are
                 of another federation, or no round fits into the deadline.
         """
-        plan = replace(self._state.plan, pilot=min(self._asked.pilot, self._state.done))
+        done = self._state.done
+        pilot = min(self._asked.pilot, done) if done >= PILOT_ROUNDS_MIN else 0
+        plan = replace(self._state.plan, pilot=pilot)
         before = replace(self._state, seconds=seconds, pilot_s=seconds, plan=plan)
         if estimates is None:
             return self._without(before, f"not planned: {reason}")
-        before = replace(before, estimates=estimates_json(estimates))
-        after = f"after a pilot of {before.done} rounds" if before.done else "by earlier estimates"
-        return self._planned(before, estimates, reason=after)
+        # In a run's first round artefacts are handed out, too: the next one is believed alone.
+        odd = _ODD_ROUNDS - 1 if 0 < done < PILOT_ROUNDS_MIN else 0
+        before = replace(before, estimates=estimates_json(estimates), odd=odd)
+        after = f"after a pilot of {done} rounds" if done else "by earlier estimates"
+        return self._planned(before, estimates, reason=reason or after)
 
-    def after_round(
-        self, done: int, links: Mapping[int, LinkFigures], *, seconds: float
-    ) -> Onward | None:
+    def after_round(self, done: int, spans: Mapping[int, int], *, seconds: float) -> Onward | None:
         """Go on after a round; another plan where two have taken other times than planned.
 
         Args:
             done: Rounds in the model.
-            links: What the links have carried since the run began.
+            spans: What the round's time went into: see ``Figures``.
             seconds: Of the run so far.
 
         Returns:
             None in the pilot, which has its own plan.
         """
-        known = range(1, self._federation.tiers + 1)  # a child may tell of any
-        sums = {n: (f.updates, f.micros, f.bytes_up) for n, f in links.items() if n in known}
         last = self._state
-        state = replace(last, done=done, seconds=seconds, links=sums)
+        state = replace(last, done=done, seconds=seconds)
         if last.round_s is None:
             self._keep(state)
             return None
@@ -188,7 +201,7 @@ class Steering:
         ratio, factor = measured_s / last.round_s, self._auto.replan_factor
         state = replace(state, odd=last.odd + 1 if not 1 / factor <= ratio <= factor else 0)
         if state.odd >= _ODD_ROUNDS and state.estimates:
-            return self._replanned(state, last, measured_s)
+            return self._replanned(state, last, spans, measured_s)
         next_s = measured_s if state.odd else (last.next_s + measured_s) / 2
         return self._go(self._fitted(state, next_s))
 
@@ -202,16 +215,19 @@ class Steering:
     def _deadline_s(self) -> float:
         return self._auto.deadline_s
 
-    def _replanned(self, state: State, last: State, measured_s: float) -> Onward:
-        """Correct the estimates by what links took, then plan what is left."""
+    def _replanned(
+        self, state: State, last: State, spans: Mapping[int, int], measured_s: float
+    ) -> Onward:
+        """Correct the estimates by what steps and links took, then plan what is left."""
         assert last.round_s is not None
         known = parse_estimates(state.estimates, where="steering.record")
-        taken = _taken(state, last, measured_s=measured_s)
-        why = changed(known, taken, factor=self._auto.replan_factor)
+        setting = Setting.of(self._federation, known)
+        taken = parts_of_round(spans, tau=state.plan.tau, round_s=measured_s)
+        why = changed(setting, taken, factor=self._auto.replan_factor)
         tau = [np.asarray(float(count)) for count in state.plan.tau]
         explained = [
             (float(Setting.of(self._federation, each).costs.round_s(tau)), each)
-            for each in corrections(known, taken, why)
+            for each in corrections(setting, taken, why)
         ]
         explained_s, estimates = min(
             explained, key=lambda found: abs(math.log(measured_s / max(found[0], _INSTANT_S)))
@@ -237,8 +253,8 @@ class Steering:
         wish = Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs, rounds_max=rounds_max)
         try:
             setting = Setting.of(self._federation, estimates)
-        except ConfigError as error:  # nor would they do later
-            return self._without(replace(state, estimates=""), f"{reason}; no plan: {error}")
+        except ConfigError as error:
+            return self._by_times(state, estimates, f"{reason}; {error}")
         try:
             chosen, found = best(setting, wish)
         except ConfigError as error:
@@ -258,6 +274,20 @@ class Steering:
         )
         planned = replace(state, plan=plan)
         return self._decided(planned, state.slack * found.round_s, reason, forecast=found.value)
+
+    def _by_times(self, state: State, estimates: Estimates, reason: str) -> Onward:
+        """Plan by times alone where no forecast can be made of the rest."""
+        first = estimates.progress[0]
+        by_times = typical_estimates(
+            dimension=estimates.dimension, step_s=estimates.step_s, link=estimates.link,
+            loss=estimates.gap, tau=first.tau, mu=first.mu,
+        )  # fmt: skip
+        try:
+            Setting.of(self._federation, by_times)
+        except ConfigError:  # nor would they do later
+            return self._without(replace(state, estimates=""), f"{reason}; no plan")
+        planned = replace(state, estimates=estimates_json(by_times))
+        return self._planned(planned, by_times, reason=f"{reason} Planned by times alone.")
 
     def _is_worth_it(self, state: State, setting: Setting, wish: Wish, found: Found) -> bool:
         """Whether the chosen plan is forecast to be better than to go on by the present one."""
@@ -315,20 +345,3 @@ class Steering:
         self._states = [*earlier, state][-_KEPT:]
         states = [each.to_json() for each in self._states]
         self._record.write({"run": hex64(self._run), "states": states}, {})
-
-
-def _taken(state: State, last: State, *, measured_s: float) -> dict[int, Taken]:
-    """What one update on each link took since the last state.
-
-    Whatever children tell, the updates that one of them sends in a round take no longer than it.
-    """
-    taken = {}
-    for link, now in state.links.items():
-        updates, micros, size = (
-            a - b for a, b in zip(now, last.links.get(link, (0, 0, 0)), strict=True)
-        )
-        if updates > 0:
-            most_s = measured_s / math.prod(state.plan.tau[link:])
-            seconds = min(micros / 1e6 / updates, most_s)
-            taken[link] = Taken(seconds=seconds, size=size / updates)
-    return taken

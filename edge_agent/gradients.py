@@ -23,10 +23,10 @@ from fedtier.data.augmentation import Augmentation
 from fedtier.data.examples import Examples
 from fedtier.errors import TrainingError
 from fedtier.ids import IterationPath
+from fedtier.limits import GRADIENT_BATCHES_MAX
 from fedtier.model.layout import Vector
 
 _MU = np.asarray(2.0**20, np.float32)  # a power of two: a product with it is exact
-_BATCHES_MAX = 64
 _PATH = IterationPath((2**32 - 1,))
 """The address of the draws: of no round, so that every model is judged on the same examples."""
 
@@ -37,7 +37,7 @@ _Doubles = npt.NDArray[np.float64]
 
 def batches_of(examples: Examples, manifest: ArtefactManifest) -> int:
     """How many batches are measured at each model."""
-    return max(2, min(_BATCHES_MAX, len(examples) // manifest.batch))
+    return max(2, min(GRADIENT_BATCHES_MAX, len(examples) // manifest.batch))
 
 
 def measure(

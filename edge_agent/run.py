@@ -93,7 +93,7 @@ def assemble(
         kit,
         host=host,
         meter=LinkMeter(host.transport("up")),
-        exchanges=lambda: machine.link.exchanges,
+        link_times=lambda: machine.link.times,
     )
     boot.stack.callback(worker.end)
     return Assembled(host=host, perform=worker.perform)

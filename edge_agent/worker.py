@@ -22,9 +22,9 @@ from fedtier.artefact.evaluate import score
 from fedtier.artefact.schedule import Schedule
 from fedtier.artefact.trainer import GradientTask, Trained, TrainTask
 from fedtier.config.board import BoardTable
+from fedtier.core.child import LinkTimes
 from fedtier.core.effects import Effect, Install, Keep, Preempt, SavePart, Work
 from fedtier.core.events import Event, Hindered, Installed, WorkDone, WorkFailed
-from fedtier.core.exchanges import Exchanges
 from fedtier.core.figures import Figures, Scores
 from fedtier.core.measured import GradientFigures, Measured, StepTimes
 from fedtier.core.rollout import Rollout
@@ -35,7 +35,7 @@ from fedtier.model.layout import Vector
 from fedtier.quantize.norm import sum_of_squares
 from fedtier.runtime.host import Host
 from fedtier.runtime.updates import delta_update, figures_update, gradient_update
-from fedtier.runtime.usage import LinkMeter, link_figures
+from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.durable import write_durably
 from fedtier.storage.outbox import Carried, Outbox
@@ -81,7 +81,7 @@ class Worker:
         *,
         host: Host,
         meter: LinkMeter,
-        exchanges: Callable[[], Exchanges],
+        link_times: Callable[[], LinkTimes],
     ) -> None:
         """Prepare.
 
@@ -90,13 +90,13 @@ class Worker:
             kit: Artefact, trainer and data to begin with; None until an artefact comes.
             host: Where it runs; trains when there is time.
             meter: The bytes of the link to the parent.
-            exchanges: How long its updates took from offer to `accepted`, in this run.
+            link_times: How long things took on the link to its parent.
         """
         self._device = device
         self._kit = kit
         self._host = host
         self._meter = meter
-        self._exchanges = exchanges
+        self._link_times = link_times
         self._outbox = Outbox(device.state_dir, journal=device.board.journal)
         self._cancel = threading.Event()
         self._waiting = False  # for the board's conditions, as the log has said
@@ -277,7 +277,7 @@ class Worker:
         figures += Figures(
             trained_steps=trained.steps,
             trained_loss_units=round(trained.loss_sum * LOSS_UNITS_PER_NAT),
-        )
+        ).with_span(0, seconds)
         blob = delta_update(
             self._device.node,
             head,
@@ -372,5 +372,5 @@ class Worker:
             helper_cpu_ms=sum(cpu_ms for _, cpu_ms in helpers),
         )
         rollout = Rollout() if inference is None else inference.rollout(head.run)
-        link = link_figures(self._meter, self._exchanges(), head)
+        link = self._meter.figures(head, self._link_times())
         return link + Figures(tiers={0: own}, rollout=rollout)

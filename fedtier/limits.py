@@ -81,3 +81,5 @@ LOSS_UNITS_PER_NAT = 2**20
 
 DAY_S = 86_400.0  # what a budget of a day is counted over, whenever it begins
 SECONDS_MAX = 30 * DAY_S  # of whatever a federation file says how long it takes
+PILOT_ROUNDS_MIN = 2  # gradients at two models, with a round between
+GRADIENT_BATCHES_MAX = 8  # a pilot measures so many on each device, at one model or two

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fedtier.artefact.blob import decode_artefact
+from fedtier.core.child import LinkTimes
 from fedtier.core.effects import (
     Aggregate,
     Answer,
@@ -19,14 +20,13 @@ from fedtier.core.effects import (
     Spool,
 )
 from fedtier.core.events import Aggregated, Event, Installed, WorkDone, WorkFailed
-from fedtier.core.exchanges import Exchanges
 from fedtier.core.figures import Figures
 from fedtier.errors import ConfigError, TrainingError, WireError
 from fedtier.ids import NodeId
 from fedtier.model.server_step import add
 from fedtier.runtime.host import Host
 from fedtier.runtime.mean import next_model
-from fedtier.runtime.usage import LinkMeter, link_figures
+from fedtier.runtime.usage import LinkMeter
 from fedtier.storage.artefact_store import ArtefactStore
 from fedtier.storage.cell_state import CellState
 from fedtier.storage.outbox import Outbox
@@ -48,7 +48,7 @@ class Performer:
         state_dir: Path,
         host: Host,
         meter: LinkMeter,
-        exchanges: Callable[[], Exchanges],
+        link_times: Callable[[], LinkTimes],
     ) -> None:
         """Prepare.
 
@@ -58,13 +58,13 @@ class Performer:
             state_dir: Where its spool and durable points are.
             host: Where it runs; sums when there is time.
             meter: The bytes of the link to the parent.
-            exchanges: How long its updates took from offer to `accepted`, in this run.
+            link_times: How long things took on the link to its parent.
         """
         self._node = node
         self._tier = tier
         self._host = host
         self._meter = meter
-        self._exchanges = exchanges
+        self._link_times = link_times
         self._spool = SpoolFiles(state_dir / "spool")
         self._state = CellState(state_dir)
         self._outbox = Outbox(state_dir)
@@ -121,7 +121,8 @@ class Performer:
         stored = self._outbox.get(answer.job)
         if stored is not None:
             return WorkDone(job=answer.job, blob=stored)
-        figures = answer.figures + link_figures(self._meter, self._exchanges(), answer.head)
+        own = self._meter.figures(answer.head, self._link_times())
+        figures = answer.figures.then(own)
         figures += Figures(tiers={self._tier: self._host.usage()})
         try:
             blob = answer_update(self._node, answer, self._spool, figures=figures)

@@ -63,7 +63,7 @@ def assemble(boot: Boot) -> Assembled:
         state_dir=boot.state_dir,
         host=host,
         meter=LinkMeter(host.transport("up")),
-        exchanges=lambda: machine.link.exchanges,
+        link_times=lambda: machine.link.times,
     )
     return Assembled(host=host, perform=performer.perform)
 

@@ -72,7 +72,8 @@ class Simulation:
             ``training_loss``, and by link ``bytes_up`` and ``bytes_down`` since the beginning;
             ``accuracy``, ``loss``, ``loss_devices``, ``devices`` (``mean``, ``p10``, ``worst``
             accuracy on their own hold-outs), ``q`` by link, ``model_digest`` and ``took_s``; with
-            a pilot its ``estimates``, with gradients ``gradients``: see ``gradient_norms``.
+            a pilot its ``estimates``, with gradients ``gradients``: see ``gradient_norms``; of a
+            run that plans itself ``plans``, the lines of ``plans.jsonl``.
 
         Raises:
             ConfigError: If the document is not a federation that can be simulated.
@@ -84,6 +85,7 @@ class Simulation:
             pilot = self.pilot or None
             found = simulate(federation, seed=self.seed, threads=1, pilot=pilot, out=out)
             estimates = json.loads((out / "estimates.json").read_bytes()) if self.pilot else None
+            plans = _lines(out / "plans.jsonl")
         report = found.report
         measured = report["accuracy_devices"]
         result = {
@@ -101,6 +103,8 @@ class Simulation:
         }
         if estimates is not None:
             result["estimates"] = estimates
+        if plans:
+            result["plans"] = plans
         if self.gradients_every:
             result["gradients"] = gradient_norms(
                 federation,
@@ -109,6 +113,12 @@ class Simulation:
                 ends_in=report["model_digest"],
             )
         return {**result, "took_s": round(time.monotonic() - began_s, 1)}
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """Of a file that is there if the run planned itself."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def _row(line: Mapping[str, Any]) -> dict[str, Any]:

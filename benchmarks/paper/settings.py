@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.federations import Document
-from benchmarks.learning_curves import CLOTHES
-from benchmarks.learning_nets import LeNet
+from benchmarks.learning_curves import CLOTHES, tasks
+from benchmarks.learning_nets import GruNet, LeNet
 from benchmarks.measure import progress
 from benchmarks.paper.campaign import FORMAT, PLACE
 from benchmarks.paper.deals import HOLDOUT_PERCENT, PEOPLE, deal_exercises, deal_fashion, kept
@@ -35,6 +36,7 @@ LEVELS = (7, 31, 127, 127)
 FAN_IN: Mapping[int, Mapping[int, tuple[int, ...]]] = {
     64: {1: (64,), 2: (8, 8), 3: (4, 4, 4), 4: (4, 4, 2, 2)},
     16: {1: (16,), 2: (4, 4), 3: (4, 2, 2), 4: (2, 2, 2, 2)},
+    8: {3: (2, 2, 2)},
 }
 """Children of a node on tier 1, 2, ...: by devices and depth."""
 
@@ -59,6 +61,7 @@ def lenet_document(
     division: str,
     tiers: int,
     devices: int = 64,
+    divide_by: int = 255,
     **plan: object,
 ) -> Document:
     """LeNet on Fashion-MNIST.
@@ -67,16 +70,19 @@ def lenet_document(
         cache: Where data and artefact are prepared, if they are not there.
         division: One of ``deals.DIVISIONS``.
         tiers: Depth of the tree, 1 to 4.
-        devices: 64 or 16.
+        devices: 64, 16 or 8.
+        divide_by: What pixels, 0 to 255, are divided by. With 90 their deviation is 1, and it learns
+            from the first steps on; with 255 after some fifty.
         plan: Keys of ``[plan]`` in place of the usual ones.
     """
     data = deal_fashion(cache / DATA, division=division, devices=devices)
-    kept(cache / DATA / "lenet", _compile_lenet)
+    name = f"lenet-{divide_by}"
+    kept(cache / DATA / name, partial(_compile_lenet, divide_by=divide_by))
     source = {"source": "npz-directory", "path": f"{PLACE}/{DATA}/{data.name}"}
     return {
         "federation": {"id": f"lenet-{division.replace('.', '')}-{tiers}"},
         "tree": tree_of(FAN_IN[devices][tiers]),
-        "model": {"artefact": f"{PLACE}/{DATA}/lenet"},
+        "model": {"artefact": f"{PLACE}/{DATA}/{name}"},
         "plan": {**_plan(tiers, rounds=30, mu=0.2), **plan},
         "link": links(LEVELS[:tiers]),
         "data": source,
@@ -85,24 +91,45 @@ def lenet_document(
     }
 
 
-def wrists_document(cache: Path, *, division: str, tiers: int, **plan: object) -> Document:
+def wrists_document(
+    cache: Path, *, division: str, tiers: int, devices: int = len(PEOPLE), **plan: object
+) -> Document:
     """The demo's net, people and links; the devices are sixteen wrists.
 
     Args:
         cache: Where data are prepared, if they are not there.
         division: ``people``: all exercises of each; ``3-of-7``: three of the seven of each.
         tiers: Depth of the tree, 1 to 4.
+        devices: 16, or with ``people`` 8: one wrist of each person.
         plan: Keys of ``[plan]`` in place of the usual ones.
     """
     return {
         "federation": {"id": f"wrists-{division}-{tiers}"},
-        "tree": tree_of(FAN_IN[len(PEOPLE)][tiers]),
+        "tree": tree_of(FAN_IN[devices][tiers]),
         "model": {"artefact": "package:imu"},
         "plan": {**_plan(tiers, rounds=40, mu=0.4), **plan},
         "link": links(LEVELS[:tiers]),
-        **_wrists_of(cache, division),
+        **_wrists_of(cache, division, devices),
         "evaluation": {"source": "imu", "subjects": [9, 10]},
         "simulation": {"step_s": STEP_S, "link": list(LINES[tiers])},
+    }
+
+
+def gru_document(cache: Path, *, tiers: int, devices: int, **plan: object) -> Document:
+    """A GRU on the same wrists.
+
+    Args:
+        cache: Where the artefact is prepared, if it is not there.
+        tiers: Depth of the tree, 1 to 4.
+        devices: 16, or 8: one wrist of each person.
+        plan: Keys of ``[plan]`` in place of the usual ones.
+    """
+    kept(cache / DATA / "gru", _compile_gru)
+    wrists = wrists_document(cache, division="people", tiers=tiers, devices=devices, **plan)
+    return {
+        **wrists,
+        "federation": {"id": f"gru-{tiers}"},
+        "model": {"artefact": f"{PLACE}/{DATA}/gru"},
     }
 
 
@@ -158,7 +185,7 @@ def costs_of(federation: Federation) -> Costs:
                 members=max(len(cell.children) for cell in cells),
                 part_bytes=federation.plan.part_bytes,
                 rate_bytes_per_s=line.rate_bytes_per_s,
-                latency_s=_WAYS * line.latency_s,
+                latency_s=2 * line.latency_s,
             )
         )
     times = Times(
@@ -172,9 +199,6 @@ def costs_of(federation: Federation) -> Costs:
     return Costs(times=times, exchanges=exchanges, budgets=[Budget()] * len(exchanges))
 
 
-_WAYS = 4  # latencies in an exchange: offer, want, parts and the next head
-
-
 def _plan(tiers: int, *, rounds: int, mu: float) -> dict[str, Any]:
     return {
         "rounds": rounds, "tau": list(TAU[tiers]), "quorum": "all",
@@ -182,11 +206,14 @@ def _plan(tiers: int, *, rounds: int, mu: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _wrists_of(cache: Path, division: str) -> dict[str, Any]:
+def _wrists_of(cache: Path, division: str, devices: int) -> dict[str, Any]:
     if division == "people":
+        # Where devices are half as many, each is one wrist of a person, left and right in turn.
+        half = devices < len(PEOPLE)
+        chosen = [(s, side) for s, side in PEOPLE if not half or side == s % 2]
         nodes = [
             {"id": f"d{index}", "data": {"subject": subject, "side": side}}
-            for index, (subject, side) in enumerate(PEOPLE)
+            for index, (subject, side) in enumerate(chosen)
         ]
         return {"data": {"source": "imu"}, "node": nodes}
     assert division == "3-of-7", division
@@ -200,10 +227,16 @@ def _wrists_of(cache: Path, division: str) -> dict[str, Any]:
     return {"data": source, "node": nodes}
 
 
-def _compile_lenet(directory: Path) -> None:
+def _compile_gru(directory: Path) -> None:
+    progress("compiling a GRU")
+    torch.manual_seed(1)
+    compile_module(GruNet(), out=directory, **tasks()["gru on wrists"].artefact)
+
+
+def _compile_lenet(directory: Path, *, divide_by: int) -> None:
     progress("compiling LeNet")
     torch.manual_seed(1)
     compile_module(
         LeNet(), out=directory, name="lenet", input_shape=[1, 28, 28], labels=CLOTHES, batch=BATCH,
-        preprocessing=[{"name": "scale", "divide_by": 255}],
+        preprocessing=[{"name": "scale", "divide_by": divide_by}],
     )  # fmt: skip

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fedtier.limits import ROUNDS_MAX, SEED_MAX
+from fedtier.limits import PILOT_ROUNDS_MIN, ROUNDS_MAX, SEED_MAX
 
 Rounds = Annotated[
     int | None,
@@ -19,7 +19,7 @@ Seed = Annotated[
 Pilot = Annotated[
     int | None,
     typer.Option(
-        min=1,
+        min=PILOT_ROUNDS_MIN,
         max=ROUNDS_MAX,
         help="Measure the federation in so many first rounds, and write estimates.json.",
     ),

@@ -17,6 +17,7 @@ from fedtier.limits import (
     PART_BYTES_DEFAULT,
     PART_BYTES_MAX,
     PART_BYTES_MIN,
+    PILOT_ROUNDS_MIN,
     RANGE_BITS_DEFAULT,
     RANGE_BITS_MAX,
     ROUNDS_MAX,
@@ -123,20 +124,21 @@ class AutoTable:
         default=None,
     )
     pilot_rounds: int = key(
-        "Rounds at the beginning in which the federation is measured.",
+        "Rounds at the beginning in which the federation is measured: the first tells times, the "
+        "others what becomes of losses and gradients.",
         default=4,
-        minimum=1,
+        minimum=PILOT_ROUNDS_MIN,
         maximum=100,
     )
     pilot_share: float = key(
-        "The pilot ends earlier, but not before its first round, where it would take more than "
-        "this share of the deadline.",
+        "The pilot ends after its first round, or any but the second, where it would take more "
+        "than this share of the deadline. After the first alone it is planned by times.",
         default=0.2,
         above=0,
         maximum=1,
     )
     pilot_steps: int = key(
-        "Local steps of a device in each of them.", default=4, minimum=1, maximum=TAU_MAX
+        "Local steps of a device in each of them.", default=8, minimum=1, maximum=TAU_MAX
     )
     replan_factor: float = key(
         "Two rounds in a row that take so many times longer or shorter than planned lead to "

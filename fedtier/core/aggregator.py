@@ -325,10 +325,10 @@ class TierAggregator:
     def _collected(self, collected: Collected, now_s: float) -> list[Effect]:
         work = self._work
         assert work is not None
-        work.figures += collected.figures
+        head, came = collected.head, bool(collected.came)
+        work.figures = work.figures.then(collected.figures)
         if collected.reasons:
             work.reason = ": ".join(collected.reasons[0])
-        head, came = collected.head, bool(collected.came)
         closed = {
             "path": str(head.path), "task": head.task, "answered": collected.answered,
             "members": len(head.members), "seconds": round(collected.seconds, 2),

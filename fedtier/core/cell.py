@@ -409,11 +409,14 @@ class Cell:
         )
         reasons = sorted((child, m.reason) for child, (m, _) in self._answers.items() if m.reason)
         reported = fold(figures for _, figures in self._answers.values())
+        figures, seconds = reported.of_iteration + self._own_q(head), self._waiting.seconds(now_s)
+        if head.task == "train":
+            figures = figures.with_span(head.tier, seconds - figures.equipping / 1e6)
         return [
             Collected(
                 job=Job.of(head), head=head, came=() if decision == "give up" else came,
-                answered=len(self._answers), seconds=self._waiting.seconds(now_s),
-                reasons=tuple(reasons), figures=reported.of_iteration + self._own_q(head),
+                answered=len(self._answers), seconds=seconds, reasons=tuple(reasons),
+                figures=figures,
             )
         ]  # fmt: skip
 

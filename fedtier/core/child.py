@@ -7,14 +7,13 @@ where the work begins: it reports ``Assigned`` and waits for ``answer`` or ``abs
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, assert_never
 
 from fedtier.core.above import Above
 from fedtier.core.effects import NO_BLOB, Effect, Job, Keep, Note, Preempt, Reconnect, Send
 from fedtier.core.equipment import Equipment
 from fedtier.core.events import Allowance, Installed, Received
-from fedtier.core.exchanges import Exchanges
 from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
 from fedtier.core.hearing import Hearing
@@ -38,7 +37,7 @@ from fedtier.wire.messages import Ack, Presence, Want
 from fedtier.wire.parts import Part
 
 ChildState = Literal["absent", "equipping", "fetching", "working", "offering", "settled", "resting"]
-"""absent: no head obeyed yet. equipping: its artefact is on the way, then the model is fetched.
+"""absent: no head obeyed yet. equipping: its artefact is on the way, and perhaps the model.
 resting: the head asks nothing of this node. settled: answered."""
 
 _MODEL_OVERHEAD_BYTES = 4096  # header and manifest of a model's blob
@@ -56,6 +55,14 @@ class Assigned:
 
 
 LinkEffect = Effect | Assigned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinkTimes:
+    """How long things took on a child's link, in microseconds."""
+
+    offered: int = 0  # from first offers to `accepted`, over the updates of this run
+    equipping: int = 0  # for which the present work waited, with its model, for an artefact
 
 
 class ChildLink:
@@ -104,7 +111,8 @@ class ChildLink:
         self._offering = Pace(OFFER_FIRST_S)
         self._working: Job | None = None
         self._offer: Offer | None = None
-        self.exchanges = Exchanges()  # in this run
+        self._model_at_s: float | None = None  # since when it waits for an artefact alone
+        self.times = LinkTimes()
 
     # What it is
 
@@ -230,7 +238,7 @@ class ChildLink:
         self._listen(now_s)
         if before is not None and before.run == head.run:
             return self._follow(head, now_s, retained=retained)
-        self.exchanges = Exchanges()
+        self.times = LinkTimes()
         fields = {"run": hex64(head.run), "path": str(head.path), "state": head.state}
         note = Note(level="info", event="following run", fields=fields)
         return [note, *self._follow(head, now_s, retained=retained)]
@@ -272,7 +280,8 @@ class ChildLink:
             return [Note(level="debug", event="stray ack", fields={"verdict": ack.verdict})]
         offer.settle(now_s)
         if ack.verdict == "accepted":
-            self.exchanges += offer.exchange(now_s)
+            offered = self.times.offered + offer.micros(now_s)
+            self.times = replace(self.times, offered=offered)
             return []
         if ack.verdict == "stale":
             return [self._want_head()]  # the head that made it stale did not reach us
@@ -372,7 +381,7 @@ class ChildLink:
         if self.equipment.lacks(head):
             effects += self.equipment.fetch(head, now_s)
             if self.equipment.busy:
-                return effects
+                return [*effects, *self._listen_for_model(head, now_s, retained=retained)]
         self.equipment.drop()
         if self._fetch is not None:
             self._fetch.hurry(now_s)
@@ -382,9 +391,22 @@ class ChildLink:
         if self._offer is not None:  # asked anew: the parent may have lost what it accepted
             return [*effects, *self._offer_again(now_s)]
         if self._model is not None and self._model[0] == head.model:
-            return [*effects, *self._begin(head, self._model[1])]
-        by_itself = not retained and not self._metered  # its parts follow a fresh head
+            return [*effects, *self._begin(head, self._model[1], now_s)]
+        by_itself = self._comes_by_itself(retained=retained)
         return [*effects, *self._start_fetch(head, now_s, by_itself=by_itself)]
+
+    def _listen_for_model(self, head: Head, now_s: float, *, retained: bool) -> list[LinkEffect]:
+        """While the artefact is on its way, take what comes of the model."""
+        if self._model is not None and self._model[0] == head.model:
+            self._model_at_s = now_s if self._model_at_s is None else self._model_at_s
+            return []
+        if self._fetch is not None or not self._comes_by_itself(retained=retained):
+            return []
+        return self._start_fetch(head, now_s, by_itself=True)
+
+    def _comes_by_itself(self, *, retained: bool) -> bool:
+        """Whether the model's parts follow the head."""
+        return not retained and not self._metered
 
     def _asked(self, head: Head) -> bool:
         """Whether this head asks this node for an answer."""
@@ -435,11 +457,17 @@ class ChildLink:
         if found != (head.layout, head.dimension, head.model):
             return self._do_without(head, "the blob does not hold the head's model", now_s)
         self._model = (head.model, blob)
-        return self._begin(head, blob)
+        if not self.equipment.busy:
+            return self._begin(head, blob, now_s)
+        self._model_at_s = now_s
+        return []
 
-    def _begin(self, head: Head, model: bytes) -> list[LinkEffect]:
+    def _begin(self, head: Head, model: bytes, now_s: float) -> list[LinkEffect]:
         if head.state == "finished":
             return [Keep(head=head, model=model)]
+        waited_s = 0.0 if self._model_at_s is None else now_s - self._model_at_s
+        self._model_at_s = None
+        self.times = replace(self.times, equipping=round(1e6 * waited_s))
         self._working = Job.of(head)
         return [Assigned(job=self._working, head=head, model=model)]
 

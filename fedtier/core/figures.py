@@ -11,7 +11,6 @@ from operator import attrgetter
 from typing import Any, TypeVar
 
 from fedtier.core.counts import FIGURE_MAX, capped
-from fedtier.core.exchanges import Exchanges
 from fedtier.core.measured import Measured
 from fedtier.core.rollout import Rollout
 from fedtier.errors import WireError
@@ -26,7 +25,7 @@ FIGURES_BYTES_MAX = 2700
 """Of the 3584 bytes of a manifest: the rest of one that carries figures has at most 819."""
 
 _BINS = 101
-_F = TypeVar("_F", "LinkFigures", "TierFigures", Exchanges)
+_F = TypeVar("_F", "LinkFigures", "TierFigures")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +166,13 @@ def _accuracy_key(worst: tuple[int, int, str]) -> tuple[float, str, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figures:
-    """All that a subtree reports: links up to its root, tiers, training, scores, rollout, pilot."""
+    """All that a subtree reports: links up to its root, tiers, training, scores, rollout, pilot.
+
+    ``spans`` take a round's time apart: by tier, the microseconds for which iterations of its cells
+    were open, and for tier 0 those of a device's local steps. Among children that answer the same
+    iteration the longest counts, so what a span exceeds that of the tier below by is what the
+    link between them took.
+    """
 
     links: Mapping[int, LinkFigures] = field(default_factory=dict)
     tiers: Mapping[int, TierFigures] = field(default_factory=dict)
@@ -176,7 +181,8 @@ class Figures:
     trained_loss_units: int = 0  # their losses, in 2^-20 nats
     rollout: Rollout = field(default_factory=Rollout)
     measured: Measured = field(default_factory=Measured)
-    exchanges: Mapping[int, Exchanges] = field(default_factory=dict)  # link -> since the run began
+    spans: Mapping[int, int] = field(default_factory=dict)  # tier -> microseconds
+    equipping: int = 0  # microseconds for which work waited for an artefact; in no span
 
     def __add__(self, other: Figures) -> Figures:
         return Figures(
@@ -187,13 +193,30 @@ class Figures:
             trained_loss_units=capped(self.trained_loss_units + other.trained_loss_units),
             rollout=self.rollout + other.rollout,
             measured=self.measured + other.measured,
-            exchanges=_merge(self.exchanges, other.exchanges),
+            spans={
+                tier: max(self.spans.get(tier, 0), other.spans.get(tier, 0))
+                for tier in {*self.spans, *other.spans}
+            },
+            equipping=max(self.equipping, other.equipping),
         )
+
+    def then(self, later: Figures) -> Figures:
+        """The sum with what came later on the same nodes, whose spans come on top."""
+        spans = {
+            tier: capped(self.spans.get(tier, 0) + later.spans.get(tier, 0))
+            for tier in {*self.spans, *later.spans}
+        }
+        equipping = capped(self.equipping + later.equipping)
+        return replace(self + later, spans=spans, equipping=equipping)
 
     @property
     def of_iteration(self) -> Figures:
-        """What answers tell of their iteration alone: scores, training and what was measured."""
-        return replace(self, links={}, tiers={}, rollout=Rollout(), exchanges={})
+        """What answers tell of their iteration alone: scores, training, spans, measurements."""
+        return replace(self, links={}, tiers={}, rollout=Rollout())
+
+    def with_span(self, tier: int, seconds: float) -> Figures:
+        """These figures of an iteration, and for how long a node of a tier was busy with it."""
+        return replace(self, spans={**self.spans, tier: capped(max(0, round(1e6 * seconds)))})
 
     def with_link(self, link: int, figures: LinkFigures) -> Figures:
         """These figures with a link's counts added."""
@@ -227,9 +250,10 @@ class Figures:
         measured = self.measured.to_json()
         if measured:
             document["m"] = measured
-        if self.exchanges:
-            rows = sorted(self.exchanges.items())
-            document["x"] = [[link, *sums.to_row()] for link, sums in rows]
+        if self.spans:
+            document["i"] = [list(span) for span in sorted(self.spans.items())]
+        if self.equipping:
+            document["a"] = self.equipping
         return document
 
     @classmethod
@@ -255,7 +279,9 @@ class Figures:
             if "s" in document
             else (0, 0)
         )
-        if len(steps) != 2 or any(not 0 <= key <= TIERS_MAX for key in (*links, *tiers)):
+        rows = _rows(reader, "i", width=2) if "i" in document else []
+        spans = {row[0]: row[1] for row in rows}
+        if len(steps) != 2 or any(not 0 <= key <= TIERS_MAX for key in (*links, *tiers, *spans)):
             raise WireError("figures: a link or tier outside the tree")
         return cls(
             links=links,
@@ -265,7 +291,8 @@ class Figures:
             trained_loss_units=steps[1],
             rollout=Rollout.from_fields(reader, "v") if "v" in document else Rollout(),
             measured=Measured.from_fields(reader.object("m")) if "m" in document else Measured(),
-            exchanges=_exchanges(reader) if "x" in document else {},
+            spans=spans,
+            equipping=reader.integer("a", 0, FIGURE_MAX) if "a" in document else 0,
         )
 
 
@@ -293,17 +320,6 @@ def _scores(reader: Fields, *, judged: bool) -> Scores:
         examples=totals[0], correct=totals[1], loss_units=totals[2], judged=answers,
         histogram=histogram, worst=(pair[0], pair[1], worst[2]),
     )  # fmt: skip
-
-
-def _exchanges(reader: Fields) -> dict[int, Exchanges]:
-    rows = reader.listing("x", items_max=TIERS_MAX)
-    found = {}
-    for row in rows:
-        if not isinstance(row, list) or not row:
-            raise WireError("figures: exchanges without a link")
-        link = Fields({"x": row[0]}, what="figures").integer("x", 1, TIERS_MAX)
-        found[link] = Exchanges.from_row(row[1:])
-    return found
 
 
 def _rows(reader: Fields, name: str, *, width: int) -> list[tuple[int, ...]]:

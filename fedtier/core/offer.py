@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 
 from fedtier.core.effects import Job
-from fedtier.core.exchanges import Exchanges
 from fedtier.core.pace import Pace
 from fedtier.ids import NodeId
 from fedtier.wire.head import Head
@@ -80,12 +79,10 @@ class Offer:
         self.settled = True
         self.repeat_at_s = None
 
-    def exchange(self, now_s: float) -> Exchanges:
-        """How long it took from the first offer to now; counted once."""
+    def micros(self, now_s: float) -> int:
+        """Microseconds from the first offer to now; counted once."""
         since_s, self._since_s = self._since_s, None
-        if since_s is None:
-            return Exchanges()
-        return Exchanges.of(size=self._outgoing.total, micros=round(1e6 * (now_s - since_s)))
+        return 0 if since_s is None else round(1e6 * (now_s - since_s))
 
     def _offer(self, head: Head, now_s: float) -> Part:
         """Its first part, addressed to the head it answers."""

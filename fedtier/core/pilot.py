@@ -1,10 +1,10 @@
 """The first rounds of a run, in which it is measured: their plans, and when to ask for gradients.
 
-Before each round of the pilot and after its last the cloud asks for gradients at its model. The
-rounds have tau_1 local steps and no repetition, at a constant step size; in every other one, from
-the first, nothing is quantized. After those the model is exactly the mean of the devices' end
-points, so what the gradients say of them is not mixed with a quantizer's error. The others show
-what the quantizers do, and how long smaller updates take.
+The rounds have tau_1 local steps and no repetition, at a constant step size. The first is like any
+other, and tells how long things take. Before each of the others and after the last the cloud asks
+for gradients at its model. In the second, the fourth and so on nothing is quantized: after those
+the model is exactly the mean of the devices' end points, so what the gradients say of them is not
+mixed with a quantizer's error. The others show what the quantizers do.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ def plan_of_round(plan: Plan, round_: int) -> Plan:
 
 def asks_gradient(plan: Plan, round_: int) -> bool:
     """Whether gradients are asked for before a round opens."""
-    return plan.pilot > 0 and round_ <= plan.pilot
+    return 0 < round_ <= plan.pilot
 
 
 def keeps_end(plan: Plan, round_: int) -> bool:
     """Whether devices keep where their steps ended, for the gradients that are asked for next."""
-    return round_ < plan.pilot and round_ % 2 == 0
+    return round_ < plan.pilot and round_ % 2 == 1

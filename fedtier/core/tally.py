@@ -55,13 +55,12 @@ class Tally:
         self._own += LinkFigures(lost=members)
 
     def figures(self, link: int, counts: IntakeCounts) -> Figures:
-        """Links, tiers, rollout and exchanges of the whole subtree; ``link`` is the cell's own."""
+        """Links, tiers and rollout of the whole subtree; ``link`` is the cell's own."""
         own = replace(self._own, duplicates=counts.duplicates, late=counts.late)
         latest = fold(self._latest.values())
         below = Figures(
             links=self._below,
             tiers=latest.tiers,
             rollout=latest.rollout,
-            exchanges=latest.exchanges,
         )
         return below.with_link(link, own)

@@ -7,6 +7,7 @@ that a plan that keeps a budget on paper keeps it on the link.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedtier.budget import Budget
-from fedtier.limits import DAY_S, HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER
+from fedtier.limits import DAY_S, HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER, WINDOW_PARTS
 from fedtier.planner.round_time import Times
 from fedtier.wire.parts import count_parts
 
@@ -33,6 +34,7 @@ class Exchange:
     bytes_up: int
     bytes_down: int
     seconds: float
+    trips: int = 1  # to the parent and back, one after the other
 
     @property
     def bytes(self) -> int:
@@ -57,15 +59,19 @@ def exchange(
         members: Children of the cell, which its head lists.
         part_bytes: The largest message.
         rate_bytes_per_s: Of the child's connection, in each direction; None: without a limit.
-        latency_s: What an exchange takes beside its bytes.
+        latency_s: Of a way to the parent and back. An update that is one message takes one: the
+            next model follows its head by itself. Of a larger one the rest is asked for.
     """
     up = payload_bytes + MANIFEST_BYTES
     down = 4 * dimension + MANIFEST_BYTES
-    up += PART_BYTES * count_parts(up, part_bytes)
+    parts = count_parts(up, part_bytes)
+    trips = 1 + math.ceil((parts - 1) / WINDOW_PARTS)
+    up += PART_BYTES * parts
     down += PART_BYTES * count_parts(down, part_bytes)
     down += HEAD_BYTES_BASE + HEAD_BYTES_PER_MEMBER * members
     moving = 0.0 if rate_bytes_per_s is None else (up + down) / rate_bytes_per_s
-    return Exchange(bytes_up=up, bytes_down=down, seconds=moving + latency_s)
+    seconds = moving + trips * latency_s
+    return Exchange(bytes_up=up, bytes_down=down, seconds=seconds, trips=trips)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,8 +41,7 @@ class LinkEstimate:
         above=0,
     )
     latency_s: float = key(
-        "Seconds that an update and the next model take beside their bytes: what remains of an "
-        "exchange of no bytes.",
+        "Seconds of a way to the parent and back, as an update and the next model take at least.",
         default=0.0,
         unit="s",
         minimum=0,

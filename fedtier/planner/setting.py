@@ -18,6 +18,7 @@ from fedtier.planner.round_time import Times
 from fedtier.planner.tree_constants import TreeConstants
 from fedtier.quantize.codec import Codec
 from fedtier.quantize.registry import make_codec
+from fedtier.topology import Topology
 
 QSource = Literal["measured", "bound"]
 
@@ -158,9 +159,13 @@ def _costs(
     federation: Federation, estimates: Estimates, padded: Padded, links: Sequence[LinkChoice]
 ) -> Costs:
     exchanges = [
-        _exchange(federation, estimates, number, choice)
-        for number, choice in enumerate(links, start=1)
-    ]
+        exchange_of(
+            federation.topology, number, choice.codec, dimension=estimates.dimension,
+            part_bytes=federation.plan.part_bytes, rate_bytes_per_s=measured.rate_bytes_per_s,
+            latency_s=measured.latency_s,
+        )
+        for number, (choice, measured) in enumerate(zip(links, estimates.link, strict=True), 1)
+    ]  # fmt: skip
     return Costs(
         times=Times(
             parents=padded.parents,
@@ -175,15 +180,33 @@ def _costs(
     )
 
 
-def _exchange(
-    federation: Federation, estimates: Estimates, number: int, choice: LinkChoice
+def exchange_of(
+    topology: Topology,
+    number: int,
+    codec: Codec,
+    *,
+    dimension: int,
+    part_bytes: int,
+    rate_bytes_per_s: float | None = None,
+    latency_s: float = 0.0,
 ) -> Exchange:
-    cells = [cell for cell in federation.topology.cells() if cell.link == number]
+    """What an exchange takes on link ``number``, from 1, with any codec there.
+
+    Args:
+        topology: Of which the largest cell counts.
+        number: Of the link.
+        codec: Of the update.
+        dimension: d.
+        part_bytes: The largest message.
+        rate_bytes_per_s: Of a child's connection.
+        latency_s: Of a way to the parent and back.
+    """
+    cells = [cell for cell in topology.cells() if cell.link == number]
     return exchange(
-        payload_bytes=choice.codec.payload_bytes(estimates.dimension),
-        dimension=estimates.dimension,
+        payload_bytes=codec.payload_bytes(dimension),
+        dimension=dimension,
         members=max((len(cell.children) for cell in cells), default=0),
-        part_bytes=federation.plan.part_bytes,
-        rate_bytes_per_s=estimates.link[number - 1].rate_bytes_per_s,
-        latency_s=estimates.link[number - 1].latency_s,
+        part_bytes=part_bytes,
+        rate_bytes_per_s=rate_bytes_per_s,
+        latency_s=latency_s,
     )

@@ -6,7 +6,7 @@ import resource
 import time
 from pathlib import Path
 
-from fedtier.core.exchanges import Exchanges
+from fedtier.core.child import LinkTimes
 from fedtier.core.figures import Figures, LinkFigures, TierFigures
 from fedtier.ids import RunId
 from fedtier.transport.base import Traffic, Transport
@@ -57,34 +57,21 @@ class LinkMeter:
         self._run: RunId | None = None
         self._before = self._last = Traffic(bytes_sent=0, bytes_received=0)
 
-    def figures(self, run: RunId, *, micros: int) -> LinkFigures:
-        """The link's bytes in this run; the first call of a later run begins to count anew.
+    def figures(self, head: Head, times: LinkTimes) -> Figures:
+        """What the link took in this run; the first call of a later run begins to count anew.
 
         Args:
-            run: The run that is being reported on.
-            micros: Time this node's updates took from offer to `accepted`.
+            head: Of the parent, which is answered.
+            times: As the link counts them.
         """
         now = self._transport.traffic()
-        if self._run is not None and run != self._run:
+        if self._run is not None and head.run != self._run:
             self._before = self._last
-        self._run = run
+        self._run = head.run
         self._last = now
-        return LinkFigures(
+        counted = LinkFigures(
             bytes_up=now.bytes_sent - self._before.bytes_sent,
             bytes_down=now.bytes_received - self._before.bytes_received,
-            micros=micros,
+            micros=times.offered,
         )
-
-
-def link_figures(meter: LinkMeter, exchanges: Exchanges, head: Head) -> Figures:
-    """What a node reports of its link to the parent whose head it answers.
-
-    Args:
-        meter: The link's bytes.
-        exchanges: How long its updates took so far, in this run.
-        head: Where it asks for a gradient, the exchanges are reported as they are: a pilot makes a
-            rate and a latency of them.
-    """
-    counted = meter.figures(head.run, micros=exchanges.micros)
-    told = {head.tier: exchanges} if head.task == "gradient" else {}
-    return Figures(links={head.tier: counted}, exchanges=told)
+        return Figures(links={head.tier: counted}, equipping=times.equipping)

@@ -105,7 +105,7 @@ def run_cloud(tmp_path):
         performer = Performer(
             federation=FederationId("farm"), course=mine, artefact=ARTEFACT, evaluator=None,
             places=Places(state_dir=tmp_path / "state", run_dir=tmp_path), host=driver,
-            topology=TREE,
+            topology=TREE, part_bytes=2**16,
         )  # fmt: skip
         spool = Spool(tmp_path / "state" / "spool")
         for number, trains in enumerate(came):
@@ -137,7 +137,7 @@ def test_a_run_is_durable_before_its_first_round(tmp_path):
     places = Places(state_dir=tmp_path / "state", run_dir=tmp_path)
     Performer(
         federation=FederationId("farm"), course=mine, artefact=ARTEFACT, evaluator=None,
-        places=places, host=driver, topology=TREE,
+        places=places, host=driver, topology=TREE, part_bytes=2**16,
     ).begin()  # fmt: skip
     snapshot = Snapshots(places.state_dir).read()
     assert snapshot is not None

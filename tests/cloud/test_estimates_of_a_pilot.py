@@ -8,27 +8,34 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from cloud.estimate import estimates_of
+from cloud.estimate import estimates_by_times, estimates_of, rate_and_latency
 from cloud.pilot import Findings, PilotLog
 from fedtier.core.counts import FIGURE_MAX
 from fedtier.core.effects import Aggregate, Job
-from fedtier.core.exchanges import EXCHANGE_MAX, Exchanges
 from fedtier.core.figures import Figures
 from fedtier.core.measured import GradientFigures, Measured, StepTimes
 from fedtier.errors import ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.runtime.mean import MeanGradient
+from fedtier.topology import Node, Topology
 from fedtier.wire.head import Head
 from fedtier.wire.plan import IDENTITY, CodecSpec, Plan
 
 QSGD = CodecSpec(name="qsgd", parameters=(("levels", 7),))
 PLAN = Plan(
     seed=7, rounds=9, tau=(4, 2), codecs=(QSGD, IDENTITY), schedule="constant", mu=0.1,
-    floor=1.0, pilot=2,
+    floor=1.0, pilot=3,
 )  # fmt: skip
+TREE = Topology(
+    (
+        Node(id=NodeId("cloud"), tier=2, parent=None),
+        Node(id=NodeId("g"), tier=1, parent=NodeId("cloud")),
+        *(Node(id=NodeId(name), tier=0, parent=NodeId("g")) for name in "abc"),
+    )
+)
 
 
-def aggregate(round_, task, measured, exchanges=None):
+def aggregate(round_, task, measured, spans=None, *, seconds=0.0):
     head = Head(
         nonce=BootNonce(1), seq=1, run=RunId(5), epoch=0, path=IterationPath((round_,)),
         state="open", task=task, model="ab" * 32, layout="cd" * 32, dimension=3,
@@ -36,8 +43,8 @@ def aggregate(round_, task, measured, exchanges=None):
     )  # fmt: skip
     return Aggregate(
         job=Job.of(head), head=head, came=(), admitted_weight=1, above=None, done=round_,
-        trained=round_, seconds=0.0, reasons=(), model=b"",
-        figures=Figures(measured=measured, exchanges=exchanges or {}),
+        trained=round_, seconds=seconds, reasons=(), model=b"",
+        figures=Figures(measured=measured, spans=spans or {}),
     )  # fmt: skip
 
 
@@ -64,19 +71,23 @@ def mean(*, size=1.0, far=2):
     )  # fmt: skip
 
 
+SPANS = {0: 2_000_000, 1: 2_500_000, 2: 6_000_000}
+
+
 def whole(directory):
     log = PilotLog(directory, RunId(5))
-    exchanges = {1: Exchanges.of(size=100, micros=50)}
+    log.add_round(aggregate(0, "train", trained(), SPANS, seconds=9.0))
     x = np.zeros(3, np.float32)
-    log.add_gradient(aggregate(0, "gradient", gradients()), mean(), model=x, parameters=2)
-    log.add_round(aggregate(0, "train", trained(q=0.0)))
+    first = aggregate(1, "gradient", gradients(kept=0))
+    log.add_gradient(first, mean(), model=x, parameters=2)
+    log.add_round(aggregate(1, "train", trained(q=0.0), SPANS, seconds=9.0))
     x = np.array([0.5, 0, 99], np.float32)  # the third is no parameter
     found = mean(size=0.25, far=6)
-    last = aggregate(1, "gradient", gradients(loss=2.0), exchanges)
+    last = aggregate(2, "gradient", gradients(loss=2.0))
     log.add_gradient(last, found, model=x, parameters=2)
-    log.add_round(aggregate(1, "train", trained(slow=0.125)))
+    log.add_round(aggregate(2, "train", trained(slow=0.125), SPANS, seconds=9.0))
     log.add_gradient(
-        aggregate(2, "gradient", gradients(loss=1.0, kept=0), exchanges), mean(size=0.25),
+        aggregate(3, "gradient", gradients(loss=1.0, kept=0)), mean(size=0.25),
         model=x + np.float32(1), parameters=2,
     )  # fmt: skip
     log.save()
@@ -85,8 +96,8 @@ def whole(directory):
 
 def estimates(log, **changes):
     return estimates_of(
-        changes.get("findings", log.findings), log.exchanges, PLAN, dimension=3,
-        devices=["a", "b", "c"], seconds=changes.get("seconds", 1000.0),
+        changes.get("findings", log.findings), PLAN, TREE, dimension=changes.get("dimension", 3),
+        part_bytes=2**16,
     )  # fmt: skip
 
 
@@ -98,8 +109,11 @@ def test_each_number_is_read_from_where_it_was_measured(tmp_path):
     assert found.L == 1.5, "0.75 over 0.5: the third coordinate is no parameter's"
     assert (found.Lv, found.Lh) == (2.0, 0.5), "sqrt(16 / 4) and 0.5, over sqrt(4 / 4)"
     assert found.step_s == {"a": 0.125, "b": 0.25}, "the faster round of each; c never trained"
-    assert [link.q for link in found.link] == [0.25, 0.0], "of round 1: nothing is quantized in 0"
-    assert [link.latency_s for link in found.link] == [5e-5, 0.0]
+    assert [link.q for link in found.link] == [0.25, 0.0], (
+        "of rounds 0 and 2: nothing is quantized in 1"
+    )
+    assert [link.latency_s for link in found.link] == [0.5, 3.5]
+    assert [link.rate_bytes_per_s for link in found.link] == [None, None]
     assert [(r.loss_before, r.loss_after) for r in found.progress] == [(3.0, 2.0), (2.0, 1.0)]
 
 
@@ -107,26 +121,28 @@ def test_a_later_boot_reads_what_was_written_and_goes_on_alike(tmp_path):
     first = whole(tmp_path)
     again = PilotLog(tmp_path, RunId(5))
     assert estimates(again) == estimates(first)
-    assert again.knows_gradient(2)
-    assert not again.knows_gradient(3)
+    assert again.knows_gradient(3)
+    assert not again.knows_gradient(4)
     assert PilotLog(tmp_path, RunId(6)).findings == [], "another run's are not its own"
     x = np.array([1, 0, 0], np.float32)
     for log in (first, again):
-        log.add_gradient(aggregate(3, "gradient", gradients()), mean(), model=x, parameters=2)
+        log.add_gradient(aggregate(4, "gradient", gradients()), mean(), model=x, parameters=2)
     assert first.findings == again.findings
 
 
 def test_a_round_that_is_done_again_replaces_what_came_of_it_and_after(tmp_path):
     log = whole(tmp_path)
-    log.add_round(aggregate(0, "train", trained()))
-    assert [(f.round, f.task) for f in log.findings] == [(0, "gradient"), (0, "train")]
+    log.add_round(aggregate(1, "train", trained()))
+    assert [(f.round, f.task) for f in log.findings] == [
+        (0, "train"), (1, "gradient"), (1, "train"),
+    ]  # fmt: skip
 
 
 def test_end_points_whose_mean_is_not_the_model_say_nothing_of_curvature(tmp_path):
     """One of the two that trained kept none; then L is all that is known."""
     log = whole(tmp_path)
     findings = [
-        replace(f, measured=gradients(kept=1)) if (f.round, f.task) == (1, "gradient") else f
+        replace(f, measured=gradients(kept=1)) if (f.round, f.task) == (2, "gradient") else f
         for f in log.findings
     ]
     found = estimates(log, findings=findings)
@@ -144,31 +160,53 @@ def test_devices_that_did_not_move_apart_say_nothing_of_it_either(tmp_path):
 @pytest.mark.parametrize("kept", [0, 1])
 def test_too_few_gradients_are_no_estimate(tmp_path, kept):
     log = whole(tmp_path)
-    nobody = Findings(round=0, task="gradient", measured=Measured())
+    nobody = Findings(round=1, task="gradient", measured=Measured())
     with pytest.raises(ConfigError, match=rf"measured {kept} gradients at models that differ"):
-        estimates(log, findings=[nobody, *log.findings[:kept]])
+        estimates(log, findings=[nobody, *log.findings[: 1 + kept]])
 
 
 def test_gradients_that_are_not_around_one_round_are_no_estimate(tmp_path):
-    """All abstained before round 1: how far a round comes was not seen."""
+    """All abstained before round 2: how far a round comes was not seen."""
     log = whole(tmp_path)
-    zero, round_0, _, round_1, two = log.findings
-    findings = [zero, round_0, round_1, replace(two, smoothness=1.0)]
+    first, one, round_1, _, round_2, three = log.findings
+    findings = [first, one, round_1, round_2, replace(three, smoothness=1.0)]
     with pytest.raises(ConfigError, match="before and after one of its rounds"):
         estimates(log, findings=findings)
 
 
-def test_times_that_do_not_fit_into_the_pilot_are_not_believed(tmp_path):
+def test_times_that_do_not_fit_into_a_round_are_not_believed(tmp_path):
     """They are told by children, of which one may tell anything."""
     log = whole(tmp_path)
+
+    def told(**changes):
+        rounds = [replace(f, **changes) if f.task == "train" else f for f in log.findings]
+        return estimates(log, findings=rounds)
+
     huge = Measured(steps=StepTimes(devices=3, micros=FIGURE_MAX, slowest=((FIGURE_MAX, "a"),)))
     less = Measured(steps=StepTimes(devices=1, micros=0, slowest=((9, "a"), (9, "b"))))
-    rounds = [replace(f, measured=huge) if f.task == "train" else f for f in log.findings]
-    assert estimates(log, findings=rounds, seconds=60.0).step_s == {"a": 15.0, "b": 0.0, "c": 0.0}
-    rounds = [replace(f, measured=less) if f.task == "train" else f for f in log.findings]
-    assert set(estimates(log, findings=rounds).step_s.values()) == {9e-6}
-    log.exchanges[1] = Exchanges.of(size=100, micros=EXCHANGE_MAX)
-    log.exchanges[2] = Exchanges.of(size=1, micros=0) + Exchanges.of(size=2, micros=10**20)
-    slow, thin = estimates(log, seconds=60.0).link
-    assert slow.latency_s == 60.0
-    assert thin.rate_bytes_per_s == 12 / 60, "an update of three float32 numbers came within it"
+    assert told(measured=huge).step_s == {"a": 9.0 / 4, "b": 0.0, "c": 0.0}
+    assert set(told(measured=less).step_s.values()) == {9e-6}
+    most = told(spans={0: 0, 1: FIGURE_MAX, 2: FIGURE_MAX}).link
+    assert [link.latency_s for link in most] == [9.0, 0.0]
+
+
+def test_rates_and_latencies_are_those_that_explain_all_exchanges():
+    """Of 1000 bytes a second, and .5 s to the parent and back; the largest takes two trips."""
+    points = [(1000, 1, 1.5), (3000, 1, 3.5), (9000, 2, 10.0), (1000, 1, 1.5)]
+    assert rate_and_latency(points) == (pytest.approx(1000), pytest.approx(0.5))
+    # Noise may have it that the smaller took longer, or that nothing is left for a trip.
+    assert rate_and_latency([(1000, 1, 2.0), (3000, 1, 1.0)]) == (None, 1.5)
+    assert rate_and_latency([(1000, 1, 0.5), (3000, 1, 3.0)]) == (pytest.approx(1e7 / 9.5e3), 0.0)
+    # Of exchanges that are alike nothing tells what their bytes took.
+    assert rate_and_latency([(1000, 1, 2.0), (1000, 1, 4.0)]) == (None, 3.0)
+    assert rate_and_latency([(9000, 2, 3.0)]) == (None, 1.5)
+    assert rate_and_latency([]) == (None, 0.0)
+
+
+def test_one_round_tells_times_and_what_is_usual_is_the_rest(tmp_path):
+    log = whole(tmp_path)
+    found = estimates_by_times(log.findings[0], PLAN, TREE, dimension=3, part_bytes=2**16, loss=2.0)
+    assert found.step_s == {"a": 0.5, "b": 0.25}
+    assert [link.latency_s for link in found.link] == [0.5, 3.5]
+    assert found.gap == 2.0
+    assert 0 < found.progress[0].loss_after < found.progress[0].loss_before == 2.0

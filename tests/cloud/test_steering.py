@@ -13,7 +13,6 @@ from cloud.plan import plan_of
 from cloud.steering import PLANS_FILE, Steering
 from fedtier.config.federation import Federation, parse_federation
 from fedtier.core.counts import FIGURE_MAX
-from fedtier.core.figures import LinkFigures
 from fedtier.errors import ConfigError
 from fedtier.ids import RunId
 from fedtier.planner.estimates import Estimates, LinkEstimate, PilotRound
@@ -22,7 +21,6 @@ DEVICES = ("a", "b", "c", "d")
 DIMENSION = 10_000
 PILOT_S = 20.0
 HUGE = FIGURE_MAX // 2
-SUMS = ("updates", "micros", "bytes_up")
 
 
 def federation(**auto: object) -> Federation:
@@ -80,8 +78,7 @@ class Run:
         self.directory, self.federation = directory, asked
         self.asked = plan_of(asked)
         self.steering = self.boot()
-        self.done = self.updates = 0
-        self.micros = [0, 0]
+        self.done = 0
         self.seconds = 0.0
         self.onward = None
 
@@ -100,17 +97,22 @@ class Run:
         self.pilot()
         self.onward = self.steering.first(found, seconds=self.seconds, reason=reason)
 
-    def round(self, seconds: float, *, update_s: tuple[float, float] = (0.2, 1.0)) -> None:
-        """A round that takes so long, in which every link carries ten updates."""
+    def round(
+        self,
+        seconds: float | None = None,
+        *,
+        step_s: float = 0.05,
+        exchange_s: tuple[float, float] = (0.2, 1.0),
+    ) -> None:
+        """A round of such steps and exchanges, which takes so long; None: as long as these."""
+        steps, repeats = self.steering.plan.tau
+        trained_s = steps * repeats * step_s
+        gathered_s = trained_s + repeats * exchange_s[0]
+        spans_s = (trained_s, gathered_s, gathered_s + exchange_s[1])
         self.done += 1
-        self.updates += 10
-        self.seconds += seconds
-        self.micros = [a + round(10e6 * b) for a, b in zip(self.micros, update_s, strict=True)]
-        links = {
-            n: LinkFigures(updates=self.updates, micros=m, bytes_up=5000 * self.updates)
-            for n, m in enumerate(self.micros, start=1)
-        }
-        self.onward = self.steering.after_round(self.done, links, seconds=self.seconds)
+        self.seconds += spans_s[-1] if seconds is None else seconds
+        spans = {tier: round(1e6 * span_s) for tier, span_s in enumerate(spans_s)}
+        self.onward = self.steering.after_round(self.done, spans, seconds=self.seconds)
 
     @property
     def round_s(self) -> float:
@@ -129,14 +131,14 @@ def run(tmp_path):
 
 
 def test_the_pilot_is_the_files_and_ends_in_a_plan_for_what_is_left(run):
-    assert run.asked.tau == (4, 1)
+    assert run.asked.tau == (8, 1)
     assert run.asked.pilot == 4
     run.planned(estimates())
     (line,) = run.lines
     assert line["reason"] == "after a pilot of 4 rounds"
     assert tuple(line["tau"]) == run.onward.plan.tau == run.steering.plan.tau
-    # On links that take 20 times as long as a step nobody would send after every fourth.
-    assert line["tau"][0] > 4
+    # On links that take 20 times as long as a step nobody would send after every eighth.
+    assert line["tau"][0] > 8
     assert run.onward.plan.pilot == 4
     left_s = 600 - PILOT_S
     assert left_s - line["round_s"] < (line["rounds"] - 4) * line["round_s"] <= left_s
@@ -163,9 +165,9 @@ def test_one_odd_round_is_an_accident_and_two_in_a_row_are_a_change(run):
         run.round(seconds)
     assert len(run.lines) == 1
     for _ in range(2):
-        run.round(3 * round_s, update_s=(0.2, 12.0))
+        run.round(exchange_s=(0.2, 12.0))
     first, second = run.lines
-    assert "an update on link 2 took 12 s where 1 s were estimated" in second["reason"]
+    assert "an exchange on link 2 took 12 s where 1 s were estimated" in second["reason"]
     assert f"where {round_s:.2f} s were planned" in second["reason"]
     assert second["after_round"] == run.done
     # A link that takes 12 times as long is used more seldom: more local steps between.
@@ -175,20 +177,28 @@ def test_one_odd_round_is_an_accident_and_two_in_a_row_are_a_change(run):
 
 def test_after_a_change_the_new_times_are_the_usual_ones(run):
     run.planned(estimates())
-    for _ in range(2):
-        run.round(3 * run.lines[0]["round_s"], update_s=(0.2, 12.0))
-    for _ in range(4):
-        run.round(run.lines[1]["round_s"], update_s=(0.2, 12.0))
+    for _ in range(6):
+        run.round(exchange_s=(0.2, 12.0))
     assert len(run.lines) == 2
 
 
 def test_faster_rounds_are_a_change_too(run):
     run.planned(estimates(latency_s=(2.0, 8.0)))
     for _ in range(2):
-        run.round(run.lines[0]["round_s"] / 4, update_s=(0.05, 0.2))
+        run.round(exchange_s=(0.05, 0.2))
     assert len(run.lines) == 2
     assert "link 1" in run.lines[1]["reason"]
     assert "link 2" in run.lines[1]["reason"]
+
+
+def test_slower_steps_are_a_change_of_their_own(run):
+    run.planned(estimates())
+    for _ in range(2):
+        run.round(step_s=0.2)
+    first, second = run.lines
+    assert "; a local step took 0.2 s where 0.05 s were estimated" in second["reason"]
+    assert "link" not in second["reason"]
+    assert math.prod(second["tau"]) < math.prod(first["tau"]), "they cost more beside messages"
 
 
 def test_what_no_link_explains_is_told_and_counted_in(run):
@@ -218,11 +228,10 @@ def test_a_restart_goes_on_as_it_was_and_forgets_rounds_that_are_not_durable(run
 
 def test_an_odd_round_before_a_restart_counts(run):
     run.planned(estimates())
-    slow_s = 3 * run.round_s
-    run.round(slow_s, update_s=(0.2, 12.0))
+    run.round(exchange_s=(0.2, 12.0))
     run.steering = run.boot()
     run.steering.resume(run.done, seconds=run.seconds)
-    run.round(slow_s, update_s=(0.2, 12.0))
+    run.round(exchange_s=(0.2, 12.0))
     assert len(run.lines) == 2
 
 
@@ -230,7 +239,7 @@ def test_without_estimates_the_run_goes_on_by_its_pilots_plan(run):
     run.planned(None, reason="the pilot measured 0 gradients")
     (line,) = run.lines
     assert line["reason"] == "not planned: the pilot measured 0 gradients"
-    assert line["tau"] == [4, 1]
+    assert line["tau"] == [8, 1]
     assert line["rounds"] == 4 + int((600 - PILOT_S) / (PILOT_S / 4))
     for _ in range(3):
         run.round(9 * PILOT_S)
@@ -266,10 +275,31 @@ def test_codecs_are_chosen_only_where_that_is_asked(tmp_path):
 
 @pytest.mark.parametrize(("second", "over"), [(25.0, False), (55.0, False), (70.0, True)])
 def test_a_pilot_ends_before_it_takes_more_than_its_share(run, second, over):
-    """Of 600 seconds it may take 120, and after one round the next would take as long again."""
-    assert not run.steering.is_pilot_over(0, seconds=500.0), "one round there must be"
-    assert run.steering.is_pilot_over(1, seconds=second) == over
+    """Of 600 seconds it may take 120, and after two rounds the next would take as long again."""
+    assert not run.steering.is_pilot_over(1, seconds=500.0), "a gradient alone is none"
+    assert run.steering.is_pilot_over(2, seconds=second) == over
     assert run.steering.is_pilot_over(4, seconds=second)
+
+
+@pytest.mark.parametrize(("deadline_s", "affords"), [(60.0, False), (600.0, True)])
+def test_a_pilot_is_afforded_if_its_shortest_form_takes_no_more_than_its_share(
+    tmp_path, deadline_s, affords
+):
+    """28 steps of .05 s, and 7 vectors where an exchange moves 1.2: some 8 s, of 12 and 120."""
+    run = Run(tmp_path, federation(deadline_s=deadline_s))
+    run.round(seconds=5.0)
+    assert run.steering.affords_pilot(estimates(), seconds=run.seconds) == affords
+
+
+def test_a_run_without_time_for_a_pilot_is_planned_by_times_and_anew_if_these_are_odd(tmp_path):
+    """The first round's times are told by one round, so that one other corrects them."""
+    run = Run(tmp_path, federation(deadline_s=60.0))
+    run.round(seconds=5.0)
+    run.onward = run.steering.first(estimates(), seconds=run.seconds, reason="by times")
+    assert run.lines[0]["reason"] == "by times"
+    assert run.onward.plan.pilot == 0, "no gradient is asked for any more"
+    run.round(exchange_s=(0.2, 8.0))
+    assert "an exchange on link 2 took 8 s" in run.lines[1]["reason"]
 
 
 @pytest.mark.parametrize(
@@ -293,7 +323,7 @@ def test_a_pilot_that_outlasts_the_deadline_is_the_whole_run(tmp_path, caplog):
     run.planned(estimates())
     (line,) = run.lines
     assert line["reason"].endswith("the deadline is over")
-    assert (line["rounds"], line["tau"]) == (4, [4, 1])
+    assert (line["rounds"], line["tau"]) == (4, [8, 1])
     assert "run not planned" in caplog.messages
 
 
@@ -306,21 +336,26 @@ def test_a_round_of_no_time_ends_nothing(run):
         assert run.onward.plan.rounds > run.done
 
 
-@pytest.mark.parametrize(
-    "unusable",
-    [
-        lambda e: replace(e, step_s={"a": 0.1}),
-        lambda e: replace(e, progress=tuple(replace(p, loss_after=9.0) for p in e.progress)),
-    ],
-    ids=["a device that was away", "a loss that does not fall"],
-)
-def test_what_could_not_be_planned_by_is_not_tried_again(run, unusable):
-    run.planned(unusable(estimates()))
+def test_what_could_not_be_planned_by_is_not_tried_again(run):
+    """A device was away in the pilot: how fast it is, is not known."""
+    run.planned(replace(estimates(), step_s={"a": 0.1}))
     (line,) = run.lines
-    assert line["tau"] == [4, 1]
+    assert line["tau"] == [8, 1]
     for _ in range(4):
         run.round(9 * PILOT_S)
     assert len(run.lines) == 1
+
+
+def test_a_pilot_whose_loss_did_not_fall_is_one_of_times(run):
+    flat = tuple(replace(p, loss_after=9.0) for p in estimates().progress)
+    run.planned(replace(estimates(), progress=flat))
+    (line,) = run.lines
+    assert "the pilot's loss went from 2 to 9" in line["reason"]
+    assert line["reason"].endswith("Planned by times alone.")
+    assert line["tau"][0] > 8
+    for _ in range(2):
+        run.round(exchange_s=(0.2, 12.0))
+    assert "an exchange on link 2 took 12 s" in run.lines[1]["reason"], "and it follows them"
 
 
 def test_without_a_pilot_a_deadline_that_is_too_short_is_refused(tmp_path):
@@ -331,25 +366,21 @@ def test_without_a_pilot_a_deadline_that_is_too_short_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("link", "told"),
+    "told",
     [
-        (3, LinkFigures(updates=1, micros=10**7, bytes_up=5000)),
-        (0, LinkFigures(updates=1, micros=10**7, bytes_up=5000)),
-        (2, LinkFigures(updates=1, micros=HUGE, bytes_up=HUGE)),
-        (2, LinkFigures(updates=HUGE, micros=0, bytes_up=0)),
-        (1, LinkFigures(updates=1, micros=HUGE, bytes_up=0)),
+        {}, {8: 10**7}, {0: HUGE}, {0: 0}, {0: HUGE, 1: HUGE, 2: HUGE}, {0: 0, 1: 0, 2: 0},
+        {1: 0, 2: HUGE}, {0: 0, 1: HUGE, 2: 0}, {0: HUGE, 1: 0},
     ],
-)
-def test_a_child_that_lies_makes_no_plan_that_cannot_be(run, link, told):
+    ids=str,
+)  # fmt: skip
+def test_a_child_that_lies_makes_no_plan_that_cannot_be(run, told):
     run.planned(estimates())
     slow_s = 3 * run.round_s
-    for count in (1, 2):
-        figures = {name: count * getattr(told, name) for name in SUMS}
+    for _ in range(2):
         run.done, run.seconds = run.done + 1, run.seconds + slow_s
-        links = {link: LinkFigures(**figures)}
-        run.onward = run.steering.after_round(run.done, links, seconds=run.seconds)
+        run.onward = run.steering.after_round(run.done, told, seconds=run.seconds)
     assert len(run.lines) == 2, "there was an occasion to believe it"
-    # No update takes longer than the round in which it was sent: rounds stay within the deadline.
+    # No part of a round takes longer than all of it: rounds stay within the deadline.
     assert run.round_s <= 600 - run.seconds
     assert math.prod(run.onward.plan.tau) < 100_000
     assert run.onward.plan.rounds > run.done

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from world import World
 from world_shapes import make_plan, quadratic, random_centres, regular
 
-from fedtier.core.exchanges import EXCHANGE_MAX, Exchanges
 from fedtier.core.figures import (
     FIGURES_BYTES_MAX,
     Figures,
@@ -63,12 +62,11 @@ measurements = st.builds(
     ),
     per_link, step_times | st.just(StepTimes()), gradients | st.just(GradientFigures()),
 )  # fmt: skip
-exchanges = st.builds(Exchanges.of, size=st.integers(0, 2**32), micros=st.integers(0, 2**40))
 figures = st.builds(
     Figures, links=st.dictionaries(st.integers(1, 8), links, max_size=3),
     tiers=st.dictionaries(st.integers(0, 7), tiers, max_size=3), scores=scores,
     trained_steps=counts, trained_loss_units=counts, rollout=rollouts, measured=measurements,
-    exchanges=st.dictionaries(st.integers(1, 8), exchanges, max_size=3),
+    spans=st.dictionaries(st.integers(0, 8), counts, max_size=3), equipping=counts,
 )  # fmt: skip
 
 
@@ -220,14 +218,13 @@ def test_the_most_that_a_pilot_measures_fits_a_manifest():
     named = [StepTimes.of_device(NodeId(f"{n:040}"), seconds=0.5) for n in range(30)]
     trained = common + Figures(
         trained_steps=10**9, trained_loss_units=2**20 * 10**9,
+        spans=dict.fromkeys(range(9), 10**12), equipping=10**12,
         measured=Measured(
             q=dict.fromkeys(range(1, 9), third), deltas=dict.fromkeys(range(1, 9), 10**6),
             steps=sum(named, start=StepTimes()),
         ),
     )  # fmt: skip
-    sums = Exchanges.of(size=10**9, micros=10**9)
     answered = common + Figures(
-        exchanges=dict.fromkeys(range(1, 9), sums),
         measured=Measured(gradients=GradientFigures(
             devices=10**6, kept=10**6, weight=10**9, loss=third, variance=1 / 3, moved=third,
             changed=third, spread=dict.fromkeys(range(1, 9), third),
@@ -255,12 +252,8 @@ def test_figures_that_do_not_fit_are_left_out_and_the_update_stays():
 
 
 def test_sums_of_measurements_stop_at_what_a_parent_takes():
-    most = Exchanges.of(size=2**50, micros=2**50)
     far = GradientFigures(moved=Fraction(2.0**1000), loss=-Fraction(2.0**1000))
-    total = Figures(
-        exchanges={1: most + most}, measured=Measured(gradients=far + far)
-    )  # fmt: skip
-    assert total.exchanges[1].size_squared == EXCHANGE_MAX
+    total = Figures(measured=Measured(gradients=far + far))
     assert Figures.from_json(total.to_json()).measured.gradients.moved == Fraction(1e30)
 
 
@@ -272,17 +265,40 @@ def test_sums_stop_at_what_a_parent_takes():
     assert Figures.from_json(total.to_json()) == total
 
 
+def test_the_longest_of_a_cell_counts_and_its_iterations_add_up():
+    """Two iterations of a cell: of each the slower child, whichever that is."""
+    rounds = [
+        ({0: 5, 1: 9}, {0: 7, 1: 8}),
+        ({0: 2, 1: 4}, {0: 1, 1: 3}),
+    ]
+    total = Figures()
+    for children in rounds:
+        total = total.then(fold(Figures(spans=spans, trained_steps=1) for spans in children))
+    assert total.spans == {0: 7 + 2, 1: 9 + 4}
+    assert total.trained_steps == 4, "all else is a sum anyway"
+
+
+@given(figures, figures, figures)
+def test_what_comes_later_may_be_added_in_any_grouping(a, b, c):
+    assert a.then(b).then(c) == a.then(b.then(c))
+
+
+def test_a_span_is_no_negative_number():
+    """Work may have waited longer for an artefact, by a child's word, than its cell was open."""
+    assert Figures().with_span(1, -5.0).spans == {1: 0}
+
+
 # What children make up
 
 GOOD = Figures(
-    exchanges={1: Exchanges.of(size=5, micros=7)},
+    spans={0: 5, 1: 7}, equipping=3,
     links={1: LinkFigures(updates=1)}, tiers={0: TierFigures(nodes=1)},
     scores=Scores.of_device(NodeId("a"), examples=4, correct=1, loss_units=5), trained_steps=3,
     rollout=Rollout({Version(0, 1, "0" * 12): Verdicts(accepted=1)}),
 ).to_json()  # fmt: skip
 
 
-@pytest.mark.parametrize("key", ["l", "t", "s", "e", "h", "w", "v", "x"])
+@pytest.mark.parametrize("key", ["l", "t", "s", "e", "h", "w", "v", "i"])
 @pytest.mark.parametrize(
     "value",
     [
@@ -307,8 +323,8 @@ def test_odd_figures_are_refused(key, value):
         {"v": [0, 2**32, "0" * 12, 1, 0]}, {"v": [0, 1, "0" * 12, 1, 0] * 2},
         {"v": [0, 2, "0" * 12, 1, 0, 0, 1, "0" * 12, 1, 0]},
         {"v": [0, 1, "0" * 12, 1, 0, 0, 2, "0" * 12, 1, 0] * 2},
-        {"x": [[9, 1, 1, 1, 1, 1]]}, {"x": [[1, 1, 1, 1, 1, -1]]}, {"x": [[1, 1, 1, 1, 1, 1.0]]},
-        {"x": [[1, 1, 1, 1, 1, 2**100 + 1]]}, {"x": [[1] * 6] * 9}, {"m": {"q": [[1, -0.5, 1]]}},
+        {"i": [[9, 1]]}, {"i": [[1, -1]]}, {"i": [[1, 1.0]]}, {"i": [[1, 2**63]]},
+        {"i": [[1] * 2] * 10}, {"m": {"q": [[1, -0.5, 1]]}},
         {"m": {"q": [[0, 0.5, 1]]}}, {"m": {"q": [[1, 0.5, "1"]]}}, {"m": {"q": [[1, 0.5]]}},
         {"m": 5}, {"m": []}, {"m": {"t": [1, 2]}}, {"m": {"t": [1, -2, []]}},
         {"m": {"t": [1, 2, [["A!", 2]]]}},
@@ -390,3 +406,9 @@ def test_the_cloud_hears_what_every_device_scored_and_every_link_carried(tmp_pat
     updates = {link: figures.updates for link, figures in total.links.items()}
     assert updates == {1: 8 * (2 * 6 + 1), 2: 4 * (2 * 3 + 1), 3: 2 * (2 + 1)}
     assert all(figures.lost == 0 for figures in total.links.values())
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "1", 2**63, [1], None])
+def test_an_odd_wait_is_refused(value):
+    with pytest.raises(WireError):
+        Figures.from_json(GOOD | {"a": value})

@@ -41,7 +41,7 @@ def make_cloud(boot: SimBoot, world: World) -> Assembled:
     performer = Performer(
         federation=file.federation, course=course, artefact=world.artefact, evaluator=None,
         places=Places(state_dir=boot.state_dir, run_dir=world.run_dir), host=host,
-        topology=world.shape.topology(),
+        topology=world.shape.topology(), part_bytes=file.node.part_bytes,
     )  # fmt: skip
     performer.begin()
     return Assembled(host=host, perform=performer.perform)

@@ -7,8 +7,8 @@ from pathlib import Path
 import typer
 from runtime_world import CELL, DONE, Node, Scripted, arrive, presence_of
 
+from fedtier.core.child import LinkTimes
 from fedtier.core.effects import Preempt, Spool
-from fedtier.core.exchanges import Exchanges
 from fedtier.errors import StorageError
 from fedtier.ids import IterationPath, NodeId, RunId
 from fedtier.runtime.usage import LinkMeter
@@ -26,7 +26,7 @@ def run(fault: str, state_dir: Path) -> None:
     node = Node(Scripted(lambda event: [*effects, DONE]), give_up_s=0.0)
     gateway = Performer(
         node=CELL, tier=1, state_dir=state_dir, host=node.driver,
-        meter=LinkMeter(node.transports["down"]), exchanges=Exchanges,
+        meter=LinkMeter(node.transports["down"]), link_times=LinkTimes,
     )  # fmt: skip
     if fault != "unreachable":
         arrive(node, *presence_of("d1"))

@@ -7,9 +7,9 @@ import pytest
 from runtime_world import CELL, Node, Scripted, arrive, presence_of
 from test_updates_and_mean import head_of
 
+from fedtier.core.child import LinkTimes
 from fedtier.core.effects import Answer, Job
 from fedtier.core.events import Received, WorkDone, WorkFailed
-from fedtier.core.exchanges import Exchanges
 from fedtier.core.figures import Figures
 from fedtier.runtime.usage import LinkMeter
 from fedtier.wire.manifest import decode_update, encode_model
@@ -37,7 +37,7 @@ def run_gateway(tmp_path, effect):
     arrive(node, *presence_of("d1"))
     performer = Performer(
         node=CELL, tier=1, state_dir=tmp_path, host=node.driver,
-        meter=LinkMeter(node.transports["down"]), exchanges=Exchanges,
+        meter=LinkMeter(node.transports["down"]), link_times=LinkTimes,
     )  # fmt: skip
     assert node.run(performer.perform) == 0
     return node.machine.events[-1]

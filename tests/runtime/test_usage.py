@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from fedtier.ids import RunId
+from fedtier.core.child import LinkTimes
+from fedtier.ids import BootNonce, IterationPath, RunId
 from fedtier.runtime.usage import LinkMeter, peak_rss_kib, process_figures
 from fedtier.transport.base import Traffic
+from fedtier.wire.head import Head
+from fedtier.wire.plan import IDENTITY, Plan
 
 STARTER = """
 import subprocess, sys
@@ -63,6 +66,17 @@ def test_a_process_is_one_node_of_its_tier():
     assert figures.cpu_ms_sum == figures.cpu_ms_max > 0
 
 
+def head_of(run):
+    plan = Plan(
+        seed=7, rounds=9, tau=(2,), codecs=(IDENTITY,), schedule="constant", mu=0.1, floor=1.0
+    )
+    return Head(
+        nonce=BootNonce(1), seq=1, run=RunId(run), epoch=0, path=IterationPath((0,)), state="open",
+        task="train", model="ab" * 32, layout="cd" * 32, dimension=3, artefact="ef" * 32, blobs=(),
+        tier=1, first_step=0, p0=0.0, p1=1.0, plan=plan,
+    )  # fmt: skip
+
+
 class Counted:
     """A transport as far as its traffic goes."""
 
@@ -76,11 +90,13 @@ def test_a_links_bytes_count_from_the_start_and_anew_for_each_later_run():
     transport = Counted()
     meter = LinkMeter(transport)
     transport.sent, transport.received = 100, 1000
-    first = meter.figures(RunId(1), micros=5)
+    told = meter.figures(head_of(1), LinkTimes(offered=5, equipping=3))
+    assert told.equipping == 3
+    first = told.links[1]
     assert (first.bytes_up, first.bytes_down, first.micros) == (100, 1000, 5)
     transport.sent, transport.received = 150, 1500
-    again = meter.figures(RunId(1), micros=9)
+    again = meter.figures(head_of(1), LinkTimes(offered=9)).links[1]
     assert (again.bytes_up, again.bytes_down, again.micros) == (150, 1500, 9)
     transport.sent, transport.received = 180, 1900
-    second = meter.figures(RunId(2), micros=0)
+    second = meter.figures(head_of(2), LinkTimes()).links[1]
     assert (second.bytes_up, second.bytes_down) == (30, 400)

@@ -31,10 +31,10 @@ def test_a_simulated_pilot_finds_the_times_that_the_file_states(file):
     choice = fedtier.plan(federation, deadline_s=600)
     known = choice.setting.estimates
     assert known.step_s == pytest.approx(dict.fromkeys(known.step_s, 0.02))
-    for link, rate in zip(known.link, (50_000, 400_000), strict=True):
-        # Updates of several parts take a round trip more than others, which looks like a rate:
-        # .2 s in the 4 s of a gradient on link 1, 1 s of whatever size on link 2.
-        assert rate / 3 < link.rate_bytes_per_s < 1.1 * rate
+    for link, rate, latency_s in zip(known.link, (50_000, 400_000), (0.1, 0.5), strict=True):
+        # Bytes are planned a little above what is carried: by 2 to 4 % here.
+        assert link.rate_bytes_per_s == pytest.approx(rate, rel=0.05)
+        assert link.latency_s == pytest.approx(2 * latency_s, abs=0.05), "there and back"
     # On links that take 10 and 50 steps' time the file's (2, 2) sends far too often.
     assert choice.tau[0] > 8
     assert choice.rounds >= 1
@@ -64,6 +64,10 @@ def test_a_plan_that_is_followed_gets_further_than_the_files(file):
     (own, *_) = choice.alternatives
     own_file = file.with_name("own.toml")
     own_file.write_text(file.read_text().replace("rounds = 2", f"rounds = {own.rounds}"))
+    own_s = float(choice.setting.costs.round_s(own.tau))
     results = [fedtier.simulate(fedtier.load(each)) for each in (planned, own_file)]
-    assert all(result.seconds < 1.2 * 60 for result in results)
+    # Rounds take as long as planned; the tree comes up before them, and is evaluated after.
+    for result, round_s in zip(results, (choice.found.round_s, own_s), strict=True):
+        first, *_, last = (row["seconds"] for row in result.rounds)
+        assert (last - first) / (len(result.rounds) - 1) == pytest.approx(round_s, rel=0.02)
     assert results[0].report["loss"] < results[1].report["loss"]

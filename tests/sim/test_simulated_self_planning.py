@@ -47,7 +47,7 @@ def test_links_that_become_slow_lead_to_another_plan(write_federation, run, tmp_
     result = run(file, seed=3, out=tmp_path / "run")
     first, second, *_ = lines_of(tmp_path / "run")
     assert first["seconds"] < 40 < second["seconds"]
-    assert "an update on link 2 took" in second["reason"]
+    assert "an exchange on link 2 took" in second["reason"]
     assert second["tau"][0] * second["tau"][1] > first["tau"][0] * first["tau"][1]
     # Every line is of a boundary between rounds, from which on rounds go by it.
     closed_s = {row["round"] + 1: row["seconds"] for row in result.rounds}

@@ -113,7 +113,7 @@ def test_figures_of_a_golden_file_say_what_was_measured():
         devices=2, kept=2, weight=3, loss=Fraction(11, 4), variance=0.5, moved=Fraction(1, 8),
         changed=Fraction(1, 4), spread={1: Fraction(1, 16)},
     )  # fmt: skip
-    assert found.exchanges[1].updates == 4
+    assert (found.spans, found.equipping) == ({0: 250_000, 1: 900_000}, 1500)
     assert found.to_json() == GRADIENT_MANIFEST.figures
 
 

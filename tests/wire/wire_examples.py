@@ -73,7 +73,7 @@ GRADIENT_MANIFEST = UpdateManifest(
     weight=3, codec="identity",
     figures={
         "l": [], "t": [], "m": {"g": [2, 2, 3, 2.75, 0.5, 0.125, 0.25, [[1, 0.0625]]]},
-        "x": [[1, 4, 4096, 90000, 4194304, 92160000]],
+        "i": [[0, 250000], [1, 900000]], "a": 1500,
     },
 )  # fmt: skip
 GRADIENT_BLOB = encode_update(GRADIENT_MANIFEST, (DELTA.tobytes(), (DELTA / 2).tobytes()))
