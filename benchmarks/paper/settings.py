@@ -71,8 +71,8 @@ def lenet_document(
         division: One of ``deals.DIVISIONS``.
         tiers: Depth of the tree, 1 to 4.
         devices: 64, 16 or 8.
-        divide_by: What pixels, 0 to 255, are divided by. With 90 their deviation is 1, and it learns
-            from the first steps on; with 255 after some fifty.
+        divide_by: What pixels, 0 to 255, are divided by. With 90 their deviation is 1, and the net
+            learns from the first steps on; with 255 after some fifty.
         plan: Keys of ``[plan]`` in place of the usual ones.
     """
     data = deal_fashion(cache / DATA, division=division, devices=devices)

@@ -50,7 +50,7 @@ def test_a_run_plans_itself_and_anew_when_a_link_is_throttled(testbed):
         link.slow_down(SLOW_BYTES_PER_S)
 
         def is_found_out() -> bool:
-            return any("an update on link 2 took" in line["reason"] for line in lines_of(plans))
+            return any("an exchange on link 2 took" in line["reason"] for line in lines_of(plans))
 
         bed.wait_until(is_found_out, "the run is planned anew")
         later = next(line for line in lines_of(plans) if "link 2 took" in line["reason"])
