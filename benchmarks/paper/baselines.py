@@ -116,10 +116,12 @@ def compared(campaign: Campaign, net: str, *, quick: bool, out: Path | None) -> 
     short = with_plan(three, tau=list(PILOT_TAU), rounds=PILOT_ROUNDS)
     pilot = Simulation(document=short, seed=TUNING_SEED, pilot=PILOT_ROUNDS)
     (measured,) = campaign.results([pilot])
-    tau, mu = planned(three, campaign.cache, estimates=measured["estimates"], deadline_s=deadline_s)
+    _, found = planned(
+        three, campaign.cache, estimates=measured["estimates"], deadline_s=deadline_s
+    )
     settings: dict[str, Document] = {}
     tuning: dict[str, Any] = {}
-    for method in methods(net, campaign.cache, ours=tau):
+    for method in methods(net, campaign.cache, ours=found.tau):
         tried = replace(method, taus=method.taus[:1]) if quick else method
         settings[method.name], tuning[method.name] = tuned(
             campaign, tried, mus=mus, deadline_s=deadline_s
@@ -134,7 +136,7 @@ def compared(campaign: Campaign, net: str, *, quick: bool, out: Path | None) -> 
         draw(path, f"{net}: {deadline_s:g} s", runs, across="seconds")
     return {
         "deadline_s": deadline_s,
-        "planner": {"tau": list(tau), "mu": mu},
+        "planner": {"tau": list(found.tau), "mu": found.mu},
         "methods": {
             name: {"accuracy_at_deadline": accuracy[name], **tuning[name], **summary(ones)}
             for name, ones in runs.items()

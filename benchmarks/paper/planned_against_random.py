@@ -13,10 +13,13 @@ after a quarter of the run. Compared are held-out accuracy at the deadline and t
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchmarks.federations import Document, with_plan
-from benchmarks.measure import Record, progress
+from benchmarks.forecast import RANK_CORRELATION_MIN
+from benchmarks.measure import Gate, Record, progress
 from benchmarks.paper.campaign import Campaign, Simulation, located, paper_arguments
 from benchmarks.paper.contest import Contest
 from benchmarks.paper.plans import planned, random_tau, slowed
@@ -31,6 +34,7 @@ STEP_S = {"quick": 0.02, "slow": 0.16, "very slow": 1.28}
 MU_SHARES = (0.25, 0.5, 1.0, 2.0, 4.0)  # of the planner's step size
 PILOT_ROUNDS = 4
 PILOT_STEPS = 8
+RANK_MAX, BEHIND_MAX = 4, 0.01
 
 
 def documents(cache: Path, *, quick: bool) -> dict[str, Document]:
@@ -67,21 +71,49 @@ def contests(campaign: Campaign, *, quick: bool) -> list[Contest]:
     for (name, document), pilot in zip(settings.items(), pilots, strict=True):
         costs = costs_of(located(document, cache))
         deadline_s = deadline_of(document, costs) / (2 if quick else 1)
-        tau, mu = planned(
+        setting, chosen = planned(
             document, cache, estimates=pilot["estimates"], deadline_s=deadline_s,
             steps_max=STEPS_MAX,
         )  # fmt: skip
-        progress(f"{name}: planned tau {tau}, mu {mu:.3g}, in {deadline_s:.1f} s")
+        progress(f"{name}: planned tau {chosen.tau}, mu {chosen.mu:.3g}, in {deadline_s:.1f} s")
         others = random_tau(
             costs, deadline_s=deadline_s,
             count=2 if quick else RANDOM, seed=RANDOM_SEED, steps_max=STEPS_MAX,
         )  # fmt: skip
         contest = Contest(
-            name=name, document=document, costs=costs, deadline_s=deadline_s, mu=mu,
-            shares=MU_SHARES[2:4] if quick else MU_SHARES, taus=[tau, *others], seed=SEED,
+            name=name, document=document, costs=costs, deadline_s=deadline_s, mu=chosen.mu,
+            forecast=setting.forecast, shares=MU_SHARES[2:4] if quick else MU_SHARES,
+            taus=[chosen.tau, *others], seed=SEED,
         )  # fmt: skip
         found.append(contest)
     return found
+
+
+def gates_of(results: Mapping[str, Mapping[str, Any]]) -> list[Gate]:
+    """In how many of the six settings the planned tau is as good as is asked."""
+    placed = [each["placed"] for each in results.values()]
+    counts = {
+        "planned tau among the first four of 21 in gradient norm": (
+            sum(each["rank_in_gradient_norm"] <= RANK_MAX for each in placed), 5,
+        ),
+        "planned tau at least as accurate as the median random one": (
+            sum(each["ahead_of_median"] >= 0 for each in placed), 6,
+        ),
+        "planned tau within a point of the most accurate": (
+            sum(each["behind_best"] <= BEHIND_MAX for each in placed), 4,
+        ),
+    }  # fmt: skip
+    gates = [
+        Gate(name=f"{name}: settings of six", value=count, at_least=least)
+        for name, (count, least) in counts.items()
+    ]
+    correlations = [each["rank_correlation_of_forecast"] for each in results.values()]
+    least = Gate(
+        name="least rank correlation of forecast and accuracy",
+        value=min(correlations),
+        at_least=RANK_CORRELATION_MIN,
+    )
+    return [*gates, least]
 
 
 def main() -> int:
@@ -100,7 +132,7 @@ def main() -> int:
         if chosen.out is not None:
             words = contest.name.replace(",", "").replace(" ", "-")
             contest.draw(found, chosen.out.with_name(f"{chosen.out.stem}-{words}.svg"))
-    return record.close(results, complete=not chosen.quick)
+    return record.close(results, gates=gates_of(results), complete=not chosen.quick)
 
 
 if __name__ == "__main__":

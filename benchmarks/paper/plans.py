@@ -13,9 +13,10 @@ import numpy as np
 from benchmarks.federations import Document, with_plan
 from benchmarks.paper.campaign import located
 from benchmarks.paper.settings import with_schedule
-from fedtier.planner.choose import Wish, choose
+from fedtier.planner.choose import Wish, best
 from fedtier.planner.cost import Costs
 from fedtier.planner.estimates import parse_estimates
+from fedtier.planner.search import Found
 from fedtier.planner.setting import Setting
 
 Tau = tuple[int, ...]
@@ -60,8 +61,8 @@ def planned(
     estimates: Mapping[str, Any],
     deadline_s: float,
     steps_max: int | None = None,
-) -> tuple[Tau, float]:
-    """What the planner chooses of a federation: tau and mu.
+) -> tuple[Setting, Found]:
+    """What the planner chooses of a federation, and what it knows of it.
 
     Args:
         document: The federation.
@@ -72,8 +73,7 @@ def planned(
     """
     measured = parse_estimates(json.dumps(estimates), where="the pilot")
     setting = Setting.of(located(document, cache), measured)
-    found = choose(setting, Wish(deadline_s=deadline_s, steps_max=steps_max)).found
-    return found.tau, found.mu
+    return best(setting, Wish(deadline_s=deadline_s, steps_max=steps_max))
 
 
 def within(

@@ -128,8 +128,8 @@ def test_the_time_of_a_round_is_nearly_that_of_the_simulator(tmp_path, tiers):
     document = wrists_document(tmp_path, division="people", tiers=tiers, rounds=2)
     reckoned = float(costs_of(located(document, tmp_path)).round_s(TAU[tiers]))
     rows = Simulation(document=document, seed=1).run(tmp_path)["rounds"]
-    # Reckoned with four latencies for an exchange, where some overlap: rather too long.
-    assert 0.85 * reckoned < rows[1]["seconds"] - rows[0]["seconds"] < 1.02 * reckoned
+    # Bytes are reckoned a little above what is carried.
+    assert 0.97 * reckoned < rows[1]["seconds"] - rows[0]["seconds"] < 1.01 * reckoned
 
 
 # Data
