@@ -181,7 +181,7 @@ class Cell:
         """Take what was published as this cell's parent, by whomever."""
         if presence.nonce == self._nonce:
             self._hearing.heard(self._head, now_s)
-        return [*self._lookout.hear(presence, retained=retained)]
+        return [*self._lookout.hear(presence, now_s, retained=retained)]
 
     def hear_presence(self, child: NodeId, presence: Presence) -> list[CellEffect]:
         """Know who is there."""

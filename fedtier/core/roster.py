@@ -104,7 +104,9 @@ def _came(child: NodeId, presence: Presence, known: Presence | None) -> Note:
 class Lookout:
     """Finds out whether another parent speaks for the same cell.
 
-    It may be a cloned card, or a second federation of that name on this broker.
+    It may be a cloned card, or a second federation of that name on this broker. Whoever is heard is
+    asked again before he is believed: a last word of this node's own earlier boot may arrive late,
+    and more than once.
     """
 
     def __init__(self, *, node: NodeId, nonce: BootNonce) -> None:
@@ -112,7 +114,8 @@ class Lookout:
         self._node = node
         self._nonce = nonce
         self._until_s: float | None = None
-        self._heard_itself = False
+        self._heard_itself = False  # since it last asked
+        self._seen: BootNonce | None = None  # who was heard, and is asked again
         self.done = False
 
     @property
@@ -133,10 +136,10 @@ class Lookout:
 
     def disconnected(self) -> None:
         """Nobody can be heard: a look that was under way begins again."""
-        self._until_s = None
+        self._until_s = self._seen = None
         self._heard_itself = False
 
-    def hear(self, presence: Presence, *, retained: bool) -> list[Effect]:
+    def hear(self, presence: Presence, now_s: float, *, retained: bool) -> list[Effect]:
         """Take what was published as this cell's parent.
 
         No answers are: retained presences and wills, which may be of this node's last boot; and
@@ -145,10 +148,15 @@ class Lookout:
         if presence.nonce == self._nonce:
             self._heard_itself = True
             return []
-        if retained or not (self.done or self._heard_itself):
+        asking = not self.done or self._seen is not None
+        if retained or (asking and not self._heard_itself):
             return []
         if presence.status != "online":  # a will has just replaced what this parent said
             return [self.presence()] if self.done else []
+        if self._yields_to(presence) and self._seen != presence.nonce:
+            self._seen, self._heard_itself = presence.nonce, False
+            self._until_s = now_s + SECOND_PARENT_WAIT_S
+            return [self.presence()]
         if self._yields_to(presence):
             reason = (
                 f"cell {self._node!r} already has a parent: boot {hex64(presence.nonce)} answered "
@@ -169,6 +177,7 @@ class Lookout:
         """Whether the look has just ended with nobody else in sight."""
         if self._until_s is None or now_s < self._until_s:
             return False
-        self._until_s = None
+        looked = not self.done
+        self._until_s = self._seen = None
         self.done = True
-        return True
+        return looked
