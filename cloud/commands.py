@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from fedtier.commands.extras import needs_extra
 from fedtier.commands.options import Pilot, Rounds, Seed
+from fedtier.extras import needs_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

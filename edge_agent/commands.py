@@ -9,10 +9,10 @@ from typing import Annotated
 
 import typer
 
-from fedtier.commands.extras import need, needs_extra
 from fedtier.config.files import read_text
 from fedtier.config.kinds import check_kind
 from fedtier.config.toml_text import parse_document
+from fedtier.extras import need, needs_extra
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

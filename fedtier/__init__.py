@@ -42,7 +42,12 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:  # noqa: ANN401 (whatever is offered)
-    """Load what a notebook asks for only when it does: a device holds none of it."""
+    """Load what a notebook asks for only when it does: a device holds none of it.
+
+    Raises:
+        ConfigError: If it needs what is not installed; it says how to install it.
+    """
     if name in __all__:
-        return getattr(import_module("fedtier.api"), name)
+        with import_module("fedtier.extras").needs_extra("sim"):
+            return getattr(import_module("fedtier.api"), name)
     raise AttributeError(f"module 'fedtier' has no attribute {name!r}")

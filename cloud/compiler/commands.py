@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fedtier.commands.extras import needs_extra
+from fedtier.extras import needs_extra
 from fedtier.limits import SEED_MAX
 
 if TYPE_CHECKING:

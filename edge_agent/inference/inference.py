@@ -29,13 +29,13 @@ from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.evaluate import Score
 from fedtier.artefact.manifest import ArtefactManifest
 from fedtier.artefact.open_graph import Array
-from fedtier.commands.extras import need, needs_extra
 from fedtier.config.board import BoardTable
 from fedtier.config.inference import Precision
 from fedtier.config.node_file import NodeFile
 from fedtier.core.rollout import Rollout, Version
 from fedtier.data.examples import DeviceData
 from fedtier.errors import ConfigError, TrainingError
+from fedtier.extras import need, needs_extra
 from fedtier.ids import RunId
 from fedtier.limits import PREDICT_WAITING_MAX
 from fedtier.model.layout import Vector

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from edge_agent.probe.held_signals import held
-from fedtier.commands.extras import need, needs_extra
+from fedtier.extras import need, needs_extra
 
 app = typer.Typer(add_completion=False)
 

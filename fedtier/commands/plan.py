@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fedtier.commands.extras import needs_extra
+from fedtier.extras import needs_extra
 
 app = typer.Typer(add_completion=False)
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedtier.commands.extras import needs_extra
 from fedtier.commands.options import Pilot, Rounds, Seed
+from fedtier.extras import needs_extra
 
 app = typer.Typer(add_completion=False)
 

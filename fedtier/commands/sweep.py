@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from fedtier.commands.extras import need, needs_extra
 from fedtier.commands.options import Rounds
+from fedtier.extras import need, needs_extra
 from fedtier.limits import SEED_MAX
 
 app = typer.Typer(add_completion=False)

@@ -1,4 +1,4 @@
-"""A command whose extra is not installed: one line that says which, instead of a traceback."""
+"""What needs an extra that is not installed: one line that says which, instead of a traceback."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _OURS = ("fedtier", "edge_agent", "gateway", "cloud")
 
 @contextmanager
 def needs_extra(extra: str) -> Iterator[None]:
-    """Around the import of what a command does.
+    """Around the import of what a command or a notebook asks for.
 
     Raises:
         ConfigError: If a package of the extra is missing.
