@@ -272,6 +272,7 @@ class Performer:
             model_digest=digest,
             artefact=self._artefact,
             rounds=self._metrics.rows,
+            plans=[] if self._steering is None else self._steering.decisions,
         )
         write_run_directory(self._run_dir, result)
         progress = {"rounds_done": result.plan.rounds, "rounds_trained": result.rounds_trained}

@@ -49,6 +49,7 @@ class RunResult:
     model_digest: str
     artefact: Artefact
     rounds: Sequence[Mapping[str, Any]]  # the lines of metrics.jsonl
+    plans: Sequence[Mapping[str, Any]] = ()  # those of plans.jsonl, if the run planned itself
 
     @property
     def reasons(self) -> list[dict[str, str]]:
@@ -143,6 +144,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "artefact_digest": result.artefact.digest,
         "lowering": result.plan.lowering or result.artefact.manifest.lowering,
         "tau": list(result.plan.tau),
+        "plans": list(result.plans),
         "links": link_rows(result.plan, result.figures),
         "tiers_usage": [
             {

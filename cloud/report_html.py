@@ -48,6 +48,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
             y=Axis(title="held-out accuracy, %", low=0, high=100),
         ),
         _plot("Held-out loss after each round", loss, y=Axis(title="held-out loss", low=0)),
+        _plans(report["plans"]),
         _links(report["links"]),
         _rollout(report["rollout"]),
         _tiers(report["tiers_usage"]),
@@ -113,6 +114,22 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
         for r in links
     )
     return f"<h2>Links</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>"
+
+
+def _plans(plans: Sequence[Mapping[str, Any]]) -> str:
+    """How a run that planned itself decided to go on."""
+    if not plans:
+        return ""
+    rows = "".join(
+        f"<tr><td>{row['after_round']}</td><td>{row['seconds']:.1f}</td>"
+        f"<td>{','.join(map(str, row['tau']))}</td><td>{row['mu']:.3g}</td>"
+        f"<td>{row['round_s']:.2f}</td><td class=words>{escape(row['reason'])}</td></tr>"
+        for row in plans
+    )
+    return (
+        "<h2>Plans</h2><table><tr><th>after round</th><th>seconds</th><th>tau</th><th>mu</th>"
+        f"<th>seconds a round</th><th class=words>why</th></tr>{rows}</table>"
+    )
 
 
 def _rollout(rollout: Sequence[Mapping[str, Any]]) -> str:

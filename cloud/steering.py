@@ -123,6 +123,12 @@ class Steering:
         return self._state.plan
 
     @property
+    def decisions(self) -> list[dict[str, Any]]:
+        """All of the run so far, oldest first: the lines of ``plans.jsonl``."""
+        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
+        return [json.loads(line) for line in text.splitlines()]
+
+    @property
     def seconds(self) -> float:
         """Of the run, when it was last decided how it goes on."""
         return self._state.seconds

@@ -13,7 +13,7 @@ h1 { font-size: 1.5rem; margin-bottom: 0; } h2 { font-size: 1.1rem; margin-top: 
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid #e3e8ef; }
 th { color: #5b6675; font-weight: 500; } small { color: #5b6675; }
-th:first-child, td:first-child { text-align: left; }
+th:first-child, td:first-child, th.words, td.words { text-align: left; }
 .cards { display: flex; gap: 1rem; flex-wrap: wrap; margin: 1.5rem 0; }
 .card { border: 1px solid #e3e8ef; border-radius: 8px; padding: .7rem 1rem; min-width: 8rem; }
 .card b { display: block; font-size: 1.5rem; } .card span { color: #5b6675; font-size: 13px; }

@@ -33,6 +33,7 @@ def print_summary(
         dimension: d, for the float32 yardstick of 4 d bytes per update.
         untrained: The devices that never trained, each with why.
     """
+    _print_plans(console, report["plans"])
     for table in (
         _links(report["links"], dimension=dimension),
         _abstentions(report["links"]),
@@ -77,6 +78,23 @@ def print_table(console: Console, table: Table) -> None:
         text = Text.assemble(*((segment.text, segment.style or "") for segment in line))
         text.rstrip()
         console.print(text, soft_wrap=True)
+
+
+def _print_plans(console: Console, plans: Sequence[Mapping[str, Any]]) -> None:
+    """Print how a run that planned itself decided to go on, and why."""
+    if not plans:
+        return
+    table = plain_table("Plans", "after round", "s", "tau", "mu", "s a round", "rounds in all")
+    for row in plans:
+        table.add_row(
+            str(row["after_round"]), f"{row['seconds']:.1f}", ",".join(map(str, row["tau"])),
+            f"{row['mu']:.3g}", f"{row['round_s']:.2f}", str(row["rounds"]),
+        )  # fmt: skip
+    console.print()
+    print_table(console, table)
+    for row in plans:
+        line = f"after round {row['after_round']}: {row['reason']}"
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:

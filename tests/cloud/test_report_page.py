@@ -14,7 +14,7 @@ REPORT = {
     "accuracy_devices": {"mean": None, "p10": None, "worst": None},
     "loss_devices": None,
     "versions": {"fedtier": "1.2.3"}, "links": [], "tiers_usage": [],
-    "model_digest": "ab" * 32, "rollout": [],
+    "model_digest": "ab" * 32, "rollout": [], "plans": [],
 }  # fmt: skip
 
 
@@ -44,6 +44,17 @@ def test_a_page_names_the_worst_the_date_and_the_version():
     assert "<b>50.0 %</b><span>worst device: cow-1</span>" in page
     assert "ended 2026-01-31T12:00:00+00:00" in page
     assert "fedtier 1.2.3" in page
+
+
+def test_a_page_tells_every_decision_of_a_run_that_planned_itself():
+    plan = {
+        "after_round": 3, "seconds": 12.34, "tau": [8, 2], "mu": 0.05, "round_s": 1.5, "rounds": 40,
+        "reason": "rounds took 1 s <so>",
+    }  # fmt: skip
+    assert "<h2>Plans</h2>" not in report_page(REPORT, [])
+    page = report_page(REPORT | {"plans": [plan]}, [])
+    assert "<td>3</td><td>12.3</td><td>8,2</td><td>0.05</td><td>1.50</td>" in page
+    assert "rounds took 1 s &lt;so&gt;" in page
 
 
 def test_ticks_are_round_numbers():

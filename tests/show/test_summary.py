@@ -40,6 +40,7 @@ def shown(
         "accuracy_devices": {"mean": None, "p10": None, "worst": None},
         "loss_devices": None,
         "rollout": [],
+        "plans": [],
         "clock": "wall",
         **changes,
     }
@@ -63,6 +64,18 @@ def test_held_out_data_are_called_that_whatever_they_are_of():
     assert "held-out data" in page
     assert "its worst group (barn)" in page
     assert "people" not in page
+
+
+def test_the_plans_of_a_run_that_planned_itself_are_told_with_their_reasons():
+    assert "Plans" not in shown(["cow"])
+    plan = {
+        "after_round": 3, "seconds": 12.34, "tau": [8, 2, 1], "mu": 0.05, "round_s": 1.5,
+        "rounds": 40, "reason": "after a pilot of 3 rounds",
+    }  # fmt: skip
+    page = shown(["cow"], plans=[plan])
+    (row,) = [line.split() for line in page.splitlines() if "8,2,1" in line]
+    assert row == ["3", "12.3", "8,2,1", "0.05", "1.50", "40"]
+    assert "after round 3: after a pilot of 3 rounds" in page
 
 
 def test_abstentions_have_a_table_where_there_were_any():

@@ -190,7 +190,7 @@ def test_the_page_on_the_run_directory_names_every_file_and_key_and_no_other(run
     model = read(plain / "model.json")
     check_keys("Use the model", model, elsewhere=("preprocessing",))
     check_model_file(plain, model, reports[0])
-    check_keys("report.json", *reports, elsewhere=("links", "rollout"))
+    check_keys("report.json", *reports, elsewhere=("links", "rollout", "plans"))
     check_keys("metrics.jsonl", *rows, elsewhere=("links", "reasons", "rollout"))
     check_keys("Figures of a link", *(link for it in (*reports, *rows) for link in it["links"]))
     reference = read(plain / "reference.json")
