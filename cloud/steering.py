@@ -148,11 +148,16 @@ class Steering:
     def affords_pilot(self, by_times: Estimates, *, seconds: float) -> bool:
         """Whether the shortest pilot there is fits into its share of the deadline.
 
+        It is begun, too, where the first round told too little to say: a device was away.
+
         Args:
             by_times: What the first round told.
             seconds: Of the run, when it had closed.
         """
-        setting = Setting.of(self._federation, by_times)
+        try:
+            setting = Setting.of(self._federation, by_times)
+        except ConfigError:
+            return True
         # Two gradients and a round: up two vectors and one and two, and the model down twice. That
         # all of an exchange is bytes is the worst.
         moved = _PILOT_VECTORS * 4 * by_times.dimension

@@ -289,6 +289,8 @@ def test_a_pilot_is_afforded_if_its_shortest_form_takes_no_more_than_its_share(
     run = Run(tmp_path, federation(deadline_s=deadline_s))
     run.round(seconds=5.0)
     assert run.steering.affords_pilot(estimates(), seconds=run.seconds) == affords
+    some = replace(estimates(), step_s={"a": 0.05})
+    assert run.steering.affords_pilot(some, seconds=run.seconds), "who was away may come back"
 
 
 def test_a_run_without_time_for_a_pilot_is_planned_by_times_and_anew_if_these_are_odd(tmp_path):
