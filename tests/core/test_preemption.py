@@ -305,10 +305,10 @@ def test_what_a_broker_kept_of_ones_last_boot_is_no_answer():
     """Redelivered before one's own question comes back, retained, or a will."""
     lookout = Lookout(node=NodeId("g"), nonce=BootNonce(5))
     lookout.connected(0.0)
-    assert lookout.hear(online(1, ready=True), retained=False) == []
-    assert lookout.hear(online(5), retained=False) == []
-    assert lookout.hear(online(1, ready=True), retained=True) == []
-    assert lookout.hear(Presence(status="lost", nonce=BootNonce(1)), retained=False) == []
+    assert lookout.hear(online(1, ready=True), 0.1, retained=False) == []
+    assert lookout.hear(online(5), 0.2, retained=False) == []
+    assert lookout.hear(online(1, ready=True), 0.3, retained=True) == []
+    assert lookout.hear(Presence(status="lost", nonce=BootNonce(1)), 0.4, retained=False) == []
     assert lookout.tick(2.0)
 
 
@@ -322,18 +322,45 @@ def test_what_a_broker_kept_of_ones_last_boot_is_no_answer():
 def test_who_holds_the_cell_stays_and_of_two_equals_the_smaller_nonce(done, other, ready, stops):
     lookout = Lookout(node=NodeId("g"), nonce=BootNonce(5))
     lookout.connected(0.0)
-    lookout.hear(online(5), retained=False)
+    lookout.hear(online(5), 0.1, retained=False)
     if done:
         lookout.tick(2.0)
-    effects = lookout.hear(online(other, ready=ready), retained=False)
-    assert isinstance(effects[0], Stop) is stops
+    first = lookout.hear(online(other, ready=ready), 2.1, retained=False)
+    assert any(isinstance(effect, Send) for effect in first), "who is heard is asked again"
+    lookout.hear(online(5, ready=done), 2.2, retained=False)
+    second = lookout.hear(online(other, ready=ready), 2.3, retained=False)
+    assert isinstance(second[0], Stop) is stops
+
+
+def test_late_words_of_an_earlier_boot_are_no_second_parent():
+    """Two copies on a connection that is gone; who is asked again would answer."""
+    lookout = Lookout(node=NodeId("g"), nonce=BootNonce(5))
+    lookout.connected(0.0)
+    lookout.hear(online(5), 0.1, retained=False)
+    (again,) = lookout.hear(online(9, ready=True), 1.0, retained=False)
+    assert isinstance(again, Send)
+    assert lookout.hear(online(9, ready=True), 1.1, retained=False) == [], "not yet an answer"
+    assert lookout.hear(online(5), 1.2, retained=False) == []
+    assert not lookout.tick(2.5), "it listens as long again"
+    assert lookout.tick(3.0)
+    assert lookout.done
+
+
+def test_who_holds_the_cell_and_was_in_doubt_is_not_done_anew():
+    lookout = Lookout(node=NodeId("g"), nonce=BootNonce(5))
+    lookout.connected(0.0)
+    assert lookout.tick(2.0)
+    lookout.hear(online(1, ready=True), 9.0, retained=False)
+    assert lookout.timer_s == 11.0
+    assert not lookout.tick(11.0), "the cell is looked at once"
+    assert lookout.timer_s is None
 
 
 def test_a_will_that_replaced_ones_presence_is_answered_by_saying_it_again():
     lookout = Lookout(node=NodeId("g"), nonce=BootNonce(5))
     lookout.connected(0.0)
     lookout.tick(2.0)
-    (again,) = lookout.hear(Presence(status="lost", nonce=BootNonce(1)), retained=False)
+    (again,) = lookout.hear(Presence(status="lost", nonce=BootNonce(1)), 3.0, retained=False)
     assert again.message.ready
 
 

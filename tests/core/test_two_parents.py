@@ -6,56 +6,7 @@ import numpy as np
 import pytest
 from crooked_world import make_world, mean_of
 
-from fedtier.core.effects import Send, Stop
-from fedtier.core.roster import Lookout
 from fedtier.errors import EXIT_CONFIG
-from fedtier.ids import BootNonce, NodeId
-from fedtier.wire.messages import Presence
-
-OWN = BootNonce(5)
-
-
-def said(nonce, *, ready=True):
-    return Presence(status="online", nonce=nonce, ready=ready)
-
-
-@pytest.fixture
-def lookout():
-    """It has asked, and heard itself."""
-    lookout = Lookout(node=NodeId("g"), nonce=OWN)
-    lookout.connected(0.0)
-    assert lookout.hear(said(OWN, ready=False), 0.1, retained=False) == []
-    return lookout
-
-
-@pytest.mark.covers("H-10")
-def test_late_words_of_an_earlier_boot_are_no_second_parent(lookout):
-    """Two copies on a connection that is gone; who is asked again would answer."""
-    (again,) = lookout.hear(said(BootNonce(9)), 1.0, retained=False)
-    assert isinstance(again, Send)
-    assert lookout.hear(said(BootNonce(9)), 1.1, retained=False) == [], "not yet an answer"
-    assert lookout.hear(said(OWN, ready=False), 1.2, retained=False) == []
-    assert not lookout.tick(2.5), "it listens as long again"
-    assert lookout.tick(3.0)
-    assert lookout.done
-
-
-@pytest.mark.covers("H-10")
-def test_who_answers_twice_holds_the_cell(lookout):
-    lookout.hear(said(BootNonce(9)), 1.0, retained=False)
-    lookout.hear(said(OWN, ready=False), 1.2, retained=False)
-    (stop,) = lookout.hear(said(BootNonce(9)), 1.3, retained=False)
-    assert isinstance(stop, Stop)
-    assert stop.exit_code == EXIT_CONFIG
-
-
-def test_who_holds_the_cell_stays_whatever_a_starting_one_says(lookout):
-    assert lookout.tick(2.0)
-    for _ in range(2):
-        note, answer = lookout.hear(said(BootNonce(1), ready=False), 9.0, retained=False)
-        assert note.event == "second parent"
-        assert isinstance(answer, Send)
-    assert not lookout.tick(99.0), "it is not looking"
 
 
 @pytest.mark.covers("H-10")

@@ -87,7 +87,7 @@ def test_strangers_who_know_the_protocol_change_nothing(testbed, connect, digest
 def test_parts_that_come_again_and_in_any_order_change_nothing(
     testbed, connect, digest_alone, tree
 ):
-    wanted = {**TREES[tree], "rounds": 8, "part_bytes": 4096}
+    wanted = {**TREES[tree], "rounds": 16, "part_bytes": 4096}
     bed = testbed(**wanted)
     echoes = [Intruder(bed, connect, cell, "echo") for cell in bed.urls]
     dice = random.Random(1)
