@@ -233,6 +233,7 @@ class ChildLink:
         if refusal is not None:
             return [Note(level="debug", event="head ignored", fields={"reason": refusal})]
         before, self._head = self._head, head
+        self._model_at_s = None
         if before is not None and before.nonce != head.nonce:
             self._past_boots = [*self._past_boots, before.nonce][-_PAST_BOOTS_MAX:]
         self._listen(now_s)

@@ -56,6 +56,7 @@ class Listener:
     def __init__(self, world: World, child: str) -> None:
         cell = NodeId(world.shape.parents[child])
         self.wanted: list[int] = []  # parts, in the order of the questions
+        self.blobs: set[str] = set()  # of which
         filters = [(f"fedtier/v1/{FEDERATION}/{cell}/{child}/want", 1)]
         MemoryTransport(world.brokers[cell], "listener", filters, self).start()
 
@@ -64,6 +65,7 @@ class Listener:
     def message(self, topic, payload, retained):
         message = decode_packet(Topic.parse(topic), payload)
         self.wanted.extend(message.parts)
+        self.blobs.add(message.digest)
 
 
 @pytest.mark.covers("T-14")
@@ -118,6 +120,18 @@ def test_what_has_come_is_not_asked_for_again_after_the_connection_was_lost(tmp_
     world.run(until=lambda world: not missing(world))
     assert set(listener.wanted) == left
     world.run()
+
+
+@pytest.mark.covers("T-14")
+@pytest.mark.parametrize("node", ["d0", "g1-0"])
+def test_a_model_comes_while_the_artefact_is_on_its_way(tmp_path, node):
+    """Its parts follow the head by themselves, so that nobody asks for them afterwards."""
+    world = make_world(tmp_path)
+    listener = Listener(world, node)
+    world.run(until=lambda world: world.rounds_done == 1)
+    assert held(world)[node] == MINE.digest
+    parent = world.nodes[world.shape.parents[node]].machine.cell.head
+    assert listener.blobs == {parent.artefact_blob.digest}
 
 
 def parts_here(world, node):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+
+import pytest
 
 LINKS = """
 [simulation]
@@ -52,6 +55,23 @@ def test_links_that_become_slow_lead_to_another_plan(write_federation, run, tmp_
     # Every line is of a boundary between rounds, from which on rounds go by it.
     closed_s = {row["round"] + 1: row["seconds"] for row in result.rounds}
     assert closed_s[second["after_round"]] == second["seconds"]
+
+
+def test_without_time_for_a_pilot_the_first_rounds_times_are_enough(
+    write_federation, run, tmp_path
+):
+    """Gateways fetch the artefact in that round, which takes them 2 and 4 s; no later one does."""
+    ways = LINKS.replace("[[simulation.link]]\n", "[[simulation.link]]\nlatency_s = 1.0\n", 1)
+    ways = ways.replace("latency_s = 0.05", "latency_s = 2.0")
+    short = {**AUTO, "plan": AUTO["plan"].replace("120", "60")}
+    result = run(write_federation("short.toml", **short, tables=ways), seed=3, out=tmp_path / "run")
+    (line,) = lines_of(tmp_path / "run")
+    assert line["reason"].startswith("by the times of one round")
+    closed_s = [row["seconds"] for row in result.rounds]
+    assert len(closed_s) == line["rounds"] > 2
+    taken_s = [b - a for a, b in itertools.pairwise(closed_s)]
+    # The first and largest update is one message of every link: what it took the next takes, too.
+    assert taken_s == pytest.approx([line["round_s"]] * len(taken_s), rel=0.01)
 
 
 def test_earlier_estimates_take_the_place_of_a_pilot(write_federation, run, tmp_path):
