@@ -74,7 +74,11 @@ class Estimates:
     link: tuple[LinkEstimate, ...] = key(
         "Link 1, from the devices, first.", items_min=1, items_max=TIERS_MAX
     )
-    gap: float = key("F - inf F at the first model that was measured, or F there where no more is known, in nats.", above=0)
+    gap: float = key(
+        "F - inf F at the first model that was measured, or F there where no more is known, in "
+        "nats.",
+        above=0,
+    )
     sigma2: float = key("Variance of one stochastic gradient.", minimum=0)
     zeta2: tuple[float, ...] = key(
         "zeta_n^2 of links 1 to N: how much gradients of a cell's children differ.",
