@@ -57,7 +57,7 @@ def test_bytes_of_the_report_are_those_on_the_wire_and_in_the_brokers_own_count(
 def test_messages_that_a_broker_drops_in_silence_are_sent_again(testbed, connect, digest_alone):
     # 25 parts at once, and room for 4 in flight and 6 waiting: the broker acknowledges all of them
     # to the sender and throws the rest away.
-    wanted = {**STAR, "links": [IDENTITY], "tau": (1,), "rounds": 1}
+    wanted = {**STAR, "links": [IDENTITY], "tau": (1,), "rounds": 2}
     bed = testbed(
         **wanted, part_bytes=4096, sys_interval_s=1,
         options={"max_queued_messages": 6, "max_queued_bytes": 0},
@@ -66,7 +66,8 @@ def test_messages_that_a_broker_drops_in_silence_are_sent_again(testbed, connect
     assert bed.run()["model_digest"] == digest_alone(**wanted)
     dropped = "publish/messages/dropped"
     _, inbox = connect(bed.urls["cloud"], "reader", f"{SYS}/{dropped}")
-    wait_until(lambda: _sys_value(inbox, dropped) > 20, "the broker says how many it dropped")
+    # How many that is hangs on how quickly the readers read.
+    wait_until(lambda: _sys_value(inbox, dropped) > 0, "the broker says that it dropped some")
     for node, program in bed.nodes.items():
         if node != "cloud":
             assert program.log.count("disconnected") == 0, program.log

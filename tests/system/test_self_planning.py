@@ -50,11 +50,13 @@ def test_a_run_plans_itself_and_anew_when_a_link_is_throttled(testbed):
         link.slow_down(SLOW_BYTES_PER_S)
 
         def is_found_out() -> bool:
-            return any("an exchange on link 2 took" in line["reason"] for line in lines_of(plans))
+            """By an update of 1 s and a model of 5; a busy machine's hiccups are shorter."""
+            return any(
+                "an exchange on link 2 took" in line["reason"] and line["round_s"] > 3
+                for line in lines_of(plans)
+            )
 
         bed.wait_until(is_found_out, "the run is planned anew")
-        later = next(line for line in lines_of(plans) if "link 2 took" in line["reason"])
-        assert later["round_s"] > 3, "what an update takes, and the next model, are counted in"
         cloud.signal(signal.SIGTERM)
         assert cloud.exit_code() == EXIT_TERMINATED
 
