@@ -138,27 +138,22 @@ def _links(
     findings: Sequence[Findings], plan: Plan, topology: Topology, *, dimension: int, part_bytes: int
 ) -> Iterator[LinkEstimate]:
     rounds = [f for f in findings if f.task == "train"]
-    parts = [
-        parts_of_round(f.spans, tau=plan_of_round(plan, f.round).tau, round_s=f.seconds)
-        for f in rounds
-    ]
     quantized = [f for f in rounds if not keeps_end(plan, f.round)]
     for link, codec in enumerate(plan.codecs, start=1):
         deltas = sum(f.measured.deltas.get(link, 0) for f in quantized)
         errors = sum(f.measured.q.get(link, 0) for f in quantized)
-        points = []
-        for f, part in zip(rounds, parts, strict=True):
-            if link in part:
-                sent = plan_of_round(plan, f.round).codecs[link - 1]
-                made = make_codec(sent.name, dict(sent.parameters))
-                carried = exchange_of(
-                    topology, link, made, dimension=dimension, part_bytes=part_bytes
-                )
-                # Where a gradient was asked for at its model, that was there already.
-                there = asks_gradient(plan, f.round)
-                moved = carried.bytes_up if there else carried.bytes
-                points.append((moved, carried.trips, part[link]))
-        rate, latency_s = rate_and_latency(points)
+        exchanges = []
+        for f in rounds:
+            its = plan_of_round(plan, f.round)
+            taken = parts_of_round(f.spans, tau=its.tau, round_s=f.seconds)
+            if link not in taken:
+                continue
+            sent = make_codec(its.codecs[link - 1].name, dict(its.codecs[link - 1].parameters))
+            each = exchange_of(topology, link, sent, dimension=dimension, part_bytes=part_bytes)
+            # Where a gradient was asked for at its model, that was there already.
+            moved = each.bytes_up if asks_gradient(plan, f.round) else each.bytes
+            exchanges.append((moved, each.trips, taken[link]))
+        rate, latency_s = rate_and_latency(exchanges)
         yield LinkEstimate(
             codec=codec.name,
             parameters=dict(codec.parameters),

@@ -186,7 +186,7 @@ class Steering:
         before = replace(self._state, seconds=seconds, pilot_s=seconds, plan=plan)
         if estimates is None:
             return self._without(before, f"not planned: {reason}")
-        # In a run's first round artefacts are handed out, too: the next one is believed alone.
+        # What one round told, one other is enough to correct.
         odd = _ODD_ROUNDS - 1 if 0 < done < PILOT_ROUNDS_MIN else 0
         before = replace(before, estimates=estimates_json(estimates), odd=odd)
         after = f"after a pilot of {done} rounds" if done else "by earlier estimates"

@@ -72,7 +72,11 @@ def accuracy_at(result: Result, deadline_s: float) -> float:
         deadline_s: From the beginning of the first round.
     """
     alone = len(result["rounds"]) == 1  # when it began is not known then
-    end_s = float("inf") if alone else begun_s(result) + deadline_s
+    return accuracy_by(result, float("inf") if alone else begun_s(result) + deadline_s)
+
+
+def accuracy_by(result: Result, end_s: float) -> float:
+    """The same by a time of the run's own clock, on which the tree comes up, too."""
     closed = [row["accuracy"] for row in result["rounds"] if row["seconds"] <= end_s]
     return (closed[-1] or 0.0) if closed else 0.0
 

@@ -22,7 +22,7 @@ from benchmarks.federations import Document, with_plan
 from benchmarks.measure import Gate, Record, progress
 from benchmarks.paper.campaign import Campaign, Result, Simulation, paper_arguments
 from benchmarks.paper.plans import Tau
-from benchmarks.paper.reading import begun_s, write_plot
+from benchmarks.paper.reading import accuracy_by, begun_s, write_plot
 from benchmarks.paper.settings import (
     gru_document,
     lenet_document,
@@ -118,13 +118,6 @@ def cells(cache: Path, *, quick: bool) -> list[Cell]:
     ]
 
 
-def by_then(result: Result | None, deadline_s: float) -> float:
-    """Held-out accuracy of the last round that closed by the deadline; 0 where none did."""
-    rows = [] if result is None else result["rounds"]
-    closed = [row["accuracy"] for row in rows if row["seconds"] <= deadline_s]
-    return (closed[-1] or 0.0) if closed else 0.0
-
-
 def judged(campaign: Campaign, found: Sequence[Cell], *, quick: bool) -> list[dict[str, Any]]:
     """A row for each cell: accuracies over the seeds of the self-planned run and of the best."""
     paces = campaign.results([one for cell in found for _, one in cell.paces()])
@@ -166,7 +159,7 @@ def _known(campaign: Campaign, one: Simulation | None) -> Result | None:
 def _variant(
     name: str, mu: float, results: Sequence[Result | None], deadline_s: float
 ) -> dict[str, Any]:
-    accuracies = [by_then(one, deadline_s) for one in results]
+    accuracies = [0.0 if one is None else accuracy_by(one, deadline_s) for one in results]
     last = results[0]
     return {
         "name": f"{name} at mu {mu:g}",

@@ -131,8 +131,8 @@ class AutoTable:
         maximum=100,
     )
     pilot_share: float = key(
-        "The pilot ends after its first round, or any but the second, where it would take more "
-        "than this share of the deadline. After the first alone it is planned by times.",
+        "The pilot ends after a round where what follows would take it beyond this share of the "
+        "deadline; after the first round the run is then planned by times alone.",
         default=0.2,
         above=0,
         maximum=1,

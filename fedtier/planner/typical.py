@@ -7,6 +7,7 @@ slow a plan hangs on them little: what is left to choose is how seldom to send.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 from fedtier.planner.estimates import Estimates, LinkEstimate, PilotRound
@@ -35,9 +36,7 @@ def typical_estimates(
         tau: Of the round in which times were measured.
         mu: The step size.
     """
-    steps = 1
-    for count in tau:
-        steps *= count
+    steps = math.prod(tau)
     gradient2 = POWER[0] * loss / (STEPS * mu)
     return Estimates(
         dimension=dimension,
