@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from numpy.random import default_rng  # here: numpy would load it as it is used, see ``held``
 
 from edge_agent.graph_process import GraphProcess, ProcessGraph
 from edge_agent.probe.findings import UNTIMED, Inference, Missing, NoSteps, Steps
@@ -55,7 +56,7 @@ def training_graph(
 
 def feed_of(artefact: Artefact) -> Mapping[str, Array]:
     """One and the same random batch, from the initial model."""
-    return sample_feed(artefact.manifest, artefact.initial(), np.random.default_rng(0))
+    return sample_feed(artefact.manifest, artefact.initial(), default_rng(0))
 
 
 class StepTimes:

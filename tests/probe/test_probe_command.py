@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,18 @@ def scratch(tmp_path):
 
 def environment(scratch):
     return {**os.environ, "TMPDIR": str(scratch)}
+
+
+@contextmanager
+def running(command, scratch, **options):
+    """A process in the scratch directory, gone at the end of the block."""
+    with subprocess.Popen(
+        command, cwd=scratch, env=environment(scratch), stdout=subprocess.PIPE, **options
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_every_figure_within_the_time_and_a_profile_that_loads(any_broker, tmp_path, scratch):
@@ -87,35 +100,23 @@ def test_every_figure_within_the_time_and_a_profile_that_loads(any_broker, tmp_p
 
 
 def test_stopped_by_hand_it_leaves_no_process_and_no_file(scratch, eventually):
-    process = subprocess.Popen(
-        [*PROBE, "--seconds", "600", "--json"],
-        cwd=scratch, env=environment(scratch), stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        start_new_session=True,
-    )  # fmt: skip
-    try:
+    command = [*PROBE, "--seconds", "600", "--json"]
+    with running(command, scratch, stderr=subprocess.PIPE, start_new_session=True) as process:
         eventually(lambda: children(process.pid), "steps are timed in a process of their own")
         (graphs,) = children(process.pid)
         os.killpg(process.pid, signal.SIGINT)  # a terminal's Ctrl-C; the other one still loads
         output, errors = process.communicate(timeout=30)
-    finally:
-        process.kill()
     assert (process.returncode, output, errors) == (130, b"", b"")
     eventually(lambda: not Path(f"/proc/{graphs}").exists(), "the graph process ends")
     assert left_in(scratch) == set()
 
 
 def test_a_step_that_never_ends_is_broken_off_when_the_time_is_up(scratch, eventually):
-    process = subprocess.Popen(
-        [*PROBE, "--seconds", "6", "--json"],
-        cwd=scratch, env=environment(scratch), stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
+    with running([*PROBE, "--seconds", "6", "--json"], scratch, text=True) as process:
         eventually(lambda: children(process.pid), "steps are timed in a process of their own")
         (graphs,) = children(process.pid)
         os.kill(int(graphs), signal.SIGSTOP)
         output, _ = process.communicate(timeout=6 + 5)
-    finally:
-        process.kill()
     assert process.returncode == 0
     document = json.loads(output)
     assert document["disk"]["bytes_per_s"] > 0
