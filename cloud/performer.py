@@ -39,8 +39,6 @@ from fedtier.wire.plan import Plan
 
 log = logging.getLogger(__name__)
 
-_BY_TIMES = "by the times of one round: the deadline is too short for a pilot"
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Places:
@@ -147,25 +145,24 @@ class Performer:
         """How the run goes on, made durable before the round's model is."""
         if self._steering is None:
             return None
-        spans = aggregate.figures.spans
-        onward = self._steering.after_round(aggregate.done, spans, seconds=seconds)
-        is_first_of_pilot = aggregate.head.path.round == 0 and self._plan.pilot
-        return self._without_pilot(aggregate, seconds) if is_first_of_pilot else onward
+        return self._steering.after_round(
+            aggregate.done,
+            aggregate.figures.spans,
+            seconds=seconds,
+            by_times=self._by_times(aggregate),
+        )
 
-    def _without_pilot(self, first: Aggregate, seconds: float) -> Onward | None:
-        """Plan by times alone where there is none for a pilot, if its first round told them."""
-        assert self._steering is not None, "it is steered"
-        figures = first.figures
-        if not figures.trained_steps or not figures.measured.steps.devices:
+    def _by_times(self, aggregate: Aggregate) -> Estimates | None:
+        """What the pilot's first round told of times, if it is that and did."""
+        figures = aggregate.figures
+        is_first_of_pilot = aggregate.head.path.round == 0 and self._plan.pilot
+        if not (is_first_of_pilot and figures.trained_steps and figures.measured.steps.devices):
             return None
-        by_times = estimates_by_times(
-            finding_of_round(first), self._course.plan, self._topology,
+        return estimates_by_times(
+            finding_of_round(aggregate), self._course.plan, self._topology,
             dimension=self._artefact.layout.dimension, part_bytes=self._part_bytes,
             loss=figures.trained_loss_units / LOSS_UNITS_PER_NAT / figures.trained_steps,
         )  # fmt: skip
-        if self._steering.affords_pilot(by_times, seconds=seconds):
-            return None
-        return self._steering.first(by_times, seconds=seconds, reason=_BY_TIMES)
 
     def _measure(self, measure: Aggregate) -> Event:
         """Write a gradient down; after the pilot's last, the estimates first."""

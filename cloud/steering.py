@@ -41,6 +41,7 @@ _ODD_ROUNDS = 2  # in a row, before anything is changed: one may be an accident
 _WORTH = 0.99  # of the forecast loss of going on as before: what is not better is not changed
 _PILOT_VECTORS = 7  # float32 vectors that the shortest pilot moves over a link
 _KEPT = 2  # states: the newest may be of a round that is not durable
+_BY_TIMES = "by the times of one round: the deadline is too short for a pilot"
 _INSTANT_S = 1e-6  # what takes no time, as in a simulation, counts as so long
 
 
@@ -145,29 +146,6 @@ class Steering:
         next_s = seconds / (round_ - 1)  # a round and its gradient; the first round is in it, too
         return round_ >= self._asked.pilot or not self._affords(seconds + next_s)
 
-    def affords_pilot(self, by_times: Estimates, *, seconds: float) -> bool:
-        """Whether the shortest pilot there is fits into its share of the deadline.
-
-        It is begun, too, where the first round told too little to say: a device was away.
-
-        Args:
-            by_times: What the first round told.
-            seconds: Of the run, when it had closed.
-        """
-        try:
-            setting = Setting.of(self._federation, by_times)
-        except ConfigError:
-            return True
-        # Two gradients and a round: up two vectors and one and two, and the model down twice. That
-        # all of an exchange is bytes is the worst.
-        moved = _PILOT_VECTORS * 4 * by_times.dimension
-        lines_s = sum(each.seconds * moved / each.bytes for each in setting.costs.exchanges)
-        steps = 3 * GRADIENT_BATCHES_MAX + self._asked.tau[0]
-        return self._affords(seconds + lines_s + steps * max(by_times.step_s.values()))
-
-    def _affords(self, seconds: float) -> bool:
-        return seconds <= self._auto.pilot_share * self._deadline_s
-
     def first(self, estimates: Estimates | None, *, seconds: float, reason: str = "") -> Onward:
         """Plan for the first time.
 
@@ -192,13 +170,22 @@ class Steering:
         after = f"after a pilot of {done} rounds" if done else "by earlier estimates"
         return self._planned(before, estimates, reason=reason or after)
 
-    def after_round(self, done: int, spans: Mapping[int, int], *, seconds: float) -> Onward | None:
+    def after_round(
+        self,
+        done: int,
+        spans: Mapping[int, int],
+        *,
+        seconds: float,
+        by_times: Estimates | None = None,
+    ) -> Onward | None:
         """Go on after a round; another plan where two have taken other times than planned.
 
         Args:
             done: Rounds in the model.
             spans: What the round's time went into: see ``Figures``.
             seconds: Of the run so far.
+            by_times: What a pilot's first round told, if it did: where there is no time for more of
+                the pilot, the run is planned by it.
 
         Returns:
             None in the pilot, which has its own plan.
@@ -207,7 +194,9 @@ class Steering:
         state = replace(last, done=done, seconds=seconds)
         if last.round_s is None:
             self._keep(state)
-            return None
+            if by_times is None or self._affords_pilot(by_times, seconds=seconds):
+                return None
+            return self.first(by_times, seconds=seconds, reason=_BY_TIMES)
         measured_s = max(seconds - last.seconds, _INSTANT_S)
         ratio, factor = measured_s / last.round_s, self._auto.replan_factor
         state = replace(state, odd=last.odd + 1 if not 1 / factor <= ratio <= factor else 0)
@@ -225,6 +214,25 @@ class Steering:
     @property
     def _deadline_s(self) -> float:
         return self._auto.deadline_s
+
+    def _affords(self, seconds: float) -> bool:
+        return seconds <= self._auto.pilot_share * self._deadline_s
+
+    def _affords_pilot(self, by_times: Estimates, *, seconds: float) -> bool:
+        """Whether the shortest pilot there is fits into its share of the deadline.
+
+        It is begun, too, where the first round told too little to say: a device was away.
+        """
+        try:
+            setting = Setting.of(self._federation, by_times)
+        except ConfigError:
+            return True
+        # Two gradients and a round: up two vectors and one and two, and the model down twice. That
+        # all of an exchange is bytes is the worst.
+        moved = _PILOT_VECTORS * 4 * by_times.dimension
+        lines_s = sum(each.seconds * moved / each.bytes for each in setting.costs.exchanges)
+        steps = 3 * GRADIENT_BATCHES_MAX + self._asked.tau[0]
+        return self._affords(seconds + lines_s + steps * max(by_times.step_s.values()))
 
     def _replanned(
         self, state: State, last: State, spans: Mapping[int, int], measured_s: float

@@ -103,6 +103,7 @@ class Run:
         *,
         step_s: float = 0.05,
         exchange_s: tuple[float, float] = (0.2, 1.0),
+        by_times: Estimates | None = None,
     ) -> None:
         """A round of such steps and exchanges, which takes so long; None: as long as these."""
         steps, repeats = self.steering.plan.tau
@@ -112,7 +113,9 @@ class Run:
         self.done += 1
         self.seconds += spans_s[-1] if seconds is None else seconds
         spans = {tier: round(1e6 * span_s) for tier, span_s in enumerate(spans_s)}
-        self.onward = self.steering.after_round(self.done, spans, seconds=self.seconds)
+        self.onward = self.steering.after_round(
+            self.done, spans, seconds=self.seconds, by_times=by_times
+        )
 
     @property
     def round_s(self) -> float:
@@ -281,24 +284,29 @@ def test_a_pilot_ends_before_it_takes_more_than_its_share(run, second, over):
     assert run.steering.is_pilot_over(4, seconds=second)
 
 
-@pytest.mark.parametrize(("deadline_s", "affords"), [(60.0, False), (600.0, True)])
-def test_a_pilot_is_afforded_if_its_shortest_form_takes_no_more_than_its_share(
-    tmp_path, deadline_s, affords
+@pytest.mark.parametrize(("deadline_s", "planned"), [(60.0, True), (600.0, False)])
+def test_a_run_is_planned_by_times_if_the_shortest_pilot_takes_more_than_its_share(
+    tmp_path, deadline_s, planned
 ):
     """28 steps of .05 s, and 7 vectors where an exchange moves 1.2: some 8 s, of 12 and 120."""
     run = Run(tmp_path, federation(deadline_s=deadline_s))
-    run.round(seconds=5.0)
-    assert run.steering.affords_pilot(estimates(), seconds=run.seconds) == affords
-    some = replace(estimates(), step_s={"a": 0.05})
-    assert run.steering.affords_pilot(some, seconds=run.seconds), "who was away may come back"
+    run.round(seconds=5.0, by_times=estimates())
+    assert (run.onward is not None) == planned
+    assert len(run.lines) == planned
 
 
-def test_a_run_without_time_for_a_pilot_is_planned_by_times_and_anew_if_these_are_odd(tmp_path):
+def test_a_pilot_is_begun_where_the_first_round_does_not_tell_all_times(tmp_path):
+    """Who was away may come back."""
+    run = Run(tmp_path, federation(deadline_s=60.0))
+    run.round(seconds=5.0, by_times=replace(estimates(), step_s={"a": 0.05}))
+    assert run.onward is None
+
+
+def test_a_run_without_time_for_a_pilot_is_planned_anew_if_its_times_are_odd(tmp_path):
     """The first round's times are told by one round, so that one other corrects them."""
     run = Run(tmp_path, federation(deadline_s=60.0))
-    run.round(seconds=5.0)
-    run.onward = run.steering.first(estimates(), seconds=run.seconds, reason="by times")
-    assert run.lines[0]["reason"] == "by times"
+    run.round(seconds=5.0, by_times=estimates())
+    assert "too short for a pilot" in run.lines[0]["reason"]
     assert run.onward.plan.pilot == 0, "no gradient is asked for any more"
     run.round(exchange_s=(0.2, 8.0))
     assert "an exchange on link 2 took 8 s" in run.lines[1]["reason"]
