@@ -10,10 +10,10 @@ from typing import Any
 
 from cloud.estimate import ESTIMATES_FILE, estimates_by_times, estimates_of
 from cloud.evaluation import Evaluator, HeldOutScore
-from cloud.metrics import Metrics
 from cloud.node_usage import NodeUsage
 from cloud.pilot import PilotLog, finding_of_round
 from cloud.report import RunResult, link_rows, reason_rows, rollout_rows, write_run_directory
+from cloud.round_lines import RoundLines
 from cloud.steering import Steering
 from fedtier.artefact.artefact import Artefact
 from fedtier.core.effects import Aggregate, Effect, Finish, Spool
@@ -38,6 +38,8 @@ from fedtier.wire.manifest import decode_model
 from fedtier.wire.plan import Plan
 
 log = logging.getLogger(__name__)
+
+METRICS_FILE = "metrics.jsonl"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,8 @@ class Performer:
         self._pilot = PilotLog(places.state_dir, course.run)
         self.exit_code: int | None = None  # of the finished run; None while it is not
         self._began_s = host.now_s()
-        self._metrics = Metrics(places.run_dir / "metrics.jsonl", rounds_done=course.next_round)
+        self._metrics = RoundLines(places.run_dir / METRICS_FILE, of="round")
+        self._metrics.drop(course.next_round)
         self._seconds_before = self._metrics.seconds
         if steering is not None:  # which may know of a gradient that came after the last round
             self._seconds_before = max(self._seconds_before, steering.seconds)

@@ -9,10 +9,10 @@ from pathlib import Path
 from cloud.estimate import ESTIMATES_FILE
 from cloud.evaluation import Evaluator
 from cloud.expected import expected_of
-from cloud.metrics import Metrics
-from cloud.performer import Performer, Places
+from cloud.performer import METRICS_FILE, Performer, Places
 from cloud.pilot import PilotLog
 from cloud.plan import differences, plan_of
+from cloud.round_lines import RoundLines
 from cloud.steering import Steering
 from fedtier.artefact.artefact import Artefact
 from fedtier.artefact.blob import encode_artefact
@@ -158,7 +158,9 @@ def _onward(
 ) -> Onward | None:
     """How a run that plans itself goes on: as it was, or by estimates that are known already."""
     done, run_dir = course.next_round, places.run_dir
-    seconds = Metrics(run_dir / "metrics.jsonl", rounds_done=done).seconds
+    metrics = RoundLines(run_dir / METRICS_FILE, of="round")
+    metrics.drop(done)
+    seconds = metrics.seconds
     onward = steering.resume(done, seconds=seconds)
     if onward is not None:
         return onward

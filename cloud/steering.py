@@ -6,7 +6,6 @@ reason; what the next decision needs is durable before the round's model is.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from cloud.round_lines import RoundLines
 from fedtier.config.federation import Federation
 from fedtier.config.federation_tables import AutoTable
 from fedtier.core.events import Onward
@@ -28,7 +28,6 @@ from fedtier.planner.estimates import Estimates, estimates_json, parse_estimates
 from fedtier.planner.search import Found
 from fedtier.planner.setting import Setting
 from fedtier.planner.typical import typical_estimates
-from fedtier.storage.durable import append_line
 from fedtier.storage.records import FileRecord
 from fedtier.wire.fields import Fields
 from fedtier.wire.plan import CodecSpec, Plan
@@ -87,7 +86,7 @@ class Steering:
             run_dir: Where ``plans.jsonl`` is written.
 
         Raises:
-            StorageError: If the disk does not give the record.
+            StorageError: If the disk does not give the record or the lines.
         """
         assert federation.plan.auto is not None, "nothing is to be steered"
         self._auto: AutoTable = federation.plan.auto
@@ -95,7 +94,7 @@ class Steering:
         self._asked = asked
         self._run = run
         self._record = FileRecord(state_dir / "steering.record")
-        self._path = run_dir / PLANS_FILE
+        self._lines = RoundLines(run_dir / PLANS_FILE, of="after_round")
         self._states = [State(done=0, seconds=0.0, plan=asked)]
         stored = self._record.read()
         if stored is not None and stored[0]["run"] == hex64(run):
@@ -116,6 +115,7 @@ class Steering:
         if known[-1].done < rounds_done:
             known = [replace(known[-1], done=rounds_done, seconds=seconds)]
         self._states = known
+        self._lines.drop(rounds_done + 1)
         return None if self._state.round_s is None else self._onward(self._state)
 
     @property
@@ -126,8 +126,7 @@ class Steering:
     @property
     def decisions(self) -> list[dict[str, Any]]:
         """All of the run so far, oldest first: the lines of ``plans.jsonl``."""
-        text = self._path.read_text(encoding="utf-8") if self._path.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        return self._lines.rows
 
     @property
     def seconds(self) -> float:
@@ -355,7 +354,7 @@ class Steering:
         codecs = [{"codec": c.name, **dict(c.parameters)} for c in plan.codecs]
         row = {"after_round": state.done, "seconds": round(state.seconds, 3), **said}
         row |= {"tau": list(plan.tau), "mu": plan.mu, "links": codecs, "forecast_loss": forecast}
-        append_line(self._path, json.dumps(row))
+        self._lines.add(row)
         log.info("run planned", extra={"tau": list(plan.tau), "mu": plan.mu} | said)
         return self._go(state)
 

@@ -229,6 +229,28 @@ def test_a_restart_goes_on_as_it_was_and_forgets_rounds_that_are_not_durable(run
     assert run.boot(run=6).resume(0, seconds=0.0) is None, "another run has nothing to go on from"
 
 
+def test_a_decision_of_a_round_that_is_not_durable_is_forgotten(run):
+    run.planned(estimates())
+    for _ in range(2):
+        run.round(exchange_s=(0.2, 12.0))
+    first, second = run.lines
+    run.boot().resume(run.done, seconds=run.seconds)
+    assert run.lines == [first, second]
+    run.boot().resume(run.done - 1, seconds=run.seconds)
+    assert run.lines == [first], "the round is done again, perhaps in another time"
+
+
+def test_a_decision_that_is_taken_again_is_one_line(run):
+    """After a gradient the round before it is durable already, and the decision may not be."""
+    run.pilot()
+    record = run.directory / "steering.record"
+    before = record.read_bytes()
+    run.steering.first(estimates(), seconds=run.seconds)
+    record.write_bytes(before)
+    run.boot().first(estimates(), seconds=run.seconds)
+    assert len(run.lines) == 1
+
+
 def test_an_odd_round_before_a_restart_counts(run):
     run.planned(estimates())
     run.round(exchange_s=(0.2, 12.0))
