@@ -1,11 +1,12 @@
 """Is a run that plans itself as good as one whose tau was fixed by hand, by the same deadline?
 
-Three nets, three kinds of links, three deadlines. A run with ``tau = "auto"`` begins with a pilot,
-which costs it of its deadline; beside it the shipped tau and another one, each with the best of
-three step sizes, which costs them nothing. All have the same cosine from their step size down::
+One of three nets, with three kinds of links, by three deadlines. A run with ``tau = "auto"`` begins
+with a pilot, which costs it of its deadline; beside it the shipped tau and another one, each with
+the best of three step sizes, which costs them nothing. All have the same cosine from their step
+size down::
 
-    python -m benchmarks.paper.self_planned_against_fixed \
-        --out benchmarks/results/paper/self_planned_against_fixed.json
+    python -m benchmarks.paper.self_planned_against_fixed wrists \
+        --out benchmarks/results/paper/self_planned_against_fixed-wrists.json
 """
 
 from __future__ import annotations
@@ -92,30 +93,31 @@ def _fixed(document: Document, tau: Tau, rounds: int) -> Document:
     return with_plan(document, tau=list(tau), rounds=rounds)
 
 
-def cells(cache: Path, *, quick: bool) -> list[Cell]:
-    """All of them; long deadlines first, so that no processor waits at the end."""
-    nets = {"wrists": wrists_document(cache, division="people", tiers=3, devices=DEVICES)}
-    if not quick:
-        nets |= {
-            "lenet": lenet_document(
-                cache, division="dirichlet-1", tiers=3, devices=DEVICES, divide_by=90
-            ),
-            "gru": gru_document(cache, tiers=3, devices=DEVICES),
-        }
+def cells(net: str, cache: Path, *, quick: bool) -> list[Cell]:
+    """All of a net; long deadlines first, so that no processor waits at the end."""
+    document = with_schedule(_document(net, cache), mu=MU[net])
     return [
         Cell(
             net=net,
             lines=lines,
             deadline_s=deadline_s,
-            document={
-                **with_schedule(document, mu=MU[net]),
-                "simulation": {"step_s": STEP_S, "link": list(LINES[lines])},
-            },
+            document={**document, "simulation": {"step_s": STEP_S, "link": list(LINES[lines])}},
         )
         for deadline_s in (sorted(SEEDS)[:1] if quick else sorted(SEEDS, reverse=True))
-        for net, document in nets.items()
         for lines in (list(LINES)[1:2] if quick else LINES)
     ]
+
+
+def _document(net: str, cache: Path) -> Document:
+    match net:
+        case "wrists":
+            return wrists_document(cache, division="people", tiers=3, devices=DEVICES)
+        case "lenet":
+            return lenet_document(
+                cache, division="dirichlet-1", tiers=3, devices=DEVICES, divide_by=90
+            )
+        case _:
+            return gru_document(cache, tiers=3, devices=DEVICES)
 
 
 def judged(campaign: Campaign, found: Sequence[Cell], *, quick: bool) -> list[dict[str, Any]]:
@@ -173,41 +175,40 @@ def _variant(
 
 
 def gates_of(rows: Sequence[Mapping[str, Any]]) -> list[Gate]:
-    """What is asked of every net."""
-    gates = []
-    for net in dict.fromkeys(row["net"] for row in rows):
-        ahead = [row["ahead"] for row in rows if row["net"] == net]
-        gates += [
-            Gate(name=f"{net}: behind at worst", value=-min(ahead), at_most=BEHIND_MAX),
-            Gate(
-                name=f"{net}: ahead in so many of nine",
-                value=sum(each > 0 for each in ahead),
-                at_least=AHEAD_MIN,
-            ),
-        ]
-    return gates
+    """What is asked of a net."""
+    ahead = [row["ahead"] for row in rows]
+    return [
+        Gate(name="behind at worst", value=-min(ahead), at_most=BEHIND_MAX),
+        Gate(
+            name="ahead in so many of nine",
+            value=sum(each > 0 for each in ahead),
+            at_least=AHEAD_MIN,
+        ),
+    ]
 
 
-def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """How far ahead, against the deadline; a line for each net and kind of links."""
+def draw(net: str, rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """How far ahead, against the deadline; a line for each kind of links."""
     series = []
-    for net, lines in dict.fromkeys((row["net"], row["links"]) for row in rows):
-        these = [row for row in rows if (row["net"], row["links"]) == (net, lines)]
+    for lines in dict.fromkeys(row["links"] for row in rows):
+        these = [row for row in rows if row["links"] == lines]
         points = sorted((row["deadline_s"], 100 * row["ahead"]) for row in these)
-        series.append(Series(name=f"{net}, {lines}", points=points))
+        series.append(Series(name=lines, points=points))
     x = Axis(title="deadline, virtual s", log=True)
     y = Axis(title="accuracy ahead of the best fixed tau, points")
-    write_plot(path, "Runs that plan themselves", series, x=x, y=y)
+    write_plot(path, f"{net}: runs that plan themselves", series, x=x, y=y)
 
 
 def main() -> int:
-    """Simulate every cell, and judge."""
-    chosen = paper_arguments(__doc__).parse_args()
+    """Simulate every cell of a net, and judge."""
+    parser = paper_arguments(__doc__)
+    parser.add_argument("net", choices=MU, help="what is trained")
+    chosen = parser.parse_args()
     record = Record("paper.self_planned_against_fixed", chosen)
-    found = cells(chosen.cache, quick=chosen.quick)
+    found = cells(chosen.net, chosen.cache, quick=chosen.quick)
     rows = judged(Campaign.of(chosen), found, quick=chosen.quick)
     if chosen.out is not None:
-        draw(rows, chosen.out.with_suffix(".svg"))
+        draw(chosen.net, rows, chosen.out.with_suffix(".svg"))
     return record.close({"cells": rows}, gates=gates_of(rows), complete=not chosen.quick)
 
 
