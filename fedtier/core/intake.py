@@ -180,6 +180,8 @@ class Intake:
             return [note, answer]
 
     def _offered(self, head: Head, child: NodeId, part: Part, now_s: float) -> list[IntakeEffect]:
+        # First whether it answers this head: how large it may be hangs on the head's task.
+        verify_manifest(head, child, peek_update(part.payload))
         slot = Incoming(
             digest=part.digest, total=part.total, parts=part.parts,
             bytes_max=update_bytes_max(head),
@@ -187,7 +189,6 @@ class Intake:
         slot.add(part)
         if slot.complete:
             return [self._completed(head, child, slot)]
-        verify_manifest(head, child, peek_update(part.payload))  # before more is asked for
         self._forget(child)  # another offer of the same child replaces its first, if it can be
         if len(self._transfers) >= TRANSFERS_AT_ONCE:
             self._waiting[child] = part
