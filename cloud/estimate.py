@@ -22,12 +22,19 @@ from fedtier.wire.plan import Plan
 ESTIMATES_FILE = "estimates.json"
 
 _SHOWN_S = 1e-6  # times are told in microseconds
+_LATE_MIN = 1.001  # below it times differ by their roundings
 _LEAST = 2.0**-20
 """Ratios of float32 vectors show no less: what is measured as smaller is this share of the rest."""
 
 
 def estimates_of(
-    findings: Sequence[Findings], plan: Plan, topology: Topology, *, dimension: int, part_bytes: int
+    findings: Sequence[Findings],
+    plan: Plan,
+    topology: Topology,
+    *,
+    dimension: int,
+    part_bytes: int,
+    least: float,
 ) -> Estimates:
     """What the planner takes, out of a whole pilot.
 
@@ -40,6 +47,7 @@ def estimates_of(
         topology: Whose devices, if they are not named with a step time, have the others' mean.
         dimension: d.
         part_bytes: The largest message.
+        least: What is known of the least loss there is: see ``Loss.least``.
 
     Raises:
         ConfigError: If too few answered to estimate anything; it says what is missing.
@@ -65,7 +73,7 @@ def estimates_of(
         link=tuple(
             _links(findings, plan, topology, dimension=dimension, part_bytes=part_bytes)
         ),
-        gap=max(_loss(gradients[0]), _LEAST),
+        gap=max(_loss(gradients[0]) - least, _LEAST),
         sigma2=max(f.measured.gradients.variance for f in gradients),
         zeta2=tuple(
             max(_spread(f, link) for f in gradients) for link in range(1, plan.tiers + 1)
@@ -85,6 +93,7 @@ def estimates_by_times(
     dimension: int,
     part_bytes: int,
     loss: float,
+    least: float,
 ) -> Estimates:
     """What the planner takes out of the first round alone: its times, and what is typical.
 
@@ -95,12 +104,14 @@ def estimates_by_times(
         dimension: d.
         part_bytes: The largest message.
         loss: The mean training loss of that round, in nats.
+        least: What is known of the least loss there is.
     """
     return typical_estimates(
         dimension=dimension,
         step_s=_step_seconds([finding], plan, topology),
         link=list(_links([finding], plan, topology, dimension=dimension, part_bytes=part_bytes)),
-        loss=loss,
+        loss=max(loss, least + _LEAST),
+        least=least,
         tau=plan_of_round(plan, finding.round).tau,
         mu=plan.mu,
     )
@@ -190,7 +201,7 @@ def rate_and_latency(points: Sequence[tuple[int, int, float]]) -> tuple[float | 
 
 
 def _step_seconds(findings: Sequence[Findings], plan: Plan, topology: Topology) -> dict[str, float]:
-    """Of each device its fastest round: in the first, graphs are opened."""
+    """Of each device its fastest round, longer by what a cell waits for whoever is late in turn."""
     found = {str(device): math.inf for device in topology.devices()}
     for finding in findings:
         times = finding.measured.steps
@@ -202,7 +213,25 @@ def _step_seconds(findings: Sequence[Findings], plan: Plan, topology: Topology) 
             told_s = max(named.get(device, rest) / 1e6, 0.0)
             if math.isfinite(told_s):
                 found[device] = min(known_s, told_s, most_s)
-    return {device: seconds for device, seconds in found.items() if math.isfinite(seconds)}
+    known = {device: seconds for device, seconds in found.items() if math.isfinite(seconds)}
+    late = _lateness(findings, plan, max(known.values(), default=0.0))
+    return {device: late * seconds for device, seconds in known.items()}
+
+
+def _lateness(findings: Sequence[Findings], plan: Plan, slowest_s: float) -> float:
+    """How much longer the steps of an iteration take than the slowest device's, when it is quick.
+
+    Now one device is late and now another, and a cell waits for each. The first round, in which
+    graphs are opened, tells nothing of that.
+    """
+    waited = []
+    for finding in findings:
+        if finding.task == "train" and finding.round > 0:
+            tau = plan_of_round(plan, finding.round).tau
+            taken = parts_of_round(finding.spans, tau=tau, round_s=finding.seconds)
+            waited += [taken[0]] if 0 in taken else []
+    mean_s = sum(waited) / len(waited) if waited else 0.0
+    return mean_s / slowest_s if mean_s > _LATE_MIN * slowest_s > 0 else 1.0
 
 
 def _progress(gradients: Sequence[Findings], plan: Plan) -> Iterator[PilotRound]:

@@ -165,6 +165,7 @@ class Performer:
             finding_of_round(aggregate), self._course.plan, self._topology,
             dimension=self._artefact.layout.dimension, part_bytes=self._part_bytes,
             loss=figures.trained_loss_units / LOSS_UNITS_PER_NAT / figures.trained_steps,
+            least=self._artefact.manifest.least_loss,
         )  # fmt: skip
 
     def _measure(self, measure: Aggregate) -> Event:
@@ -196,6 +197,7 @@ class Performer:
                 self._topology,
                 dimension=self._artefact.layout.dimension,
                 part_bytes=self._part_bytes,
+                least=self._artefact.manifest.least_loss,
             )
         except ConfigError as error:  # the run goes on: nothing hangs on it yet
             log.warning("not estimated", extra={"reason": str(error)})

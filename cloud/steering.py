@@ -298,7 +298,8 @@ class Steering:
         first = estimates.progress[0]
         by_times = typical_estimates(
             dimension=estimates.dimension, step_s=estimates.step_s, link=estimates.link,
-            loss=estimates.gap, tau=first.tau, mu=first.mu,
+            loss=first.loss_before, least=first.loss_before - estimates.gap,
+            tau=first.tau, mu=first.mu,
         )  # fmt: skip
         try:
             Setting.of(self._federation, by_times)

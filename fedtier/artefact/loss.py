@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -54,6 +55,20 @@ class Loss:
     def target_dtype(self) -> Literal["int64", "float32"]:
         """The type of targets."""
         return "int64" if self.of_classes else "float32"
+
+    def least(self, classes: int) -> float:
+        """The least mean loss that any model can have on the training targets, in its unit.
+
+        Of smoothed targets it is their entropy, (1 - s + s/C) of the class and s/C of each other.
+
+        Args:
+            classes: C, how many there are.
+        """
+        if not self.smoothing:
+            return 0.0
+        other = self.smoothing / classes
+        own = 1 - self.smoothing + other
+        return -own * math.log(own) - (classes - 1) * other * math.log(other)
 
     def to_json(self) -> dict[str, Any]:
         """As it stands in a manifest."""

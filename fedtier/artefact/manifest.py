@@ -77,6 +77,11 @@ class ArtefactManifest:
         """Of one example: a logit for each class, or numbers of the target's shape."""
         return (self.classes,) if self.loss.of_classes else self.target_shape
 
+    @property
+    def least_loss(self) -> float:
+        """See ``Loss.least``."""
+        return self.loss.least(self.classes)
+
     def class_name(self, number: int) -> str:
         """The label of a class; its number where the model has no such class."""
         return self.labels[number] if number < self.classes else str(number)

@@ -75,8 +75,8 @@ class Estimates:
         "Link 1, from the devices, first.", items_min=1, items_max=TIERS_MAX
     )
     gap: float = key(
-        "F - inf F at the first model that was measured, or F there where no more is known, in "
-        "nats.",
+        "F - inf F at the first model that was measured, in nats. For inf F stands what is known "
+        "of it: the entropy of smoothed targets, else 0.",
         above=0,
     )
     sigma2: float = key("Variance of one stochastic gradient.", minimum=0)

@@ -23,6 +23,7 @@ def typical_estimates(
     step_s: Mapping[str, float],
     link: Sequence[LinkEstimate],
     loss: float,
+    least: float,
     tau: tuple[int, ...],
     mu: float,
 ) -> Estimates:
@@ -33,16 +34,18 @@ def typical_estimates(
         step_s: Seconds of a local step, by device.
         link: Link 1 first.
         loss: The mean training loss at the start, in nats.
+        least: What is known of the least there is, below it.
         tau: Of the round in which times were measured.
         mu: The step size.
     """
     steps = math.prod(tau)
-    gradient2 = POWER[0] * loss / (STEPS * mu)
+    gap = loss - least
+    gradient2 = POWER[0] * gap / (STEPS * mu)
     return Estimates(
         dimension=dimension,
         step_s=dict(step_s),
         link=tuple(link),
-        gap=loss,
+        gap=gap,
         sigma2=0.0,
         zeta2=(gradient2 / len(tau),) * len(tau),
         L=L_MU / mu,
@@ -53,7 +56,7 @@ def typical_estimates(
                 tau=tau,
                 mu=mu,
                 loss_before=loss,
-                loss_after=loss * (1 + steps / STEPS) ** -POWER[0],
+                loss_after=least + gap * (1 + steps / STEPS) ** -POWER[0],
             ),
         ),
     )

@@ -97,7 +97,7 @@ def whole(directory):
 def estimates(log, **changes):
     return estimates_of(
         changes.get("findings", log.findings), PLAN, TREE, dimension=changes.get("dimension", 3),
-        part_bytes=2**16,
+        part_bytes=2**16, least=changes.get("least", 0.0),
     )  # fmt: skip
 
 
@@ -108,13 +108,35 @@ def test_each_number_is_read_from_where_it_was_measured(tmp_path):
     assert found.zeta2 == (2.0, 1.5), "8 and the largest of 2, 6 and 2, over the weight 4"
     assert found.L == 1.5, "0.75 over 0.5: the third coordinate is no parameter's"
     assert (found.Lv, found.Lh) == (2.0, 0.5), "sqrt(16 / 4) and 0.5, over sqrt(4 / 4)"
-    assert found.step_s == {"a": 0.125, "b": 0.25}, "the faster round of each; c never trained"
+    assert found.step_s == {"a": 0.25, "b": 0.5}, (
+        "the faster round of each, and the cell waited .5 s a step; c never trained"
+    )
     assert [link.q for link in found.link] == [0.25, 0.0], (
         "of rounds 0 and 2: nothing is quantized in 1"
     )
     assert [link.latency_s for link in found.link] == [0.5, 3.5]
     assert [link.rate_bytes_per_s for link in found.link] == [None, None]
     assert [(r.loss_before, r.loss_after) for r in found.progress] == [(3.0, 2.0), (2.0, 1.0)]
+
+
+def test_where_devices_are_late_in_turn_steps_take_what_cells_waited(tmp_path):
+    """Each device does a step in .25 s at best, and every iteration waits .5 s for one of them."""
+    log = PilotLog(tmp_path, RunId(5))
+    x = np.zeros(3, np.float32)
+    for number, (a, b) in enumerate([(9.0, 9.0), (0.5, 0.25), (0.25, 0.5)]):
+        log.add_gradient(
+            aggregate(number, "gradient", gradients(loss=4.0 - number)), mean(size=1 + number),
+            model=x + np.float32(number), parameters=2,
+        )  # fmt: skip
+        trained_s = 4 * max(a, b)
+        spans = {0: round(1e6 * trained_s), 1: round(1e6 * (trained_s + 0.5))}
+        found = trained(slow=a, quick=b)
+        log.add_round(aggregate(number, "train", found, spans, seconds=trained_s + 1))
+    assert estimates(log).step_s == {"a": 0.5, "b": 0.5}, "the first round tells nothing of that"
+
+
+def test_the_gap_ends_at_the_least_loss_that_is_known(tmp_path):
+    assert estimates(whole(tmp_path), least=0.5).gap == 2.5
 
 
 def test_a_later_boot_reads_what_was_written_and_goes_on_alike(tmp_path):
@@ -185,7 +207,7 @@ def test_times_that_do_not_fit_into_a_round_are_not_believed(tmp_path):
     huge = Measured(steps=StepTimes(devices=3, micros=FIGURE_MAX, slowest=((FIGURE_MAX, "a"),)))
     less = Measured(steps=StepTimes(devices=1, micros=0, slowest=((9, "a"), (9, "b"))))
     assert told(measured=huge).step_s == {"a": 9.0 / 4, "b": 0.0, "c": 0.0}
-    assert set(told(measured=less).step_s.values()) == {9e-6}
+    assert set(told(measured=less).step_s.values()) == {0.5}, "what cells waited for them"
     most = told(spans={0: 0, 1: FIGURE_MAX, 2: FIGURE_MAX}).link
     assert [link.latency_s for link in most] == [9.0, 0.0]
 
@@ -205,8 +227,10 @@ def test_rates_and_latencies_are_those_that_explain_all_exchanges():
 
 def test_one_round_tells_times_and_what_is_usual_is_the_rest(tmp_path):
     log = whole(tmp_path)
-    found = estimates_by_times(log.findings[0], PLAN, TREE, dimension=3, part_bytes=2**16, loss=2.0)
+    found = estimates_by_times(
+        log.findings[0], PLAN, TREE, dimension=3, part_bytes=2**16, loss=2.0, least=0.5
+    )
     assert found.step_s == {"a": 0.5, "b": 0.25}
     assert [link.latency_s for link in found.link] == [0.5, 3.5]
-    assert found.gap == 2.0
-    assert 0 < found.progress[0].loss_after < found.progress[0].loss_before == 2.0
+    assert found.gap == 1.5
+    assert 0.5 < found.progress[0].loss_after < found.progress[0].loss_before == 2.0
