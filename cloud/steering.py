@@ -54,6 +54,7 @@ class State:
     pilot_s: float = 0.0  # seconds of the run when it was first planned
     round_s: float | None = None  # what a round was planned to take; None before the first plan
     next_s: float = 0.0  # what the next one is expected to take, by the latest
+    start_s: float = 0.0  # before the next one begins: of a run of which nobody has heard yet
     slack: float = 1.0  # how much longer rounds take than the estimates explain
     odd: int = 0  # rounds in a row that took other times
     estimates: str = ""  # the document; empty where there are none
@@ -190,13 +191,13 @@ class Steering:
             None in the pilot, which has its own plan.
         """
         last = self._state
-        state = replace(last, done=done, seconds=seconds)
+        state = replace(last, done=done, seconds=seconds, start_s=0.0)
         if last.round_s is None:
             self._keep(state)
             if by_times is None or self._affords_pilot(by_times, seconds=seconds):
                 return None
             return self.first(by_times, seconds=seconds, reason=_BY_TIMES)
-        measured_s = max(seconds - last.seconds, _INSTANT_S)
+        measured_s = max(seconds - last.seconds - last.start_s, _INSTANT_S)
         ratio, factor = measured_s / last.round_s, self._auto.replan_factor
         state = replace(state, odd=last.odd + 1 if not 1 / factor <= ratio <= factor else 0)
         if state.odd >= _ODD_ROUNDS and state.estimates:
@@ -266,13 +267,19 @@ class Steering:
         left_s = (self._deadline_s - state.seconds) / state.slack
         if left_s <= 0:
             return self._without(state, f"{reason}; no plan: the deadline is over")
-        mu = self._federation.plan.schedule.mu if self._auto.keep_mu else None
-        rounds_max = max(1, self._asked.rounds - state.done)
-        wish = Wish(deadline_s=left_s, mu=mu, codecs=self._auto.codecs, rounds_max=rounds_max)
         try:
             setting = Setting.of(self._federation, estimates)
         except ConfigError as error:
             return self._by_times(state, estimates, f"{reason}; {error}")
+        if not state.done:
+            state = replace(state, start_s=setting.start_s)
+        wish = Wish(
+            deadline_s=left_s,
+            start_s=state.start_s,
+            mu=self._federation.plan.schedule.mu if self._auto.keep_mu else None,
+            codecs=self._auto.codecs,
+            rounds_max=max(1, self._asked.rounds - state.done),
+        )
         try:
             chosen, found = best(setting, wish)
         except ConfigError as error:
@@ -328,7 +335,8 @@ class Steering:
     def _fitted(self, state: State, next_s: float) -> State:
         """With as many rounds more as fit when each takes so long."""
         # The time left is a multiple of a round, to rounding, where all went as planned.
-        more = max(0, math.floor((self._deadline_s - state.seconds) / next_s * (1 + 1e-9)))
+        left_s = self._deadline_s - state.seconds - state.start_s
+        more = max(0, math.floor(left_s / next_s * (1 + 1e-9)))
         rounds = min(self._asked.rounds, state.done + more)
         return replace(state, next_s=next_s, plan=replace(state.plan, rounds=rounds))
 

@@ -39,7 +39,8 @@ def plan(
 
     Args:
         federation: What ``load`` returns.
-        deadline_s: Seconds for the whole run.
+        deadline_s: Seconds for the whole run, from the start of its nodes to the end of its last
+            round.
         estimates: What a pilot measured, or its ``estimates.json``; None: a pilot is simulated.
         mu: A step size to keep to; None: the best of those up to the pilot's.
         codecs: Whether the links' codecs are chosen, too.
@@ -52,8 +53,11 @@ def plan(
         known = simulated_estimates(federation)
     else:
         known = estimates if isinstance(estimates, Estimates) else _read(federation, estimates)
-    wish = Wish(deadline_s=deadline_s, mu=mu, codecs=codecs, steps_max=steps_max)
-    return choose(Setting.of(federation, known), wish)
+    setting = Setting.of(federation, known)
+    wish = Wish(
+        deadline_s=deadline_s, start_s=setting.start_s, mu=mu, codecs=codecs, steps_max=steps_max
+    )
+    return choose(setting, wish)
 
 
 def _read(federation: Federation, file: str | PathLike[str]) -> Estimates:

@@ -17,7 +17,8 @@ def plan(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A federation file.")],
     *,
     deadline: Annotated[
-        float, typer.Option(metavar="S", help="Seconds for the whole run, from its first round.")
+        float,
+        typer.Option(metavar="S", help="Seconds from the nodes' start to the last round's end."),
     ],
     estimates: Annotated[
         Path | None,

@@ -35,11 +35,12 @@ def print_plan(document: Document) -> None:
 
 
 def _reason(document: Document) -> Iterator[str]:
-    forecast = document["forecast"]
+    forecast, start_s = document["forecast"], document["start_s"]
     yield (
         f"tau = {document['tau']}, mu = {document['mu']:.4g} ({document['schedule']}): "
         f"{document['rounds']} rounds of {document['round_s']:.4g} s in "
         f"{document['deadline_s']:.6g} s"
+        + (f", of which up to {start_s:.3g} s pass before the first" if start_s else "")
     )
     yield (
         f"forecast: a mean training loss of {forecast['loss']:.3f}, "

@@ -30,6 +30,7 @@ class Wish:
 
     Attributes:
         deadline_s: Seconds for the whole run.
+        start_s: How many of them pass before its first round: see ``Setting.start_s``.
         mu: A step size to keep to; None: the best of those up to the pilot's.
         codecs: Whether the links' codecs are chosen, too.
         steps_max: The most local steps in a round; None: what fits.
@@ -37,6 +38,7 @@ class Wish:
     """
 
     deadline_s: float
+    start_s: float = 0.0
     mu: float | None = None
     codecs: bool = False
     steps_max: int | None = None
@@ -160,7 +162,8 @@ def _step_sizes(setting: Setting, wish: Wish) -> Sequence[float]:
 def _asked(setting: Setting, wish: Wish) -> Deadline:
     return Deadline(
         costs=setting.costs,
-        deadline_s=wish.deadline_s,
+        deadline_s=wish.deadline_s - wish.start_s,
+        start_s=wish.start_s,
         steps_max=wish.steps_max,
         rounds_max=wish.rounds_max,
     )

@@ -21,6 +21,7 @@ def document_of(choice: Choice) -> dict[str, Any]:
         "kind": "fedtier plan 1",
         "federation": setting.federation.id,
         "deadline_s": choice.wish.deadline_s,
+        "start_s": choice.wish.start_s,
         "tau": list(found.tau),
         "mu": found.mu,
         "schedule": setting.federation.plan.schedule.kind,

@@ -29,13 +29,15 @@ class Deadline:
 
     Attributes:
         costs: What rounds take, and the links' budgets.
-        deadline_s: Seconds for everything, > 0.
+        deadline_s: Seconds for all rounds.
+        start_s: Seconds that pass before them, for whoever is told a deadline.
         steps_max: A limit of tau_1 ... tau_N beside what the deadline and the objective allow.
         rounds_max: The most rounds.
     """
 
     costs: Costs
     deadline_s: float
+    start_s: float = 0.0
     steps_max: int | None = None
     rounds_max: int = ROUNDS_MAX
 
@@ -140,9 +142,11 @@ def check_feasible(asked: Deadline) -> None:
                     "budget in which anything is trained. Raise it, or use a smaller model."
                 )
     shortest_s = float(asked.costs.round_s(ones))
+    begins = f", and {asked.start_s:.4g} s pass before it begins" if asked.start_s else ""
     raise ConfigError(
-        f"deadline_s = {asked.deadline_s:g}: one round with tau = {listed} takes "
-        f"{shortest_s:.4g} s, so the smallest deadline in which anything is trained is that"
+        f"deadline_s = {asked.deadline_s + asked.start_s:g}: one round with tau = {listed} takes "
+        f"{shortest_s:.4g} s{begins}, so the smallest deadline in which anything is trained is "
+        f"{shortest_s + asked.start_s:.4g} s"
     )
 
 

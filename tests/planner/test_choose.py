@@ -30,6 +30,13 @@ def test_where_messages_are_slow_devices_go_further_between_them():
     assert fast.rounds > slow.rounds
 
 
+def test_what_passes_before_the_first_round_is_taken_from_the_deadline():
+    whole = chosen(100.0)
+    assert chosen(113.0, wish=Wish(deadline_s=1, start_s=13.0)).found == whole.found
+    with pytest.raises(ConfigError, match=r"13 s pass before.* is 21\.01 s"):
+        chosen(14.0, wish=Wish(deadline_s=1, start_s=13.0))
+
+
 def test_more_time_is_never_worse():
     losses = [chosen(deadline_s).found.value for deadline_s in (9, 20, 60, 61, 120, 600)]
     assert losses == sorted(losses, reverse=True)

@@ -82,3 +82,23 @@ def test_earlier_estimates_take_the_place_of_a_pilot(write_federation, run, tmp_
     assert (line["after_round"], line["reason"]) == (0, "by earlier estimates")
     assert result.report["tau"] == line["tau"]
     assert not (tmp_path / "b" / "estimates.json").exists()
+
+
+@pytest.mark.parametrize("ways_s", [(0.5, 0.1), (0.1, 1.5), (1.0, 1.0), (0.0, 2.0)])
+def test_a_run_of_earlier_estimates_ends_by_its_deadline_though_it_must_begin(
+    write_federation, run, tmp_path, ways_s
+):
+    """Artefact and connections take several ways before the first round of a fresh fleet."""
+    lines = "".join(f"[[simulation.link]]\nlatency_s = {way}\n" for way in ways_s)
+    tables = f"[simulation]\nstep_s = 0.1\n{lines}"
+    measured = write_federation("measured.toml", tau=[4, 1], rounds=2, tables=tables)
+    run(measured, seed=3, out=tmp_path / "a", pilot=2)
+    plan = f"[plan.auto]\ndeadline_s = 40\nestimates = '{tmp_path / 'a' / 'estimates.json'}'\n"
+    known = {**AUTO, "plan": plan}
+    result = run(write_federation("known.toml", **known, tables=tables), seed=3, out=tmp_path / "b")
+    (line,) = lines_of(tmp_path / "b")
+    closed_s = [row["seconds"] for row in result.rounds]
+    begun_s = closed_s[0] - line["round_s"]
+    assert len(closed_s) >= line["rounds"], "the start took no longer than was counted in"
+    assert begun_s > 2 * max(ways_s), "there was something to count in"
+    assert closed_s[-1] <= 40 < closed_s[-1] + 1.5 * line["round_s"]
