@@ -44,7 +44,8 @@ def estimates_of(
     Args:
         findings: In their order.
         plan: The run's.
-        topology: Whose devices, if they are not named with a step time, have the others' mean.
+        topology: Whose devices, if they are not named with a step time, have the others' mean, and
+            those that were away the slowest's.
         dimension: d.
         part_bytes: The largest message.
         least: What is known of the least loss there is: see ``Loss.least``.
@@ -154,9 +155,9 @@ def _links(
         deltas = sum(f.measured.deltas.get(link, 0) for f in quantized)
         errors = sum(f.measured.q.get(link, 0) for f in quantized)
         exchanges = []
-        for f in rounds:
+        for f, seconds in _timed(rounds):
             its = plan_of_round(plan, f.round)
-            taken = parts_of_round(f.spans, tau=its.tau, round_s=f.seconds)
+            taken = parts_of_round(f.spans, tau=its.tau, round_s=seconds)
             if link not in taken:
                 continue
             sent = make_codec(its.codecs[link - 1].name, dict(its.codecs[link - 1].parameters))
@@ -200,22 +201,32 @@ def rate_and_latency(points: Sequence[tuple[int, int, float]]) -> tuple[float | 
     return 1 / per_byte, beside_s
 
 
+def _timed(findings: Sequence[Findings]) -> Iterator[tuple[Findings, float]]:
+    """The rounds of which times are whole, and their seconds."""
+    for finding in findings:
+        if finding.seconds is not None:
+            yield finding, finding.seconds
+
+
 def _step_seconds(findings: Sequence[Findings], plan: Plan, topology: Topology) -> dict[str, float]:
     """Of each device its fastest round, longer by what a cell waits for whoever is late in turn."""
     found = {str(device): math.inf for device in topology.devices()}
-    for finding in findings:
+    for finding, seconds in _timed(findings):
         times = finding.measured.steps
         named = {device: micros for micros, device in times.slowest}
         others = times.devices - len(named)
         rest = (times.micros - sum(named.values())) / others if others > 0 else math.inf
-        most_s = finding.seconds / plan.tau[0]
+        most_s = seconds / plan.tau[0]
         for device, known_s in found.items():
             told_s = max(named.get(device, rest) / 1e6, 0.0)
             if math.isfinite(told_s):
                 found[device] = min(known_s, told_s, most_s)
-    known = {device: seconds for device, seconds in found.items() if math.isfinite(seconds)}
-    late = _lateness(findings, plan, max(known.values(), default=0.0))
-    return {device: late * seconds for device, seconds in known.items()}
+    known = [step_s for step_s in found.values() if math.isfinite(step_s)]
+    if not known:
+        return {}
+    slowest_s = max(known)  # what is taken for a device that was away
+    late = _lateness(findings, plan, slowest_s)
+    return {device: late * min(step_s, slowest_s) for device, step_s in found.items()}
 
 
 def _lateness(findings: Sequence[Findings], plan: Plan, slowest_s: float) -> float:
@@ -225,10 +236,10 @@ def _lateness(findings: Sequence[Findings], plan: Plan, slowest_s: float) -> flo
     graphs are opened, tells nothing of that.
     """
     waited = []
-    for finding in findings:
-        if finding.task == "train" and finding.round > 0:
+    for finding, seconds in _timed(findings):
+        if finding.round > 0:
             tau = plan_of_round(plan, finding.round).tau
-            taken = parts_of_round(finding.spans, tau=tau, round_s=finding.seconds)
+            taken = parts_of_round(finding.spans, tau=tau, round_s=seconds)
             waited += [taken[0]] if 0 in taken else []
     mean_s = sum(waited) / len(waited) if waited else 0.0
     return mean_s / slowest_s if mean_s > _LATE_MIN * slowest_s > 0 else 1.0

@@ -11,7 +11,7 @@ from typing import Any
 from cloud.estimate import ESTIMATES_FILE, estimates_by_times, estimates_of
 from cloud.evaluation import Evaluator, HeldOutScore
 from cloud.node_usage import NodeUsage
-from cloud.pilot import PilotLog, finding_of_round
+from cloud.pilot import Findings, PilotLog, finding_of_round
 from cloud.report import RunResult, link_rows, reason_rows, rollout_rows, write_run_directory
 from cloud.round_lines import RoundLines
 from cloud.steering import Steering
@@ -135,7 +135,7 @@ class Performer:
         if aggregate.head.path.round < self._plan.pilot:
             self._pilot.add_round(aggregate)
             self._pilot.save()
-        onward = self._steer(aggregate, seconds=row["seconds"])
+        onward = self._steer(aggregate, row)
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
         self._snapshot(new.model, new.blob, **progress, finished=False)
         log.info("round closed", extra=_shown(aggregate, row))
@@ -144,28 +144,29 @@ class Performer:
         self._spool.clear_but(aggregate.head.run)
         return Aggregated(job=aggregate.job, model=new.model, blob=new.blob, onward=onward)
 
-    def _steer(self, aggregate: Aggregate, *, seconds: float) -> Onward | None:
+    def _steer(self, aggregate: Aggregate, row: Mapping[str, Any]) -> Onward | None:
         """How the run goes on, made durable before the round's model is."""
         if self._steering is None:
             return None
+        is_first_of_pilot = aggregate.head.path.round == 0 and self._plan.pilot
+        finding = finding_of_round(aggregate) if is_first_of_pilot else None
         return self._steering.after_round(
             aggregate.done,
-            aggregate.figures.spans,
-            seconds=seconds,
-            by_times=self._by_times(aggregate),
+            None if aggregate.resumed else aggregate.figures.spans,
+            seconds=row["seconds"],
+            by_times=self._by_times(finding, loss=row["training_loss"]),
         )
 
-    def _by_times(self, aggregate: Aggregate) -> Estimates | None:
-        """What the pilot's first round told of times, if it is that and did."""
-        figures = aggregate.figures
-        is_first_of_pilot = aggregate.head.path.round == 0 and self._plan.pilot
-        if not (is_first_of_pilot and figures.trained_steps and figures.measured.steps.devices):
+    def _by_times(self, finding: Findings | None, *, loss: float | None) -> Estimates | None:
+        """What a round told of times, if it did."""
+        if finding is None or finding.seconds is None or loss is None:
+            return None
+        if not finding.measured.steps.devices:
             return None
         return estimates_by_times(
-            finding_of_round(aggregate), self._course.plan, self._topology,
+            finding, self._course.plan, self._topology,
             dimension=self._artefact.layout.dimension, part_bytes=self._part_bytes,
-            loss=figures.trained_loss_units / LOSS_UNITS_PER_NAT / figures.trained_steps,
-            least=self._artefact.manifest.least_loss,
+            loss=loss, least=self._artefact.manifest.least_loss,
         )  # fmt: skip
 
     def _measure(self, measure: Aggregate) -> Event:
@@ -201,11 +202,18 @@ class Performer:
             )
         except ConfigError as error:  # the run goes on: nothing hangs on it yet
             log.warning("not estimated", extra={"reason": str(error)})
-            return self._plan_first(None, reason=str(error))
+            return self._plan_first(self._by_times_of_pilot(), reason=str(error))
         path = self._run_dir / ESTIMATES_FILE
         write_durably(path, estimates_json(estimates).encode())
         log.info("pilot finished", extra={"estimates": str(path)})
         return self._plan_first(estimates)
+
+    def _by_times_of_pilot(self) -> Estimates | None:
+        """By the first of its rounds that told any."""
+        losses = {row["round"]: row["training_loss"] for row in self._metrics.rows}
+        rounds = [found for found in self._pilot.findings if found.task == "train"]
+        told = (self._by_times(found, loss=losses.get(found.round)) for found in rounds)
+        return next((each for each in told if each is not None), None)
 
     def _plan_first(self, estimates: Estimates | None, *, reason: str = "") -> Onward | None:
         if self._steering is None:

@@ -27,7 +27,7 @@ class Findings:
     round: int
     task: str
     measured: Measured
-    seconds: float = 0.0  # for which the round's iteration was open
+    seconds: float | None = None  # for which a round's iteration was open; None: not whole
     spans: Mapping[int, int] = field(default_factory=dict)  # of a round: see ``Figures``
     model: float = 0.0  # |x|; this and the next two are of a gradient g at the model x
     change: float = 0.0  # |mean of its changes to the devices' end points|
@@ -114,7 +114,7 @@ def finding_of_round(aggregate: Aggregate) -> Findings:
         round=aggregate.head.path.round,
         task="train",
         measured=aggregate.figures.measured,
-        seconds=aggregate.seconds,
+        seconds=None if aggregate.resumed else aggregate.seconds,
         spans=aggregate.figures.spans,
     )
 

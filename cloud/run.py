@@ -171,6 +171,8 @@ def _onward(
     if known is None and done > 0 and own.exists():
         known = own  # what was to be planned by them, or was, has been lost
     if known is None:
+        if done > course.plan.pilot:
+            return steering.first(None, seconds=seconds, reason="what had been decided is lost")
         return None
     estimates = estimates_for(federation, known, dimension=course.dimension)
     return steering.first(estimates, seconds=seconds)
@@ -272,7 +274,7 @@ def _course(places: Places, plan: Plan, artefact: Artefact, boot: Boot, *, aband
         run=snapshot.run, epoch=snapshot.epoch, plan=plan, artefact=artefact.digest,
         artefact_blob=encode_artefact(artefact), layout=artefact.layout.digest,
         dimension=artefact.layout.dimension,
-        next_round=snapshot.rounds_done, rounds_trained=snapshot.rounds_trained,
+        resumed=True, next_round=snapshot.rounds_done, rounds_trained=snapshot.rounds_trained,
         gradient_known=PilotLog(places.state_dir, snapshot.run).knows_gradient(
             snapshot.rounds_done
         ),

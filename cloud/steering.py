@@ -173,7 +173,7 @@ class Steering:
     def after_round(
         self,
         done: int,
-        spans: Mapping[int, int],
+        spans: Mapping[int, int] | None,
         *,
         seconds: float,
         by_times: Estimates | None = None,
@@ -182,7 +182,8 @@ class Steering:
 
         Args:
             done: Rounds in the model.
-            spans: What the round's time went into: see ``Figures``.
+            spans: What the round's time went into: see ``Figures``. None: an earlier boot had
+                opened it, so that what is known of its time is not all.
             seconds: Of the run so far.
             by_times: What a pilot's first round told, if it did: where there is no time for more of
                 the pilot, the run is planned by it.
@@ -193,17 +194,21 @@ class Steering:
         last = self._state
         state = replace(last, done=done, seconds=seconds, start_s=0.0)
         if last.round_s is None:
+            if seconds >= self._deadline_s:
+                over = replace(state, pilot_s=seconds, plan=replace(state.plan, pilot=0))
+                return self._without(over, "not planned: the deadline is over")
             self._keep(state)
             if by_times is None or self._affords_pilot(by_times, seconds=seconds):
                 return None
             return self.first(by_times, seconds=seconds, reason=_BY_TIMES)
+        if spans is None:
+            return self._go(self._fitted(state, last.next_s))
         measured_s = max(seconds - last.seconds - last.start_s, _INSTANT_S)
         ratio, factor = measured_s / last.round_s, self._auto.replan_factor
         state = replace(state, odd=last.odd + 1 if not 1 / factor <= ratio <= factor else 0)
         if state.odd >= _ODD_ROUNDS and state.estimates:
             return self._replanned(state, last, spans, measured_s)
-        next_s = measured_s if state.odd else (last.next_s + measured_s) / 2
-        return self._go(self._fitted(state, next_s))
+        return self._go(self._fitted(state, (last.next_s + measured_s) / 2))
 
     # Inside
 

@@ -113,7 +113,8 @@ class Aggregate:
     above: Job | None  # the parent's job this iteration serves; None at the cloud
     done: int  # iterations closed for it with this one; at the cloud, rounds
     trained: int  # of these, the ones in which a member came
-    seconds: float  # how long the iteration was open
+    seconds: float  # how long the iteration was open in this boot
+    resumed: bool = False  # an earlier boot had opened it, or may have: no time of it is whole
     reasons: Reasons  # of the members that abstained
     model: bytes = field(repr=False)  # the blob of the model before it
     figures: Figures

@@ -283,6 +283,8 @@ class Figures:
         spans = {row[0]: row[1] for row in rows}
         if len(steps) != 2 or any(not 0 <= key <= TIERS_MAX for key in (*links, *tiers, *spans)):
             raise WireError("figures: a link or tier outside the tree")
+        if steps[0] < 0:
+            raise WireError(f"figures: {steps[0]} local steps; no fewer than 0 can be done")
         return cls(
             links=links,
             tiers=tiers,

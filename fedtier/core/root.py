@@ -47,6 +47,7 @@ class Course:
     artefact_blob: bytes = field(repr=False)
     layout: str
     dimension: int
+    resumed: bool = False  # an earlier boot may have opened what comes next
     next_round: int  # rounds already in the model
     rounds_trained: int  # of these, the ones in which a member came
     gradient_known: bool = False  # of a pilot: the one that is asked for before the next round
@@ -89,6 +90,7 @@ class RootMachine:
         self._nonce = nonce
         self._course = course
         self._onward = course.onward
+        self._resumed = course.resumed  # of the iteration that is open, or comes next
         self._expected = expected
         self._spooled = dict(spooled or {})
         self._round = course.next_round
@@ -212,8 +214,9 @@ class RootMachine:
             job=collected.job, head=collected.head, came=collected.came,
             admitted_weight=sum(m.weight for m in collected.head.members), above=None,
             done=self._round + trains, trained=self._trained, seconds=collected.seconds,
-            reasons=collected.reasons, model=self._blob, figures=figures,
+            resumed=self._resumed, reasons=collected.reasons, model=self._blob, figures=figures,
         )  # fmt: skip
+        self._resumed = False
         if collected.came:
             return [aggregate]
         path = str(collected.head.path)

@@ -352,11 +352,37 @@ def test_a_run_that_cannot_be_planned_by_earlier_estimates_does_not_begin(
 
 def test_a_pilot_that_outlasts_the_deadline_is_the_whole_run(tmp_path, caplog):
     run = Run(tmp_path, federation(deadline_s=PILOT_S / 2))
-    run.planned(estimates())
+    run.round(PILOT_S / 4)
+    assert run.onward is None
+    run.round(PILOT_S / 4)
     (line,) = run.lines
     assert line["reason"].endswith("the deadline is over")
-    assert (line["rounds"], line["tau"]) == (4, [8, 1])
+    assert (line["rounds"], line["tau"]) == (2, [8, 1])
+    assert run.onward.plan.pilot == 0, "no gradient is asked for any more"
     assert "run not planned" in caplog.messages
+
+
+def test_of_a_round_that_an_earlier_boot_had_opened_no_time_counts(run):
+    """Its answers were there, or came while the cloud was away."""
+    run.planned(estimates())
+    before = run.onward.plan
+    for took_s in (1e-3, 9 * run.round_s):
+        run.done, run.seconds = run.done + 1, run.seconds + took_s
+        run.onward = run.steering.after_round(run.done, None, seconds=run.seconds)
+    assert len(run.lines) == 1
+    assert run.onward.plan.tau == before.tau
+    left = math.floor((600 - run.seconds) / run.round_s)
+    assert run.onward.plan.rounds == run.done + left, "but the deadline holds"
+
+
+def test_one_round_that_takes_very_long_does_not_end_a_run(run):
+    """A broker was restarted in it. What comes next may be as it was."""
+    run.planned(estimates())
+    run.round(250.0)
+    assert run.onward.plan.rounds > run.done
+    run.round()
+    assert run.onward.plan.rounds > run.done + 1
+    assert len(run.lines) == 1
 
 
 def test_a_round_of_no_time_ends_nothing(run):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 
 import pytest
 
@@ -82,6 +83,19 @@ def test_earlier_estimates_take_the_place_of_a_pilot(write_federation, run, tmp_
     assert (line["after_round"], line["reason"]) == (0, "by earlier estimates")
     assert result.report["tau"] == line["tau"]
     assert not (tmp_path / "b" / "estimates.json").exists()
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_crashes_in_the_pilot_make_nothing_look_quick(write_federation, run, tmp_path, seed):
+    """A boot that takes up a round finds answers there: it has not seen how long they took."""
+    file = write_federation("auto.toml", **AUTO, tables=LINKS)
+    result = run(file, seed=seed, faults="crash=12,until=20", out=tmp_path / "run")
+    assert result.befallen.crashes > 3
+    for line in lines_of(tmp_path / "run"):
+        assert line["round_s"] >= 0.1 * math.prod(line["tau"]) * (1 - 1e-6)  # in microseconds
+    closed_s = [row["seconds"] for row in result.rounds]
+    assert closed_s[-1] <= 120
+    assert result.report["rounds"] == len(closed_s)
 
 
 @pytest.mark.parametrize("ways_s", [(0.5, 0.1), (0.1, 1.5), (1.0, 1.0), (0.0, 2.0)])
