@@ -71,3 +71,10 @@ def test_a_plan_that_is_followed_gets_further_than_the_files(file):
         first, *_, last = (row["seconds"] for row in result.rounds)
         assert (last - first) / (len(result.rounds) - 1) == pytest.approx(round_s, rel=0.02)
     assert results[0].report["loss"] < results[1].report["loss"]
+
+
+def test_a_run_is_kept_where_a_string_says(file, tmp_path):
+    out = tmp_path / "kept"
+    result = fedtier.simulate(fedtier.load(str(file)), out=str(out))
+    assert result.directory == out
+    assert json.loads((out / "report.json").read_bytes()) == result.report
