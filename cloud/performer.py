@@ -265,6 +265,7 @@ class Performer:
             devices=len(self._topology.devices()),
             rounds_trained=finish.rounds_trained,
             seconds=self._seconds(),
+            clock=self._host.clock,
             held_out=self._score(model),
             figures=figures,
             nodes=self._usage.rows(own),

@@ -24,6 +24,7 @@ from fedtier.core.rollout import Rollout
 from fedtier.ids import FederationId, RunId, hex64
 from fedtier.model.layout import Vector
 from fedtier.quantize.registry import make_codec
+from fedtier.runtime.host import Clock
 from fedtier.storage.durable import write_durably
 from fedtier.wire.plan import Plan
 
@@ -42,6 +43,7 @@ class RunResult:
     devices: int
     rounds_trained: int  # rounds in which a member came
     seconds: float
+    clock: Clock  # what they are of
     held_out: HeldOutScore | None
     figures: Figures
     nodes: Sequence[Mapping[str, Any]]  # what single nodes used, where that is known
@@ -126,7 +128,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "reasons": result.reasons,
         "seed": result.plan.seed,
         "seconds": round(result.seconds, 3),
-        "clock": "wall",
+        "clock": result.clock,
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "accuracy": held_out.total.accuracy if held_out else None,
         "loss": held_out.total.loss if held_out else None,
@@ -150,10 +152,11 @@ def report_of(result: RunResult) -> dict[str, Any]:
             {
                 "tier": tier,
                 "count": f.nodes,
-                "peak_rss_bytes_max": 1024 * f.peak_rss_kib_max,
-                "peak_rss_bytes_mean": 1024 * f.peak_rss_kib_sum / f.nodes if f.nodes else None,
+                # No process has used none: of simulated nodes it is not measured.
+                "peak_rss_bytes_max": 1024 * f.peak_rss_kib_max or None,
+                "peak_rss_bytes_mean": _mean(1024 * f.peak_rss_kib_sum, f.nodes) or None,
                 "cpu_seconds_max": f.cpu_ms_max / 1e3,
-                "cpu_seconds_mean": f.cpu_ms_sum / 1e3 / f.nodes if f.nodes else None,
+                "cpu_seconds_mean": _mean(f.cpu_ms_sum / 1e3, f.nodes),
             }
             for tier, f in sorted(result.figures.tiers.items())
         ],
@@ -161,6 +164,10 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "versions": _versions(),
     }
     return report
+
+
+def _mean(total: float, count: int) -> float | None:
+    return total / count if count else None
 
 
 def _named(held_out: HeldOutScore | None) -> dict[str, Any] | None:

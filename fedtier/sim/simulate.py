@@ -147,7 +147,6 @@ def simulate(
 def _completed(path: Path, world: World, federation: Federation) -> dict[str, Any]:
     """The report, with what only the simulator knows written into it."""
     report: dict[str, Any] = json.loads(path.read_bytes())
-    report["clock"] = "virtual"
     report["nodes"] = [
         {
             "id": id_,

@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
+from fedtier.runtime.host import Clock
 from fedtier.show.axis import Axis
 from fedtier.show.line_plot import Series, line_plot
 from fedtier.show.page import page, table
-from fedtier.sweep.queue import Clock
 from fedtier.sweep.results import Row
 from fedtier.words import counted
 

@@ -7,22 +7,20 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fedtier.config.federation import parse_federation
 from fedtier.config.files import read_text
 from fedtier.config.named import check_named
 from fedtier.config.toml_text import parse_document, write_whole
 from fedtier.errors import ConfigError
+from fedtier.runtime.host import Clock
 from fedtier.storage.durable import storage_error
 from fedtier.sweep.change import LINK_KEYS, changed
 from fedtier.sweep.variant import Variant
 
 FEDERATION = "federation.toml"  # of a variant, and the same in each of its run directories
 REPORT = "report.json"
-
-Clock = Literal["virtual", "wall"]
-"""Of simulated runs, and of those on a standing fleet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -77,4 +77,9 @@ def test_a_run_is_kept_where_a_string_says(file, tmp_path):
     out = tmp_path / "kept"
     result = fedtier.simulate(fedtier.load(str(file)), out=str(out))
     assert result.directory == out
-    assert json.loads((out / "report.json").read_bytes()) == result.report
+    report = json.loads((out / "report.json").read_bytes())
+    assert report == result.report
+    assert report["clock"] == "virtual"
+    assert [tier["peak_rss_bytes_max"] for tier in report["tiers_usage"]] == [None] * 3
+    assert [tier["peak_rss_bytes_mean"] for tier in report["tiers_usage"]] == [None] * 3
+    assert "virtual seconds" in (out / "report.html").read_text(encoding="utf-8")
