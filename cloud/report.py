@@ -46,6 +46,7 @@ class RunResult:
     clock: Clock  # what they are of
     held_out: HeldOutScore | None
     figures: Figures
+    links: Sequence[Mapping[str, Any]]  # as ``link_rows`` has them
     nodes: Sequence[Mapping[str, Any]]  # what single nodes used, where that is known
     model: Vector
     model_digest: str
@@ -64,11 +65,20 @@ def reason_rows(reasons: Reasons) -> list[dict[str, str]]:
     return [{"node": node, "reason": reason} for node, reason in reasons[:_REASONS_MAX]]
 
 
-def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
-    """One row per link, as the report and the summary show it."""
+def link_rows(
+    plan: Plan, figures: Figures, *, unquantized: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """One row per link, as the report and the summary show it.
+
+    Args:
+        plan: Of the run.
+        figures: Of the whole tree.
+        unquantized: By link, how many deltas a pilot had sent as they were, without an error.
+    """
     rows = []
     for link in range(1, plan.tiers + 1):
         f = figures.links.get(link, LinkFigures())
+        quantized = f.q_count - unquantized.get(link, 0)
         rows.append(
             {
                 "link": link,
@@ -81,7 +91,7 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
                 "lost": f.lost,
                 "bytes_up": f.bytes_up,
                 "bytes_down": f.bytes_down,
-                "q_mean": f.q_units / Q_UNITS_PER_ONE / f.q_count if f.q_count else None,
+                "q_mean": f.q_units / Q_UNITS_PER_ONE / quantized if quantized > 0 else None,
                 "seconds_mean": f.micros / 1e6 / f.updates if f.updates else None,
             }
         )
@@ -146,8 +156,9 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "artefact_digest": result.artefact.digest,
         "lowering": result.plan.lowering or result.artefact.manifest.lowering,
         "tau": list(result.plan.tau),
+        "pilot": result.plan.pilot,
         "plans": list(result.plans),
-        "links": link_rows(result.plan, result.figures),
+        "links": list(result.links),
         "tiers_usage": [
             {
                 "tier": tier,

@@ -8,7 +8,7 @@ from typing import Any
 
 from fedtier.show.axis import Axis
 from fedtier.show.line_plot import Series, line_plot
-from fedtier.show.page import page
+from fedtier.show.page import PILOT_ON_LINKS, page
 
 _SECONDS = {"virtual": "virtual seconds", "wall": "seconds"}
 
@@ -51,7 +51,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         ),
         _plot("Held-out loss after each round", loss, y=Axis(title="held-out loss", low=0)),
         _plans(report["plans"]),
-        _links(report["links"]),
+        _links(report["links"], pilot=bool(report["pilot"])),
         _rollout(report["rollout"]),
         _tiers(report),
         f"<h2>Model</h2><p><code>{report['model_digest']}</code></p>",
@@ -92,7 +92,7 @@ def _worst(name: str, worst: Mapping[str, Any] | None, key: str) -> list[tuple[s
     return [(f"{name}: {worst[key]}", _percent(worst["accuracy"]))]
 
 
-def _links(links: Sequence[Mapping[str, Any]]) -> str:
+def _links(links: Sequence[Mapping[str, Any]], *, pilot: bool) -> str:
     head = "".join(
         f"<th>{name}</th>"
         for name in (
@@ -115,7 +115,8 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
         f"<td>{r['late']}</td></tr>"
         for r in links
     )
-    return f"<h2>Links</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>"
+    note = f"<p class=sub>{PILOT_ON_LINKS}</p>" if pilot else ""
+    return f"<h2>Links</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>{note}"
 
 
 def _plans(plans: Sequence[Mapping[str, Any]]) -> str:

@@ -14,7 +14,7 @@ REPORT = {
     "accuracy_devices": {"mean": None, "p10": None, "worst": None},
     "loss_devices": None,
     "versions": {"fedtier": "1.2.3"}, "links": [], "tiers_usage": [],
-    "model_digest": "ab" * 32, "rollout": [], "plans": [],
+    "model_digest": "ab" * 32, "rollout": [], "plans": [], "pilot": 0,
 }  # fmt: skip
 
 
@@ -55,6 +55,11 @@ def test_a_page_tells_every_decision_of_a_run_that_planned_itself():
     page = report_page(REPORT | {"plans": [plan]}, [])
     assert "<td>3</td><td>12.3</td><td>8,2</td><td>0.05</td><td>1.50</td>" in page
     assert "rounds took 1 s &lt;so&gt;" in page
+
+
+def test_a_page_tells_what_a_pilot_adds_to_the_bytes():
+    assert "pilot" not in report_page(REPORT, [])
+    assert "the pilot's float32 rounds and gradients" in report_page(REPORT | {"pilot": 4}, [])
 
 
 def test_ticks_are_round_numbers():
