@@ -15,6 +15,7 @@ from fedtier.config.named import check_named
 from fedtier.config.toml_text import parse_document, write_whole
 from fedtier.errors import ConfigError
 from fedtier.runtime.host import Clock
+from fedtier.show.screen import rounds_to_show
 from fedtier.storage.durable import storage_error
 from fedtier.sweep.change import LINK_KEYS, changed
 from fedtier.sweep.variant import Variant
@@ -30,7 +31,7 @@ class Run:
     variant: Variant
     seed: int
     text: str  # of the variant's federation file
-    rounds: int  # of the plan
+    rounds: int | None  # of the plan; None where that follows from what is measured
     home: Path  # of the variant
 
     @property
@@ -104,7 +105,7 @@ def runs_of(
     text, directory = read_text(file), file.resolve().parent
     parse_federation(text, where=str(file), directory=directory)
     document = parse_document(text, where=str(file))
-    texts: dict[str, tuple[str, int]] = {}
+    texts: dict[str, tuple[str, int | None]] = {}
     for variant in variants:
         if clock == "wall":
             _check_fleet_takes(variant)
@@ -114,7 +115,7 @@ def runs_of(
         federation = parse_federation(written, where=where, directory=directory)
         if clock == "virtual":
             check_named(federation, where=where, all_here=True)
-        texts[variant.directory] = (written, federation.plan.rounds)
+        texts[variant.directory] = (written, rounds_to_show(federation, None))
     return [
         Run(variant=v, seed=seed, text=text, rounds=number, home=out / v.directory)
         for seed in seeds

@@ -136,7 +136,8 @@ def _do(sweep: _Sweep, run: Run, title: str, console: Console) -> Outcome:
     with console.status(Text(title), spinner="line") as status:
 
         def show(closed: int) -> None:
-            status.update(Text(f"{title}  round {closed} of {run.rounds}"))
+            of = "" if run.rounds is None else f" of {run.rounds}"
+            status.update(Text(f"{title}  round {closed}{of}"))
 
         return execute(run, config=sweep.config, abandon=unfinished, on_round=show)
 
@@ -162,7 +163,7 @@ def _write(sweep: _Sweep, outcomes: Sequence[Outcome]) -> None:
 
 
 def _show(sweep: _Sweep, outcomes: Sequence[Outcome], console: Console) -> None:
-    table = sweep_table(rows_of(outcomes))
+    table = sweep_table(rows_of(outcomes), console)
     if table.row_count:
         console.print()
         print_table(console, table)
