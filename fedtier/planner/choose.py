@@ -99,6 +99,13 @@ class Choice:
         """How many rounds fit."""
         return self.found.rounds
 
+    def __str__(self) -> str:
+        """The plan in a line; ``fedtier plan`` prints all that is said of it."""
+        return (
+            f"tau = {list(self.tau)}, mu = {self.mu:.4g}: {self.rounds} rounds of "
+            f"{self.found.round_s:.4g} s, a forecast loss of {self.found.value:.3f}"
+        )
+
 
 def choose(setting: Setting, wish: Wish) -> Choice:
     """The plan with the least forecast loss within deadline and budgets.
