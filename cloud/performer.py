@@ -130,10 +130,12 @@ class Performer:
     def _aggregate(self, aggregate: Aggregate) -> Event:
         before, _, _ = decode_model(aggregate.model)
         new = next_model(before, self._spool, aggregate, step=add)
+        measured = aggregate.head.path.round < self._plan.pilot
+        if measured:
+            self._pilot.add_round(aggregate)
         row = self._row(aggregate, new.vector, new.model)
         self._metrics.add(row)  # first: a line of a round that is not durable is taken out again
-        if aggregate.head.path.round < self._plan.pilot:
-            self._pilot.add_round(aggregate)
+        if measured:
             self._pilot.save()
         onward = self._steer(aggregate, row)
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
@@ -257,10 +259,15 @@ class Performer:
             "loss": held_out.total.loss if held_out else None,
             "accuracy_held_out_worst": worst[1] if worst else None,
             "training_loss": nats / steps if steps else None,
-            "links": link_rows(self._plan, figures),
+            "links": self._links(figures),
             "rollout": rollout_rows(figures.rollout),
             "model_digest": digest,
         }
+
+    def _links(self, figures: Figures) -> list[dict[str, Any]]:
+        return link_rows(
+            self._plan, figures, unquantized=self._pilot.unquantized(self._course.plan)
+        )
 
     def _finish(self, finish: Finish) -> Event | None:
         snapshot = self._snapshots.read()
@@ -275,8 +282,10 @@ class Performer:
             devices=len(self._topology.devices()),
             rounds_trained=finish.rounds_trained,
             seconds=self._seconds(),
+            clock=self._host.clock,
             held_out=self._score(model),
             figures=figures,
+            links=self._links(figures),
             nodes=self._usage.rows(own),
             model=model,
             model_digest=digest,

@@ -24,6 +24,7 @@ from fedtier.core.rollout import Rollout
 from fedtier.ids import FederationId, RunId, hex64
 from fedtier.model.layout import Vector
 from fedtier.quantize.registry import make_codec
+from fedtier.runtime.host import Clock
 from fedtier.storage.durable import write_durably
 from fedtier.wire.plan import Plan
 
@@ -42,8 +43,10 @@ class RunResult:
     devices: int
     rounds_trained: int  # rounds in which a member came
     seconds: float
+    clock: Clock  # what they are of
     held_out: HeldOutScore | None
     figures: Figures
+    links: Sequence[Mapping[str, Any]]  # as ``link_rows`` has them
     nodes: Sequence[Mapping[str, Any]]  # what single nodes used, where that is known
     model: Vector
     model_digest: str
@@ -62,11 +65,20 @@ def reason_rows(reasons: Reasons) -> list[dict[str, str]]:
     return [{"node": node, "reason": reason} for node, reason in reasons[:_REASONS_MAX]]
 
 
-def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
-    """One row per link, as the report and the summary show it."""
+def link_rows(
+    plan: Plan, figures: Figures, *, unquantized: Mapping[int, int]
+) -> list[dict[str, Any]]:
+    """One row per link, as the report and the summary show it.
+
+    Args:
+        plan: Of the run.
+        figures: Of the whole tree.
+        unquantized: By link, how many deltas a pilot had sent as they were, without an error.
+    """
     rows = []
     for link in range(1, plan.tiers + 1):
         f = figures.links.get(link, LinkFigures())
+        quantized = f.q_count - unquantized.get(link, 0)
         rows.append(
             {
                 "link": link,
@@ -79,7 +91,7 @@ def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
                 "lost": f.lost,
                 "bytes_up": f.bytes_up,
                 "bytes_down": f.bytes_down,
-                "q_mean": f.q_units / Q_UNITS_PER_ONE / f.q_count if f.q_count else None,
+                "q_mean": f.q_units / Q_UNITS_PER_ONE / quantized if quantized > 0 else None,
                 "seconds_mean": f.micros / 1e6 / f.updates if f.updates else None,
             }
         )
@@ -126,7 +138,7 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "reasons": result.reasons,
         "seed": result.plan.seed,
         "seconds": round(result.seconds, 3),
-        "clock": "wall",
+        "clock": result.clock,
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "accuracy": held_out.total.accuracy if held_out else None,
         "loss": held_out.total.loss if held_out else None,
@@ -144,16 +156,18 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "artefact_digest": result.artefact.digest,
         "lowering": result.plan.lowering or result.artefact.manifest.lowering,
         "tau": list(result.plan.tau),
+        "pilot": result.plan.pilot,
         "plans": list(result.plans),
-        "links": link_rows(result.plan, result.figures),
+        "links": list(result.links),
         "tiers_usage": [
             {
                 "tier": tier,
                 "count": f.nodes,
-                "peak_rss_bytes_max": 1024 * f.peak_rss_kib_max,
-                "peak_rss_bytes_mean": 1024 * f.peak_rss_kib_sum / f.nodes if f.nodes else None,
+                # No process has used none: of simulated nodes it is not measured.
+                "peak_rss_bytes_max": 1024 * f.peak_rss_kib_max or None,
+                "peak_rss_bytes_mean": _mean(1024 * f.peak_rss_kib_sum, f.nodes) or None,
                 "cpu_seconds_max": f.cpu_ms_max / 1e3,
-                "cpu_seconds_mean": f.cpu_ms_sum / 1e3 / f.nodes if f.nodes else None,
+                "cpu_seconds_mean": _mean(f.cpu_ms_sum / 1e3, f.nodes),
             }
             for tier, f in sorted(result.figures.tiers.items())
         ],
@@ -161,6 +175,10 @@ def report_of(result: RunResult) -> dict[str, Any]:
         "versions": _versions(),
     }
     return report
+
+
+def _mean(total: float, count: int) -> float | None:
+    return total / count if count else None
 
 
 def _named(held_out: HeldOutScore | None) -> dict[str, Any] | None:

@@ -8,7 +8,9 @@ from typing import Any
 
 from fedtier.show.axis import Axis
 from fedtier.show.line_plot import Series, line_plot
-from fedtier.show.page import page
+from fedtier.show.page import PILOT_ON_LINKS, page
+
+_SECONDS = {"virtual": "virtual seconds", "wall": "seconds"}
 
 
 def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) -> str:
@@ -27,7 +29,7 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         ("devices' own, mean", _percent(devices["mean"])),
         ("devices' own, 10th percentile", _percent(devices["p10"])),
         *_worst("worst device", devices["worst"], "node"),
-        ("seconds", _number(report["seconds"], 1)),
+        (_SECONDS[report["clock"]], _number(report["seconds"], 1)),
     ]
     accuracy, loss = _curve(rounds, "accuracy", scale=100), _curve(rounds, "loss")
     parts = [
@@ -49,9 +51,9 @@ def report_page(report: Mapping[str, Any], rounds: Sequence[Mapping[str, Any]]) 
         ),
         _plot("Held-out loss after each round", loss, y=Axis(title="held-out loss", low=0)),
         _plans(report["plans"]),
-        _links(report["links"]),
+        _links(report["links"], pilot=bool(report["pilot"])),
         _rollout(report["rollout"]),
-        _tiers(report["tiers_usage"]),
+        _tiers(report),
         f"<h2>Model</h2><p><code>{report['model_digest']}</code></p>",
     ]
     return page(f"{report['federation']}: run {report['run']}", parts)
@@ -90,7 +92,7 @@ def _worst(name: str, worst: Mapping[str, Any] | None, key: str) -> list[tuple[s
     return [(f"{name}: {worst[key]}", _percent(worst["accuracy"]))]
 
 
-def _links(links: Sequence[Mapping[str, Any]]) -> str:
+def _links(links: Sequence[Mapping[str, Any]], *, pilot: bool) -> str:
     head = "".join(
         f"<th>{name}</th>"
         for name in (
@@ -113,7 +115,8 @@ def _links(links: Sequence[Mapping[str, Any]]) -> str:
         f"<td>{r['late']}</td></tr>"
         for r in links
     )
-    return f"<h2>Links</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>"
+    note = f"<p class=sub>{PILOT_ON_LINKS}</p>" if pilot else ""
+    return f"<h2>Links</h2><div class=wide><table><tr>{head}</tr>{rows}</table></div>{note}"
 
 
 def _plans(plans: Sequence[Mapping[str, Any]]) -> str:
@@ -146,17 +149,28 @@ def _rollout(rollout: Sequence[Mapping[str, Any]]) -> str:
     return f"<h2>Roll-out</h2><table><tr>{head}</tr>{rows}</table>"
 
 
-def _tiers(tiers: Sequence[Mapping[str, Any]]) -> str:
-    head = "".join(
-        f"<th>{name}</th>" for name in ("tier", "nodes", "peak MiB, largest", "CPU s, mean")
-    )
+def _tiers(report: Mapping[str, Any]) -> str:
+    """What the processes of each tier used; of a simulated run, how much its nodes worked."""
+    if report["clock"] == "virtual":
+        title, names = f"Virtual time: {report['seconds']:.1f} s", ("mean work s", "longest")
+        shown = ("cpu_seconds_mean", "cpu_seconds_max")
+    else:
+        title, names = "Processes", ("peak MiB, largest", "CPU s, mean")
+        shown = ("peak_rss_bytes_max", "cpu_seconds_mean")
+    head = "".join(f"<th>{name}</th>" for name in ("tier", "nodes", *names))
     rows = "".join(
         f"<tr><td>{t['tier']}</td><td>{t['count']}</td>"
-        f"<td>{t['peak_rss_bytes_max'] / 2**20:.0f}</td>"
-        f"<td>{_number(t['cpu_seconds_mean'], 1)}</td></tr>"
-        for t in tiers
+        f"{''.join(f'<td>{_used(t, key)}</td>' for key in shown)}</tr>"
+        for t in report["tiers_usage"]
     )
-    return f"<h2>Processes</h2><table><tr>{head}</tr>{rows}</table>"
+    return f"<h2>{title}</h2><table><tr>{head}</tr>{rows}</table>"
+
+
+def _used(tier: Mapping[str, Any], key: str) -> str:
+    value = tier[key]
+    if key == "peak_rss_bytes_max":
+        return _number(value and value / 2**20, 0)
+    return _number(value, 1)
 
 
 def _percent(value: float | None) -> str:

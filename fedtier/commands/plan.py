@@ -73,4 +73,4 @@ def plan(
         return
     from fedtier.commands.plan_tables import print_plan
 
-    print_plan(document)
+    print_plan(document, auto=federation.plan.auto is not None)

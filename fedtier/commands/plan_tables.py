@@ -15,8 +15,13 @@ from fedtier.show.summary import plain_table, print_table
 Document = Mapping[str, Any]
 
 
-def print_plan(document: Document) -> None:
-    """Print the document of ``fedtier.planner.document``."""
+def print_plan(document: Document, *, auto: bool) -> None:
+    """Print a plan.
+
+    Args:
+        document: Of ``fedtier.planner.document``.
+        auto: Whether the federation file has ``tau = "auto"``.
+    """
     console = Console(highlight=False)
     for line in _reason(document):
         console.print(line, markup=False, soft_wrap=True)
@@ -29,7 +34,8 @@ def print_plan(document: Document) -> None:
     console.print()
     for line in _guarantee(document):
         console.print(line, markup=False, soft_wrap=True)
-    console.print("\nFor the federation file:\n", markup=False)
+    place = ', in place of tau = "auto" and of [plan.auto]' if auto else ""
+    console.print(f"\nFor the federation file{place}:\n", markup=False)
     for line in _toml(document):
         console.print(f"  {line}", markup=False, soft_wrap=True)
 
@@ -44,8 +50,13 @@ def _reason(document: Document) -> Iterator[str]:
     )
     yield (
         f"forecast: a mean training loss of {forecast['loss']:.3f}, "
-        f"from {forecast['loss_at_start']:.3f} at the start"
+        f"from {forecast['loss_after_first_round']:.3f} after the pilot's first round"
     )
+    if document["mu"] > forecast["mu_tried"]:
+        yield (
+            f"this mu is above {forecast['mu_tried']:.4g}, the largest with which the pilot's loss "
+            "fell: the forecast goes beyond what was tried"
+        )
     yield f"what binds: {_bound_by(document)}"
 
 
@@ -105,7 +116,7 @@ def _terms(document: Document) -> Table:
     rows += [(f"quantization, link {n}", -lost) for n, lost in enumerate(terms["quantization"], 1)]
     rows.append(("left", terms["reach"]))
     for name, value in rows:
-        table.add_row(name, f"{value:.3g}", f"{100 * value / whole:.1f} %")
+        table.add_row(name, f"{value:z.3g}", f"{100 * value / whole:z.1f} %")
     return table
 
 
@@ -143,6 +154,7 @@ def _guarantee(document: Document) -> Iterator[str]:
             f"omega = {_number(found['omega'])}, gamma = {_number(found['gamma'])}); that says "
             "nothing against the plan"
         )
+        yield "the theorem needs L mu <= 1, omega > 0 and gamma > 0: see docs/theory.md"
     if found["mu_max"] > 0:
         yield f"for this tau the theorem holds up to mu = {found['mu_max']:.3g}"
     else:

@@ -16,7 +16,7 @@ app = typer.Typer(add_completion=False)
 
 @app.command()
 def sim(
-    file: Annotated[Path, typer.Argument(help="The federation file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A federation file.")],
     *,
     out: Annotated[
         Path | None, typer.Option(help="Directory for the run; a new one by default.")

@@ -19,7 +19,7 @@ _SEEDS_MAX = 1000
 
 @app.command()
 def sweep(
-    file: Annotated[Path, typer.Argument(help="The federation file.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A federation file.")],
     *,
     sets: Annotated[
         list[str] | None,

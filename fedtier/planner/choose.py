@@ -74,7 +74,7 @@ class Choice:
         found: The plan; its value is the forecast loss.
         guarantee: The theorem at this plan.
         mu_max: The largest step size at which the theorem holds for this tau; 0: at none.
-        alternatives: Others, the file's own first.
+        alternatives: Others, the file's own first if it has one.
         unbudgeted: What would be chosen if links had no budgets; None where that is the same.
     """
 
@@ -100,6 +100,13 @@ class Choice:
     def rounds(self) -> int:
         """How many rounds fit."""
         return self.found.rounds
+
+    def __str__(self) -> str:
+        """The plan in a line; ``fedtier plan`` prints all that is said of it."""
+        return (
+            f"tau = {list(self.tau)}, mu = {self.mu:.4g}: {self.rounds} rounds of "
+            f"{self.found.round_s:.4g} s, a forecast loss of {self.found.value:.3f}"
+        )
 
 
 def choose(setting: Setting, wish: Wish) -> Choice:
@@ -204,8 +211,10 @@ def _codecs(setting: Setting, number: int) -> Iterator[LinkChoice]:
 
 def _alternatives(setting: Setting, wish: Wish, found: Found) -> Iterator[Alternative]:
     plan = setting.federation.plan
-    yield _alternative(setting, wish, "the file's tau and mu", plan.tau, plan.schedule.mu)
-    yield _alternative(setting, wish, "the file's tau, this mu", plan.tau, found.mu)
+    if plan.auto is None:  # else the file has no tau
+        yield _alternative(setting, wish, "the file's tau and mu", plan.tau, plan.schedule.mu)
+        if found.mu != plan.schedule.mu:
+            yield _alternative(setting, wish, "the file's tau, this mu", plan.tau, found.mu)
     for link, count in enumerate(found.tau):
         for name, other in (("twice", 2 * count), ("half", count // 2)):
             if other >= 1:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedtier.planner.bound import Numbers
-from fedtier.planner.choose import Alternative, Choice
+from fedtier.planner.choose import Alternative, Choice, tried_step_size
 
 
 def document_of(choice: Choice) -> dict[str, Any]:
@@ -101,7 +101,8 @@ def _forecast(choice: Choice) -> dict[str, Any]:
     forecast = choice.setting.forecast
     return {
         "loss": choice.found.value,
-        "loss_at_start": forecast.floor + forecast.problem.gap,
+        "loss_after_first_round": forecast.floor + forecast.problem.gap,
+        "mu_tried": tried_step_size(choice.setting),
         "reach": forecast_terms(choice)["reach"],
         "coefficients": {
             "floor": forecast.floor,

@@ -20,6 +20,7 @@ from fedtier.core.events import Event
 from fedtier.core.figures import TierFigures
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED
 from fedtier.ids import FederationId
+from fedtier.runtime.host import Clock
 from fedtier.runtime.loop import Connection, Machine, NodeLoop, Perform
 from fedtier.runtime.mailbox import Mailbox
 from fedtier.runtime.usage import process_figures
@@ -40,6 +41,7 @@ class Driver:
         connections: Mapping[Side, Connection],
     ) -> None:
         """Prepare; nothing is started yet."""
+        self.clock: Clock = "wall"
         self._loop = NodeLoop(federation=federation, machine=machine, connections=connections)
         self._mailbox = mailbox
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="work")

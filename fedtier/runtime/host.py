@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 from fedtier.core.effects import Side
 from fedtier.core.events import Event
@@ -13,9 +13,17 @@ from fedtier.errors import EXIT_DONE
 from fedtier.runtime.loop import Perform
 from fedtier.transport.base import Transport
 
+Clock = Literal["virtual", "wall"]
+"""What seconds are of: of a simulated run, or of real processes."""
+
 
 class Host(Protocol):
     """Where a node runs."""
+
+    @property
+    def clock(self) -> Clock:
+        """What its time is of."""
+        ...
 
     def now_s(self) -> float:
         """The time, of a clock that never goes back."""

@@ -22,6 +22,9 @@ th:first-child, td:first-child, th.words, td.words { text-align: left; }
 svg { max-width: 100%; height: auto; margin-top: 1.5rem; }
 """
 
+PILOT_ON_LINKS = "Bytes are with the pilot's float32 rounds and gradients, mean q is without."
+"""Of the table of links, where a run had a pilot."""
+
 
 def page(title: str, parts: Iterable[str]) -> str:
     """A whole page.

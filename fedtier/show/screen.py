@@ -146,7 +146,7 @@ class Screen:
 
 
 def _figures(row: Mapping[str, Any]) -> list[str]:
-    """A line on the model, if it was evaluated, and one on each link."""
+    """A line on the model, if it was evaluated, one on each link, and what is not in it."""
     first = f"round {row['round'] + 1}" + ("" if row["members"] else "  nobody trained")
     if row.get("accuracy") is not None:
         first += f"  held-out accuracy {100 * row['accuracy']:.1f} %"
@@ -160,4 +160,4 @@ def _figures(row: Mapping[str, Any]) -> list[str]:
         f"link {r['link']}  {r['bytes_up'] / 1e6:.2f} MB up  {r['bytes_down'] / 1e6:.2f} MB down"
         for r in row["links"]
     )
-    return [first, *links]
+    return [first, *links, "MB without each child's newest update"]

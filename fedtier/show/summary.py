@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fedtier.ids import NodeId
+from fedtier.show.page import PILOT_ON_LINKS
 
 # Nodes in one row of the table of processes, by the longest name: all fit into 80 characters.
 _ACROSS = ((10, 3), (20, 2))
@@ -35,7 +36,7 @@ def print_summary(
     """
     _print_plans(console, report["plans"])
     for table in (
-        _links(report["links"], dimension=dimension),
+        _links(report, dimension=dimension),
         _abstentions(report["links"]),
         _time(report) if report["clock"] == "virtual" else _processes(report["nodes"]),
         _quality(report),
@@ -56,6 +57,7 @@ def plain_table(title: str, *columns: str) -> Table:
         title=title,
         title_justify="left",
         title_style="bold",
+        caption_justify="left",
         header_style="dim",
         box=box.SIMPLE_HEAD,
         show_edge=False,
@@ -97,11 +99,13 @@ def _print_plans(console: Console, plans: Sequence[Mapping[str, Any]]) -> None:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _links(links: Sequence[Mapping[str, Any]], *, dimension: int) -> Table:
+def _links(report: Mapping[str, Any], *, dimension: int) -> Table:
     table = plain_table(
         "Links", "link", "quantizer", "updates", "MB up", "MB down", "float32/up", "mean q"
     )
-    for row in links:
+    if report["pilot"]:
+        table.caption = PILOT_ON_LINKS
+    for row in report["links"]:
         float32 = 4 * dimension * row["deltas"]
         ratio = f"{float32 / row['bytes_up']:.1f} x" if float32 and row["bytes_up"] else "–"
         q = f"{row['q_mean']:.4f}" if row["q_mean"] is not None else "–"

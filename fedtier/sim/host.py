@@ -19,7 +19,7 @@ from fedtier.core.events import Event
 from fedtier.core.figures import TierFigures
 from fedtier.errors import EXIT_DONE
 from fedtier.ids import NodeId
-from fedtier.runtime.host import Assembled
+from fedtier.runtime.host import Assembled, Clock
 from fedtier.runtime.loop import NodeLoop
 from fedtier.runtime.mailbox import Item
 from fedtier.sim.agenda import Agenda
@@ -55,6 +55,7 @@ class SimHost:
         self, node: NodeId, loop: NodeLoop, agenda: Agenda, *, takes_s: TakesS | None = None
     ) -> None:
         """Prepare; nothing is started yet."""
+        self.clock: Clock = "virtual"
         self.node = node
         self._loop = loop
         self._agenda = agenda

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
@@ -13,7 +15,13 @@ from rich.console import Console
 from fedtier.artefact.find import find_artefact
 from fedtier.config.federation import load_federation
 from fedtier.config.files import read_text
-from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_UNTRAINED
+from fedtier.errors import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_UNTRAINED,
+    FedtierError,
+)
 from fedtier.ids import NodeId
 from fedtier.show.screen import Screen, rounds_to_show
 from fedtier.show.summary import print_summary
@@ -67,11 +75,17 @@ def main(
     log_to(directory / _LOG, level=logging.INFO if debug else logging.WARNING)
     topology, began_s = federation.topology, time.monotonic()
     title = f"{counted(len(topology.devices()), 'device')}, simulated in virtual time"
+    screen = Screen(console, topology, rounds=rounds_to_show(federation, rounds), title=title)
+    started = False
     try:
-        with Screen(
-            console, topology, rounds=rounds_to_show(federation, rounds), title=title
-        ) as screen:
-            screen.show_up({node.id for node in topology})
+        with ExitStack() as shown:
+
+            def show() -> None:
+                nonlocal started
+                started = True
+                shown.enter_context(screen)
+                screen.show_up({node.id for node in topology})
+
             result = simulate(
                 federation,
                 seed=seed,
@@ -80,11 +94,16 @@ def main(
                 out=directory,
                 faults=asked,
                 checks=asked is not None,
+                on_start=show,
                 on_round=lambda row: screen.show_rounds([row]),
             )
     except KeyboardInterrupt:
         console.print(f"\nstopped; the log is in {directory / _LOG}", soft_wrap=True)
         return EXIT_INTERRUPTED
+    except FedtierError:
+        if not started:  # what was refused leaves nothing: the same --out is for the next try
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
     dimension = find_artefact(federation.artefact).layout.dimension
     print_summary(console, result.report, dimension=dimension, untrained=_untrained(result))
     if result.befallen is not None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -71,11 +72,12 @@ def simulate(
     seed: int | None = None,
     rounds: int | None = None,
     pilot: int | None = None,
-    out: Path | None = None,
+    out: str | PathLike[str] | None = None,
     faults: Faults | None = None,
     checks: bool = False,
     limit_s: float = float("inf"),
     threads: int | None = None,
+    on_start: Callable[[], None] = lambda: None,
     on_round: OnRound = lambda row: None,
 ) -> Simulated:
     """Train a federation in this process, in virtual time.
@@ -95,6 +97,7 @@ def simulate(
         checks: Whether what must always hold is looked at: see ``fedtier.sim.invariants``.
         limit_s: Virtual seconds within which the run is to end.
         threads: For training; None = one for each processor. The result does not depend on it.
+        on_start: Is called once all nodes have been started: what cannot be has been refused.
         on_round: Is told of every round as it closes.
 
     Raises:
@@ -103,8 +106,9 @@ def simulate(
         AssertionError: If something that is checked does not hold, or the run does not end.
     """
     check_named(federation, where=federation.where, all_here=True)
+    directory = None if out is None else Path(out)
     with _workplace(threads or os.cpu_count() or 1) as (state_dir, pool):
-        run_dir = out or state_dir / "run"
+        run_dir = directory or state_dir / "run"
         setting = Setting(
             federation=federation,
             run_dir=run_dir,
@@ -121,6 +125,7 @@ def simulate(
         progress = Progress(run_dir / "metrics.jsonl")
         cloud = world.cloud
         world.start()
+        on_start()
 
         def ended() -> bool:
             for row in progress.look() if cloud.host.worked() else ():
@@ -133,7 +138,7 @@ def simulate(
         return Simulated(
             report=_completed(run_dir / "report.json", world, federation),
             rounds=progress.rows,
-            directory=out,
+            directory=directory,
             trace=None if invariants is None else invariants.trace,
             befallen=befallen,
         )
@@ -142,7 +147,6 @@ def simulate(
 def _completed(path: Path, world: World, federation: Federation) -> dict[str, Any]:
     """The report, with what only the simulator knows written into it."""
     report: dict[str, Any] = json.loads(path.read_bytes())
-    report["clock"] = "virtual"
     report["nodes"] = [
         {
             "id": id_,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,29 @@ def changed(
             if table["codec"] != before:
                 for key in [key for key in table if key not in LINK_KEYS]:
                     del table[key]
+    _fit_tau(new["plan"], {setting.path for setting in variant.settings}, where)
     _make_absolute(new, directory)
     return new
+
+
+def _fit_tau(plan: Document, given: Collection[tuple[str, ...]], where: str) -> None:
+    """See to what another tau needs beside it: a deadline if it is chosen, rounds if it is not."""
+    if ("plan", "tau") not in given:
+        return
+    auto = ("plan", "auto") in {path[:2] for path in given}
+    if plan["tau"] != "auto":
+        if not auto:
+            plan.pop("auto", None)  # it is for the file's own
+        if "rounds" not in plan:
+            raise ConfigError(
+                f'{where}: rounds is missing, for the file has tau = "auto". Give --rounds, or set '
+                "it beside tau, such as 'tau=8,2,2 rounds=50'."
+            )
+    elif not auto and "auto" not in plan:
+        raise ConfigError(
+            f"{where}: tau=auto needs a deadline: how many seconds a run may take. Set it beside "
+            "tau, such as 'tau=auto plan.auto.deadline_s=600'."
+        )
 
 
 def _put(

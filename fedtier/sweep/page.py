@@ -8,10 +8,10 @@ from statistics import fmean
 from typing import Any
 from urllib.parse import quote
 
+from fedtier.runtime.host import Clock
 from fedtier.show.axis import Axis
 from fedtier.show.line_plot import Series, line_plot
 from fedtier.show.page import page, table
-from fedtier.sweep.queue import Clock
 from fedtier.sweep.results import Row
 from fedtier.words import counted
 
@@ -47,7 +47,7 @@ def sweep_page(rows: Sequence[Row], *, federation: str, clock: Clock) -> str:
 def _plots(rows: Sequence[Row], clock: Clock) -> list[str]:
     accuracy, loss = Axis(title="held-out accuracy, %"), Axis(title="held-out loss", low=0)
     rounds, time = Axis(title="round", low=0), Axis(title=_SECONDS[clock], low=0)
-    sent = Axis(title="sent upwards on all links, MB", low=0)
+    sent = Axis(title="sent upwards on all links without each child's newest update, MB", low=0)
     wanted = [
         ("Held-out accuracy over rounds", "accuracy", _round, rounds, accuracy),
         ("Held-out accuracy over time", "accuracy", _seconds, time, accuracy),
@@ -111,7 +111,7 @@ def _variants(rows: Sequence[Row]) -> str:
          "MB up by link, and down"],
         [
             [
-                escape(row.variant.title), str(len(row.runs)),
+                _title(row), str(len(row.runs)),
                 _ranged(row, "accuracy", _percent), _ranged(row, "loss", _three),
                 _ranged(row, "accuracy_held_out_worst", _percent),
                 _ranged(row, "accuracy_devices_worst", _percent), _ranged(row, "seconds", _one),
@@ -120,6 +120,11 @@ def _variants(rows: Sequence[Row]) -> str:
             for row in rows
         ],
     )  # fmt: skip
+
+
+def _title(row: Row) -> str:
+    chosen = "".join(f"<br><small>chose {tau}</small>" for tau in row.chosen)
+    return f"{escape(row.variant.title)}{chosen}"
 
 
 def _runs(rows: Sequence[Row]) -> str:

@@ -7,22 +7,21 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from fedtier.config.federation import parse_federation
 from fedtier.config.files import read_text
 from fedtier.config.named import check_named
 from fedtier.config.toml_text import parse_document, write_whole
 from fedtier.errors import ConfigError
+from fedtier.runtime.host import Clock
+from fedtier.show.screen import rounds_to_show
 from fedtier.storage.durable import storage_error
 from fedtier.sweep.change import LINK_KEYS, changed
 from fedtier.sweep.variant import Variant
 
 FEDERATION = "federation.toml"  # of a variant, and the same in each of its run directories
 REPORT = "report.json"
-
-Clock = Literal["virtual", "wall"]
-"""Of simulated runs, and of those on a standing fleet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,7 +31,7 @@ class Run:
     variant: Variant
     seed: int
     text: str  # of the variant's federation file
-    rounds: int  # of the plan
+    rounds: int | None  # of the plan; None where that follows from what is measured
     home: Path  # of the variant
 
     @property
@@ -106,7 +105,7 @@ def runs_of(
     text, directory = read_text(file), file.resolve().parent
     parse_federation(text, where=str(file), directory=directory)
     document = parse_document(text, where=str(file))
-    texts: dict[str, tuple[str, int]] = {}
+    texts: dict[str, tuple[str, int | None]] = {}
     for variant in variants:
         if clock == "wall":
             _check_fleet_takes(variant)
@@ -116,7 +115,7 @@ def runs_of(
         federation = parse_federation(written, where=where, directory=directory)
         if clock == "virtual":
             check_named(federation, where=where, all_here=True)
-        texts[variant.directory] = (written, federation.plan.rounds)
+        texts[variant.directory] = (written, rounds_to_show(federation, None))
     return [
         Run(variant=v, seed=seed, text=text, rounds=number, home=out / v.directory)
         for seed in seeds

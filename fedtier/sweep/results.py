@@ -41,6 +41,12 @@ class Row:
         """Mean, least or greatest of every figure; None of one that no run has."""
         return {name: _together([run[name] for run in self.runs], of) for name in _FIGURES}
 
+    @property
+    def chosen(self) -> list[str]:
+        """Each tau that runs of it chose themselves, as ``--set`` takes it."""
+        reports = [o.report for o in self.outcomes if o.report is not None and o.report["plans"]]
+        return list(dict.fromkeys(",".join(map(str, report["tau"])) for report in reports))
+
     def curves(self) -> list[list[dict[str, Any]]]:
         """The rounds of every finished run: lines of ``metrics.jsonl``."""
         done = (o.run.directory for o in self.outcomes if o.report is not None)
@@ -83,6 +89,7 @@ def _figures(seed: int, report: Mapping[str, Any]) -> dict[str, Any]:
         "bytes_up": [link["bytes_up"] for link in report["links"]],
         "bytes_down": [link["bytes_down"] for link in report["links"]],
         "rounds_trained": report["rounds_trained"],
+        "tau": report["tau"],
         "model_digest": report["model_digest"],
     }
 

@@ -16,12 +16,13 @@ from rich.text import Text
 from fedtier.config.federation import load_federation
 from fedtier.config.node_file import load_node_file
 from fedtier.errors import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TERMINATED
+from fedtier.runtime.host import Clock
 from fedtier.show.summary import print_table
 from fedtier.storage.durable import write_durably
 from fedtier.storage.new_files import fresh_directory
 from fedtier.sweep.execute import execute, finished, make_directory
 from fedtier.sweep.page import sweep_page
-from fedtier.sweep.queue import Clock, Run, check_unmixed, runs_of
+from fedtier.sweep.queue import Run, check_unmixed, runs_of
 from fedtier.sweep.results import Outcome, document_of, json_text, rows_of
 from fedtier.sweep.table import sweep_table
 from fedtier.sweep.variant import parse_variants
@@ -135,7 +136,8 @@ def _do(sweep: _Sweep, run: Run, title: str, console: Console) -> Outcome:
     with console.status(Text(title), spinner="line") as status:
 
         def show(closed: int) -> None:
-            status.update(Text(f"{title}  round {closed} of {run.rounds}"))
+            of = "" if run.rounds is None else f" of {run.rounds}"
+            status.update(Text(f"{title}  round {closed}{of}"))
 
         return execute(run, config=sweep.config, abandon=unfinished, on_round=show)
 
@@ -161,7 +163,7 @@ def _write(sweep: _Sweep, outcomes: Sequence[Outcome]) -> None:
 
 
 def _show(sweep: _Sweep, outcomes: Sequence[Outcome], console: Console) -> None:
-    table = sweep_table(rows_of(outcomes))
+    table = sweep_table(rows_of(outcomes), console)
     if table.row_count:
         console.print()
         print_table(console, table)

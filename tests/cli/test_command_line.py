@@ -102,6 +102,12 @@ def test_the_line_in_the_table_is_what_the_command_says_of_itself(name):
     assert command.help == cli.MOUNTS[name].help
 
 
+@pytest.mark.parametrize("name", ["plan", "sim", "sweep"])
+def test_a_federation_file_is_called_the_same_by_every_command(name, capsys):
+    assert run(name, "--help") == 0
+    assert "{FILE}" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("role", ["agent", "gateway", "cloud"])
 def test_a_roles_run_needs_a_config_file(role, capsys):
     assert run(role, "run") == 2

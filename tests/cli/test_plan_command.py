@@ -38,7 +38,9 @@ def test_words_say_what_binds_and_the_lines_to_paste_make_a_federation(measured,
     assert run(FILE, "--deadline", 120, "--estimates", measured) == 0
     out = capsys.readouterr().out
     assert "what binds: the deadline" in out
+    assert "after the pilot's first round" in out
     assert "not guaranteed at this mu" in out
+    assert "beyond what was tried" not in out
     assert "the file's tau and mu" in out
     assert max(map(len, out.splitlines())) <= 120
     document = run_json(measured, capsys)
@@ -64,3 +66,42 @@ def run_json(measured, capsys):
 def test_a_deadline_that_is_none_is_refused(measured, capsys, deadline):
     assert run(FILE, "--deadline", deadline, "--estimates", measured) == 78
     assert "--deadline = " in capsys.readouterr().err
+
+
+def test_a_step_size_above_those_tried_is_told_as_that(measured, capsys):
+    options = (FILE, "--deadline", 120, "--estimates", measured, "--mu", 0.4)
+    assert run(*options) == 0
+    out = capsys.readouterr().out
+    assert "this mu is above 0.3, the largest with which the pilot's loss fell" in out
+    assert out.count("the file's tau") == 1, "this mu is the file's, too"
+    run(*options, "--json")
+    document = json.loads(capsys.readouterr().out)
+    assert document["forecast"]["mu_tried"] == 0.3 < document["mu"]
+
+
+def test_a_file_that_plans_itself_has_no_tau_to_compare_with(measured, tmp_path, capsys):
+    text = FILE.read_text(encoding="utf-8").replace("rounds = 100", "")
+    auto = tmp_path / "auto.toml"
+    auto.write_text(
+        text.replace("tau    = [4, 4, 1]", 'tau = "auto"') + "\n[plan.auto]\ndeadline_s = 60\n",
+        encoding="utf-8",
+    )
+    assert run(auto, "--deadline", 120, "--estimates", measured) == 0
+    out = capsys.readouterr().out
+    assert "the file's" not in out
+    assert 'For the federation file, in place of tau = "auto" and of [plan.auto]:' in out
+
+
+def test_what_is_not_lost_has_no_sign(measured, tmp_path, capsys):
+    document = json.loads(measured.read_text(encoding="utf-8"))
+    for link in document["link"]:
+        link.update(codec="identity", parameters={}, q=0.0)
+    measured.write_text(json.dumps(document), encoding="utf-8")
+    lines = [line for line in FILE.read_text(encoding="utf-8").splitlines()
+             if not line.startswith(("levels", "bucket"))]  # fmt: skip
+    plain = tmp_path / "plain.toml"
+    plain.write_text("\n".join(lines).replace('"qsgd"', '"identity"'), encoding="utf-8")
+    assert run(plain, "--deadline", 120, "--estimates", measured) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines()
+              if line.startswith("quantization, link 1")]  # fmt: skip
+    assert row[-3:] == ["0", "0.0", "%"]

@@ -9,12 +9,12 @@ from cloud.report_html import report_page
 REPORT = {
     "federation": "farm", "run": "00" * 8, "tiers": 1, "devices": 2, "rounds": 2, "seed": 1,
     "rounds_trained": 2, "reasons": [],
-    "tau": [4], "seconds": 2.0, "accuracy": None, "loss": None,
+    "tau": [4], "seconds": 2.0, "clock": "wall", "accuracy": None, "loss": None,
     "accuracy_held_out_worst": None, "ended": "2026-01-31T12:00:00+00:00",
     "accuracy_devices": {"mean": None, "p10": None, "worst": None},
     "loss_devices": None,
     "versions": {"fedtier": "1.2.3"}, "links": [], "tiers_usage": [],
-    "model_digest": "ab" * 32, "rollout": [], "plans": [],
+    "model_digest": "ab" * 32, "rollout": [], "plans": [], "pilot": 0,
 }  # fmt: skip
 
 
@@ -57,6 +57,11 @@ def test_a_page_tells_every_decision_of_a_run_that_planned_itself():
     assert "rounds took 1 s &lt;so&gt;" in page
 
 
+def test_a_page_tells_what_a_pilot_adds_to_the_bytes():
+    assert "pilot" not in report_page(REPORT, [])
+    assert "the pilot's float32 rounds and gradients" in report_page(REPORT | {"pilot": 4}, [])
+
+
 def test_ticks_are_round_numbers():
     rounds = [{"round": n, "accuracy": 0.5, "loss": 0.864} for n in range(53)]
     page = report_page(REPORT, rounds)
@@ -89,3 +94,21 @@ def test_a_page_shows_how_far_models_got_newest_first():
     newest = f"<tr><td>40</td><td><code>{'cd' * 6}</code></td><td>14</td><td>2</td></tr>"
     assert newest in page
     assert page.index("<td>40</td>") < page.index("<td>39</td>")
+
+
+def test_a_page_of_a_simulated_run_speaks_of_virtual_time_and_of_no_processes():
+    tier = {
+        "tier": 0, "count": 16, "peak_rss_bytes_max": 3 * 2**20, "peak_rss_bytes_mean": 2.0**20,
+        "cpu_seconds_max": 36.1, "cpu_seconds_mean": 16.8,
+    }  # fmt: skip
+    page = report_page(REPORT | {"tiers_usage": [tier]}, [])
+    assert "<b>2.0</b><span>seconds</span>" in page
+    assert "<h2>Processes</h2>" in page
+    assert "<tr><td>0</td><td>16</td><td>3</td><td>16.8</td></tr>" in page
+    unmeasured = tier | {"peak_rss_bytes_max": None, "peak_rss_bytes_mean": None}
+    page = report_page(REPORT | {"clock": "virtual", "tiers_usage": [unmeasured]}, [])
+    assert "<b>2.0</b><span>virtual seconds</span>" in page
+    assert "<h2>Virtual time: 2.0 s</h2>" in page
+    assert "<th>mean work s</th><th>longest</th>" in page
+    assert "<tr><td>0</td><td>16</td><td>16.8</td><td>36.1</td></tr>" in page
+    assert "Processes" not in page

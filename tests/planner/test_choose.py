@@ -166,3 +166,9 @@ def test_the_slowest_device_is_waited_for():
     counts = [np.asarray(float(count)) for count in made.found.tau]
     assert made.found.round_s == float(made.setting.costs.round_s(counts))
     assert made.found.round_s >= math.prod(made.found.tau) * 1.0
+
+
+def test_a_choice_is_printed_in_a_line():
+    made = chosen()
+    assert str(made).startswith(f"tau = {list(made.tau)}, mu = 0.3: {made.rounds} rounds of ")
+    assert "\n" not in str(made)

@@ -41,6 +41,7 @@ def shown(
         "loss_devices": None,
         "rollout": [],
         "plans": [],
+        "pilot": 0,
         "clock": "wall",
         **changes,
     }
@@ -76,6 +77,13 @@ def test_the_plans_of_a_run_that_planned_itself_are_told_with_their_reasons():
     (row,) = [line.split() for line in page.splitlines() if "8,2,1" in line]
     assert row == ["3", "12.3", "8,2,1", "0.05", "1.50", "40"]
     assert "after round 3: after a pilot of 3 rounds" in page
+
+
+def test_what_a_pilot_adds_to_the_bytes_is_told_below_them():
+    assert "pilot" not in shown(["cow"])
+    lines = shown(["cow"], pilot=4).splitlines()
+    said = next(n for n, line in enumerate(lines) if "the pilot's float32 rounds" in line)
+    assert lines[said - 1].split()[:2] == ["1", "identity"]
 
 
 def test_abstentions_have_a_table_where_there_were_any():

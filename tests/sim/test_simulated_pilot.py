@@ -71,3 +71,26 @@ def test_a_plan_that_is_followed_gets_further_than_the_files(file):
         first, *_, last = (row["seconds"] for row in result.rounds)
         assert (last - first) / (len(result.rounds) - 1) == pytest.approx(round_s, rel=0.02)
     assert results[0].report["loss"] < results[1].report["loss"]
+
+
+def test_a_run_is_kept_where_a_string_says(file, tmp_path):
+    out = tmp_path / "kept"
+    result = fedtier.simulate(fedtier.load(str(file)), out=str(out))
+    assert result.directory == out
+    report = json.loads((out / "report.json").read_bytes())
+    assert report == result.report
+    assert report["clock"] == "virtual"
+    assert [tier["peak_rss_bytes_max"] for tier in report["tiers_usage"]] == [None] * 3
+    assert [tier["peak_rss_bytes_mean"] for tier in report["tiers_usage"]] == [None] * 3
+    assert "virtual seconds" in (out / "report.html").read_text(encoding="utf-8")
+
+
+def test_the_mean_error_of_a_link_is_that_of_its_quantizer_and_not_of_float32(file, tmp_path):
+    out = tmp_path / "out"
+    result = fedtier.simulate(fedtier.load(file), rounds=4, pilot=4, out=out)
+    measured = json.loads((out / "estimates.json").read_bytes())["link"]
+    assert result.report["pilot"] == 4
+    for rows in (result.report["links"], result.rounds[3]["links"], result.rounds[2]["links"]):
+        for row, link in zip(rows, measured, strict=True):
+            assert row["q_mean"] == pytest.approx(link["q"], rel=1e-4)
+    assert [row["deltas"] for row in result.report["links"]] == [4 * 3, 4 * 2]

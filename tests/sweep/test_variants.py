@@ -191,3 +191,45 @@ def test_runs_go_seed_by_seed_so_that_all_variants_are_seen_early(tmp_path):
     found = [(run.variant.text, run.seed, run.rounds) for run in runs]
     assert found == [("mu=0.1", 3, 7), ("mu=0.2", 3, 7), ("mu=0.1", 4, 7), ("mu=0.2", 4, 7)]
     assert len({run.directory for run in runs}) == 4
+
+
+def auto_file(directory):
+    """The demo's federation, whose runs plan themselves."""
+    text = WEARABLES.read_text(encoding="utf-8").replace("rounds = 100\n", "")
+    text = text.replace("tau    = [4, 4, 1]", 'tau = "auto"')
+    file = directory / "auto.toml"
+    file.write_text(text + "\n[plan.auto]\ndeadline_s = 60\n", encoding="utf-8")
+    return file
+
+
+def test_a_tau_that_is_chosen_and_one_that_is_given_stand_side_by_side(tmp_path):
+    document = tomllib.loads(auto_file(tmp_path).read_text(encoding="utf-8"))
+    given = with_values("tau=8,2,1", document=document, rounds=9)["plan"]
+    assert (given["tau"], given["rounds"]) == ([8, 2, 1], 9)
+    assert "auto" not in given
+    assert with_values("mu=0.1", document=document)["plan"]["auto"] == {"deadline_s": 60}
+    chosen = with_values("tau=auto plan.auto.deadline_s=200")["plan"]
+    assert (chosen["tau"], chosen["auto"]) == ("auto", {"deadline_s": 200})
+
+
+@pytest.mark.parametrize(
+    ("written", "text", "said"),
+    [
+        ("given", "tau=auto", "tau=auto needs a deadline: how many seconds a run may take. Set"),
+        ("auto", "tau=8,2,2", 'rounds is missing, for the file has tau = "auto". Give --rounds'),
+    ],
+)
+def test_what_another_tau_lacks_is_told_with_how_to_give_it(written, text, said, tmp_path):
+    file = auto_file(tmp_path) if written == "auto" else WEARABLES
+    with pytest.raises(ConfigError) as refused:
+        runs_of(
+            file, parse_variants([text]), seeds=[1], rounds=None, out=tmp_path / "out", clock="wall"
+        )
+    assert str(refused.value).startswith(f"--set {text!r}: {said}")
+
+
+def test_how_many_rounds_a_run_has_that_plans_itself_is_not_known_before(tmp_path):
+    (run,) = runs_of(
+        auto_file(tmp_path), parse_variants([]), seeds=[1], rounds=None, out=tmp_path, clock="wall"
+    )
+    assert run.rounds is None
