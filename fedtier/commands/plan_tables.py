@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.table import Table
 
 from fedtier.config.toml_text import write_value
-from fedtier.limits import DAY_S
 from fedtier.show.summary import plain_table, print_table
 
 Document = Mapping[str, Any]
@@ -92,17 +91,11 @@ def _links(document: Document) -> Table:
 
 def _budgets(document: Document) -> Table:
     table = plain_table("Budgets of one child", "link", "budget", "allowed", "this plan")
-    for row, carried in zip(document["links"], document["bytes_per_round"], strict=True):
-        a_day = carried * min(document["rounds"], max(1.0, DAY_S / document["round_s"]))
-        up_s = row["bytes_up_per_round"] / document["round_s"]
+    for row in document["links"]:
         for name, allowed in row["budget"].items():
-            taken = {
-                "bytes_per_round": f"{carried:.0f}",
-                "bytes_per_day": f"{a_day:.0f}",
-                "rate_bytes_per_s": f"{up_s:.4g}",
-                "airtime_share_max": f"{up_s / row['budget'].get('rate_bytes_per_s', 1):.3g}",
-            }[name]
-            table.add_row(str(row["link"]), name, f"{allowed:g}", taken)
+            needed = row["needed"][name]
+            shown = [str(n) if isinstance(n, int) else f"{n:.4g}" for n in (allowed, needed)]
+            table.add_row(str(row["link"]), name, *shown)
     return table
 
 

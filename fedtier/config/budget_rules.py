@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from fedtier.budget import Budget
 from fedtier.config.place import Place
 from fedtier.limits import DAY_S, PART_BYTES_MIN
-from fedtier.topology.node import Cell
+from fedtier.topology.node import Link
 from fedtier.transport.address import parse_url
 from fedtier.wire import costs
+from fedtier.words import counted
 
 if TYPE_CHECKING:
     from fedtier.config.federation import Federation
@@ -19,13 +21,18 @@ _PART_S_MAX = 60.0  # half of what a parent waits for a sender that is silent
 
 
 def check_budget(
-    budget: Budget, prices: costs.Prices, *, part_bytes: int, place: Place, prefix: str = ""
+    budget: Budget,
+    prices: Collection[costs.Prices],
+    *,
+    part_bytes: int,
+    place: Place,
+    prefix: str = "",
 ) -> None:
     """Check that a budget lets a child connect, hear what is asked, and fetch one part.
 
     Args:
         budget: The link's.
-        prices: What things cost there.
+        prices: What things cost there, one or more.
         part_bytes: The largest part.
         place: The table the budget is from.
         prefix: What the names of the keys of bytes begin with there.
@@ -33,7 +40,10 @@ def check_budget(
     Raises:
         ConfigError: If it does not, or a part takes too long at its pace; names the least value.
     """
-    least = {"bytes_per_round": prices.least_of_round, "bytes_per_day": prices.least_of_day}
+    least = {
+        "bytes_per_round": max(each.least_of_round for each in prices),
+        "bytes_per_day": max(each.least_of_day for each in prices),
+    }
     for name, needed in least.items():
         given = getattr(budget, name)
         if given is not None and given < needed:
@@ -62,12 +72,40 @@ def check_budget(
         )
 
 
-def prices_of(federation: Federation, cell: Cell) -> costs.Prices:
-    """What things cost on the links of a cell, with TLS where its broker's address says so."""
-    url = federation.nodes[cell.parent].broker_url
-    tls = url is not None and parse_url(url).tls
+def prices_of(federation: Federation, *, link: int) -> set[costs.Prices]:
+    """What things cost on link ``link``, from 1, by the cells there that differ.
+
+    A cell has TLS where its broker's address says so.
+    """
+    found = set()
+    for cell in federation.topology.cells():
+        if cell.link == link:
+            url = federation.nodes[cell.parent].broker_url
+            tls = url is not None and parse_url(url).tls
+            part_bytes = federation.plan.part_bytes
+            members = len(cell.children)
+            found.add(costs.Prices.of(members=members, part_bytes=part_bytes, tls=tls))
+    return found
+
+
+def needs_of(
+    federation: Federation, *, link: int, payload_bytes: int, dimension: int
+) -> set[costs.Needs]:
+    """What children on link ``link``, from 1, need, by the cells there that differ.
+
+    Args:
+        federation: The file.
+        link: The link.
+        payload_bytes: Of an update, as the codec writes it.
+        dimension: Parameters of the model.
+    """
     part_bytes = federation.plan.part_bytes
-    return costs.Prices.of(members=len(cell.children), part_bytes=part_bytes, tls=tls)
+    return {
+        costs.Needs.of(
+            prices, dimension=dimension, payload_bytes=payload_bytes, part_bytes=part_bytes
+        )
+        for prices in prices_of(federation, link=link)
+    }
 
 
 def check_rounds(federation: Federation, *, dimension: int, place: Place) -> None:
@@ -83,74 +121,69 @@ def check_rounds(federation: Federation, *, dimension: int, place: Place) -> Non
             members and a deadline, not even one iteration; if an update does not fit the budget of
             a day, or an iteration takes more days than its deadline allows. Names the least value.
     """
-    for cell in federation.topology.cells():
-        here = place.below("link", number=cell.link)
-        prices = prices_of(federation, cell)
-        _check_round(federation, cell, dimension, prices, here)
-        _check_day(federation, cell, dimension, prices, here)
+    # Here, for the codecs bring numpy, which who only reads a node file does not need.
+    from fedtier.quantize.registry import make_codec
+
+    for link in federation.links:
+        here = place.below("link", number=link.index)
+        codec = make_codec(link.codec, link.parameters, where=str(here))
+        payload_bytes = codec.payload_bytes(dimension)
+        needs = needs_of(
+            federation, link=link.index, payload_bytes=payload_bytes, dimension=dimension
+        )
+        if needs:
+            _check_round(federation, link, needs, here)
+            _check_day(federation, link, needs, here)
 
 
 def _check_round(
-    federation: Federation, cell: Cell, dimension: int, prices: costs.Prices, place: Place
+    federation: Federation, link: Link, needs: Collection[costs.Needs], place: Place
 ) -> None:
-    budget, plan = federation.links[cell.link - 1].budget, federation.plan
-    if budget.bytes_per_round is None:
+    given, plan = link.budget.bytes_per_round, federation.plan
+    if given is None:
         return
-    iterations = math.prod(plan.tau[cell.link :])
-    model, update = _exchange(federation, cell, dimension)
-    base = prices.session + prices.kept
-    whole = base + iterations * (prices.head + model + update)
-    partial = plan.quorum[cell.link - 1] != "all" and plan.deadline_s[cell.link - 1] is not None
-    needed = base + prices.head + model + update if partial else whole
-    if budget.bytes_per_round >= needed:
+    iterations = math.prod(plan.tau[link.index :])
+    partial = plan.quorum[link.index - 1] != "all" and plan.deadline_s[link.index - 1] is not None
+    least = max(each.of_round(1) for each in needs)
+    most = max(needs, key=lambda each: each.of_round(1 if partial else iterations))
+    needed = most.of_round(1 if partial else iterations)
+    if given >= needed:
         return
     remedy = (
         ""
         if partial
         else "; or let rounds do without some members (quorum and deadline_s on this link), and "
-        f"give it {base + prices.head + model + update} or more"
+        f"give it {least} or more"
     )
-    unit = "one iteration" if partial else f"a round of {iterations} iterations"
+    unit = "one iteration" if partial else f"a round of {counted(iterations, 'iteration')}"
     raise place.refuse(
         "budget_bytes_per_round",
-        f"= {budget.bytes_per_round} does not carry {unit}: model {model}, update {update} and "
-        f"head {prices.head} bytes each, and {base} beside them. Use {needed} or more{remedy}.",
+        f"= {given} does not carry {unit}: model {most.model}, update {most.update} and head "
+        f"{most.prices.head} bytes each, and {most.beside_round} beside them. Use {needed} or "
+        f"more{remedy}.",
     )
 
 
 def _check_day(
-    federation: Federation, cell: Cell, dimension: int, prices: costs.Prices, place: Place
+    federation: Federation, link: Link, needs: Collection[costs.Needs], place: Place
 ) -> None:
-    budget, plan = federation.links[cell.link - 1].budget, federation.plan
-    if budget.bytes_per_day is None:
+    given, deadline_s = link.budget.bytes_per_day, federation.plan.deadline_s[link.index - 1]
+    if given is None:
         return
-    model, update = _exchange(federation, cell, dimension)
-    base = prices.session + prices.reserve
-    if budget.bytes_per_day < base + update:
+    update = max(each.update for each in needs)
+    base = max(each.prices.session + each.prices.reserve for each in needs)
+    if given < base + update:
         raise place.refuse(
             "budget_bytes_per_day",
-            f"= {budget.bytes_per_day} does not carry an update of {update} bytes, which goes up "
-            f"within a day or not at all, and {base} beside it. Use {base + update} or more, or a "
-            "codec that writes less.",
+            f"= {given} does not carry an update of {update} bytes, which goes up within a day or "
+            f"not at all, and {base} beside it. Use {base + update} or more, or a codec that "
+            "writes less.",
         )
-    days = math.ceil((model + update + prices.head) / (budget.bytes_per_day - base))
-    deadline_s = plan.deadline_s[cell.link - 1]
+    least = max(each.of_day(1) for each in needs)
+    days = math.ceil((least - base) / (given - base))
     if deadline_s is not None and (days - 1) * DAY_S > deadline_s:
-        least = base + model + update + prices.head
         raise place.refuse(
             "budget_bytes_per_day",
-            f"= {budget.bytes_per_day}: model and update take {days} days, and the cell waits for "
-            f"deadline_s = {deadline_s:g}. Use {least} or more, or a deadline of "
-            f"{days * DAY_S:g} s.",
+            f"= {given}: model and update take {days} days, and the cell waits for deadline_s = "
+            f"{deadline_s:g}. Use {least} or more, or a deadline of {days * DAY_S:g} s.",
         )
-
-
-def _exchange(federation: Federation, cell: Cell, dimension: int) -> tuple[int, int]:
-    """Bytes of a model down and of an update up, with all that is said about them."""
-    # Here, for the codecs bring numpy, which who only reads a node file does not need.
-    from fedtier.quantize.registry import make_codec
-
-    link, part_bytes = federation.links[cell.link - 1], federation.plan.part_bytes
-    codec = make_codec(link.codec, link.parameters, where=str(cell.parent))
-    update = costs.update_bytes(codec.payload_bytes(dimension), part_bytes)
-    return costs.model_bytes(dimension, part_bytes), update

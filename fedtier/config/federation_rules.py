@@ -161,11 +161,10 @@ def _codecs_exist(federation: Federation, place: Place) -> None:
 
 def _budgets_carry_a_part(federation: Federation, place: Place) -> None:
     part_bytes = federation.plan.part_bytes
-    for cell in federation.topology.cells():
-        prices = prices_of(federation, cell)
-        here = place.below("link", number=cell.link)
-        budget = federation.links[cell.link - 1].budget
-        check_budget(budget, prices, part_bytes=part_bytes, place=here, prefix="budget_")
+    for link in federation.links:
+        here = place.below("link", number=link.index)
+        if prices := prices_of(federation, link=link.index):
+            check_budget(link.budget, prices, part_bytes=part_bytes, place=here, prefix="budget_")
 
 
 def _data_are_apart(federation: Federation, place: Place) -> None:

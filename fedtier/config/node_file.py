@@ -240,7 +240,7 @@ def _check_budget(file: NodeFile, place: Place) -> None:
         part_bytes=file.node.part_bytes,
         tls=parse_url(file.parent.url).tls,
     )
-    check_budget(file.budget.budget, prices, part_bytes=file.node.part_bytes, place=place)
+    check_budget(file.budget.budget, [prices], part_bytes=file.node.part_bytes, place=place)
 
 
 def _absolute(file: NodeFile, directory: Path) -> NodeFile:

@@ -1,14 +1,15 @@
 """What a plan costs a federation: bytes and seconds of an exchange, of a round, and the budgets.
 
 An *exchange* is what one child does once in an iteration of its parent: it hands its update up and
-gets the next model down. Bytes are those of its socket, a little more than were ever measured, so
-that a plan that keeps a budget on paper keeps it on the link.
+gets the next model down. Its bytes are those of its socket, a little more than were ever measured:
+they take time. What a budget must grant are the bounds by which the child itself keeps it, which
+are more.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -17,13 +18,13 @@ import numpy.typing as npt
 from fedtier.budget import Budget
 from fedtier.limits import DAY_S, HEAD_BYTES_BASE, HEAD_BYTES_PER_MEMBER, WINDOW_PARTS
 from fedtier.planner.round_time import Times
+from fedtier.wire.costs import SIGNS_BYTES_PER_S, Needs
 from fedtier.wire.parts import count_parts
 
 Numbers = npt.NDArray[np.float64]
 
 MANIFEST_BYTES = 1024  # with a blob's header and alignment; 600 were seen
 PART_BYTES = 192  # header, topic and MQTT's own, and its acknowledgement
-IDLE_BYTES_PER_S = 12.0  # beacons and keep-alives
 _INSTANT_S = 1e-9  # what takes no time by the estimates
 
 
@@ -80,13 +81,15 @@ class Costs:
 
     Attributes:
         times: Of the padded tree.
-        exchanges: Of link 1 to N; without them nothing has bytes, and no budget counts.
-        budgets: Of one child on each of these links.
+        exchanges: Of link 1 to N; without them nothing has bytes.
+        budgets: Of one child on each of these links; without them any plan is allowed.
+        needs: Of the children on each of these links, those of its cells that differ.
     """
 
     times: Times
     exchanges: Sequence[Exchange] = ()
     budgets: Sequence[Budget] = ()
+    needs: Sequence[Collection[Needs]] = ()
 
     @property
     def links(self) -> int:
@@ -106,9 +109,29 @@ class Costs:
 
     def bytes_per_round(self, tau: Sequence[float | Numbers]) -> list[Numbers]:
         """Of one child on link 1 to N, both directions and what an idle connection says."""
-        idle = IDLE_BYTES_PER_S * self.round_s(tau)
+        signs = self._signs_bytes(tau)
         counts = self.exchanges_per_round(tau)
-        return [n * each.bytes + idle for n, each in zip(counts, self.exchanges, strict=False)]
+        return [n * each.bytes + signs for n, each in zip(counts, self.exchanges, strict=False)]
+
+    def needed_per_round(self, tau: Sequence[float | Numbers], *, link: int) -> Numbers:
+        """Bytes a round that each child on link ``link``, from 1, must be granted for a plan.
+
+        ``fedtier config check`` demands as much, but for the signs of life: it knows no seconds.
+        """
+        count, signs = self.exchanges_per_round(tau)[link - 1], self._signs_bytes(tau)
+        return _most(each.of_round(count) + signs for each in self.needs[link - 1])
+
+    def needed_per_day(
+        self, tau: Sequence[float | Numbers], *, link: int, rounds: float = 1.0
+    ) -> Numbers:
+        """The same of a day in which there are so many rounds."""
+        count, signs = self.exchanges_per_round(tau)[link - 1], self._signs_bytes(tau)
+        needs = self.needs[link - 1]
+        return _most(each.of_day(rounds * count) + rounds * signs for each in needs)
+
+    def _signs_bytes(self, tau: Sequence[float | Numbers]) -> Numbers:
+        """Of life, in a round."""
+        return np.ceil(SIGNS_BYTES_PER_S * self.round_s(tau))
 
     def round_s(self, tau: Sequence[float | Numbers]) -> Numbers:
         """Seconds of a round, made longer where a link's airtime is short."""
@@ -132,7 +155,9 @@ class Costs:
         for link, often in self._beneath(tau):
             allowed = self.budgets[link].bytes_per_round if self.budgets else None
             if allowed is not None:
-                most = np.minimum(most, allowed / (often * self.exchanges[link].bytes))
+                for each in self.needs[link]:
+                    left = allowed - each.beside_round
+                    most = np.minimum(most, left / (often * each.iteration))
         return most
 
     def iterations_max(self, tau: Sequence[float | Numbers], *, deadline_s: float) -> Numbers:
@@ -141,8 +166,9 @@ class Costs:
         for link, often in self._beneath(tau):
             allowed = self.budgets[link].bytes_per_day if self.budgets else None
             if allowed is not None:
-                each = often * self.exchanges[link].bytes
-                most = np.minimum(most, _days(deadline_s) * allowed / each)
+                for each in self.needs[link]:
+                    left = _days(deadline_s) * (allowed - each.beside_day)
+                    most = np.minimum(most, left / (often * each.iteration))
         return most
 
     def _beneath(self, tau: Sequence[float | Numbers]) -> Iterator[tuple[int, Numbers]]:
@@ -163,15 +189,32 @@ class Costs:
         """Whole rounds within a deadline and all budgets, as floats; 0 where not even one fits."""
         # A deadline that is a multiple of the round to rounding holds that many rounds.
         most = np.floor(deadline_s / self.round_s(tau) * (1 + 1e-12))
-        for carried, budget in zip(self.bytes_per_round(tau), self.budgets, strict=True):
+        for link, budget in enumerate(self.budgets, start=1):
             if budget.bytes_per_round is not None:
-                most = np.where(carried <= budget.bytes_per_round, most, 0.0)
+                needed = self.needed_per_round(tau, link=link)
+                most = np.where(needed <= budget.bytes_per_round, most, 0.0)
             if budget.bytes_per_day is not None:
                 # At the end of a day's bytes a node pauses until the next.
-                a_day = np.floor(budget.bytes_per_day / carried)
+                a_day = self._rounds_per_day(budget.bytes_per_day, tau, link=link)
                 most = np.minimum(most, _days(deadline_s) * a_day)
+        return most
+
+    def _rounds_per_day(
+        self, allowed: int, tau: Sequence[float | Numbers], *, link: int
+    ) -> Numbers:
+        count, signs = self.exchanges_per_round(tau)[link - 1], self._signs_bytes(tau)
+        most = np.asarray(np.inf)
+        for each in self.needs[link - 1]:
+            left = max(0, allowed - each.beside_day)
+            most = np.minimum(most, np.floor(left / (count * each.iteration + signs)))
         return most
 
 
 def _days(deadline_s: float) -> float:
     return max(1.0, float(np.floor(deadline_s / DAY_S)))
+
+
+def _most(numbers: Iterable[Numbers]) -> Numbers:
+    """The largest; 0 where there are none, as on a link that no child has."""
+    most: Numbers = np.max(list(numbers), axis=0, initial=0.0)
+    return most

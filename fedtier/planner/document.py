@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
+from fedtier.limits import DAY_S
 from fedtier.planner.bound import Numbers
 from fedtier.planner.choose import Alternative, Choice, tried_step_size
 
@@ -39,18 +41,22 @@ def document_of(choice: Choice) -> dict[str, Any]:
 
 def links_of(choice: Choice) -> list[dict[str, Any]]:
     """Link by link: what it sends with, and the seconds and bytes of one child in a round."""
-    setting = choice.setting
+    setting, round_s = choice.setting, choice.found.round_s
+    rounds_a_day = min(choice.rounds, max(1, math.floor(DAY_S / round_s)))
     tau = [np.asarray(float(count)) for count in choice.found.tau]
+    costs = setting.costs
     counts = setting.costs.exchanges_per_round(tau)
     rows = []
     for number, (link, each, count, budget) in enumerate(
-        zip(setting.links, setting.costs.exchanges, counts, setting.costs.budgets, strict=True), 1
+        zip(setting.links, costs.exchanges, counts, costs.budgets, strict=True), 1
     ):
-        limits = {
-            "bytes_per_round": budget.bytes_per_round,
-            "bytes_per_day": budget.bytes_per_day,
-            "rate_bytes_per_s": budget.rate_bytes_per_s,
-            "airtime_share_max": budget.airtime_share_max,
+        limits = {name: limit for name, limit in asdict(budget).items() if limit is not None}
+        up_s = float(count) * each.bytes_up / round_s
+        needed = {
+            "bytes_per_round": int(costs.needed_per_round(tau, link=number)),
+            "bytes_per_day": int(costs.needed_per_day(tau, link=number, rounds=rounds_a_day)),
+            "rate_bytes_per_s": up_s,
+            "airtime_share_max": up_s / (budget.rate_bytes_per_s or up_s),
         }
         rows.append(
             {
@@ -64,7 +70,8 @@ def links_of(choice: Choice) -> list[dict[str, Any]]:
                 "bytes_up_per_round": int(count) * each.bytes_up,
                 "bytes_down_per_round": int(count) * each.bytes_down,
                 "seconds_per_round": float(count) * each.seconds,
-                "budget": {name: limit for name, limit in limits.items() if limit is not None},
+                "budget": limits,
+                "needed": {name: needed[name] for name in limits},
             }
         )
     return rows

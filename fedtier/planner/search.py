@@ -131,15 +131,16 @@ def check_feasible(asked: Deadline) -> None:
     if asked.rounds(ones) >= 1:
         return
     listed = [1] * asked.costs.links
-    for link, (carried, budget) in enumerate(
-        zip(asked.costs.bytes_per_round(ones), asked.costs.budgets, strict=True), start=1
-    ):
-        for name, given in (("round", budget.bytes_per_round), ("day", budget.bytes_per_day)):
-            if given is not None and carried > given:
+    for link, budget in enumerate(asked.costs.budgets, start=1):
+        for name, given, needed_of in (
+            ("round", budget.bytes_per_round, asked.costs.needed_per_round),
+            ("day", budget.bytes_per_day, asked.costs.needed_per_day),
+        ):
+            if given is not None and (needed := needed_of(ones, link=link)) > given:
                 raise ConfigError(
-                    f"[[link]] {link} budget_bytes_per_{name} = {given}: one round with tau = "
-                    f"{listed} takes a child {np.ceil(carried):.0f} bytes, so that is the least "
-                    "budget in which anything is trained. Raise it, or use a smaller model."
+                    f"[[link]] {link} budget_bytes_per_{name} = {given} does not carry a round "
+                    f"with tau = {listed}. Use {needed:.0f} or more, a codec that writes less, or "
+                    "a smaller model."
                 )
     shortest_s = float(asked.costs.round_s(ones))
     begins = f", and {asked.start_s:.4g} s pass before it begins" if asked.start_s else ""

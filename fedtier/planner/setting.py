@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Self
 
 from fedtier.artefact.schedule import Schedule
+from fedtier.config.budget_rules import needs_of
 from fedtier.config.federation import Federation
 from fedtier.errors import ConfigError
 from fedtier.planner.bound import Problem
@@ -188,6 +189,15 @@ def _costs(
         ),
         exchanges=exchanges,
         budgets=[link.budget for link in federation.links],
+        needs=[
+            needs_of(
+                federation,
+                link=number,
+                payload_bytes=choice.codec.payload_bytes(estimates.dimension),
+                dimension=estimates.dimension,
+            )
+            for number, choice in enumerate(links, start=1)
+        ],
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fedtier.wire.costs import SIGNS_BYTES_PER_S
+
 
 class Looks:
     """When to connect again, to see whether something is asked: ever rarer in one round."""
@@ -33,11 +35,10 @@ class Idleness:
     """
 
     PATIENCE_S = 60.0
-    _SIGNS_BYTES_PER_S = 40.0  # beacon and presences with the usual beacon_s of 30 s
 
     def __init__(self, bytes_per_day: int | None, *, session: int, window_s: float) -> None:
         self.interval_s: float | None = None  # None = stay
         if bytes_per_day is not None:
             share = bytes_per_day / 8
-            if share < self._SIGNS_BYTES_PER_S * window_s:
+            if share < SIGNS_BYTES_PER_S * window_s:
                 self.interval_s = window_s * session / share

@@ -27,7 +27,9 @@ def simulated_estimates(federation: Federation, *, seed: int | None = None) -> E
     Raises:
         ConfigError: If it cannot be simulated, or the pilot measured too little.
     """
-    given = replace(federation, plan=replace(federation.plan, auto=None, rounds=PILOT_ROUNDS))
+    tau = (federation.plan.tau[0], *(1 for _ in federation.plan.tau[1:]))  # of a pilot's rounds
+    plan = replace(federation.plan, auto=None, tau=tau, rounds=PILOT_ROUNDS)
+    given = replace(federation, plan=plan)
     with tempfile.TemporaryDirectory(prefix="fedtier-pilot-") as directory:
         out = Path(directory) / "run"
         simulate(given, seed=seed, pilot=PILOT_ROUNDS, out=out)

@@ -8,6 +8,7 @@ lost and said again.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
 
 from fedtier.ids import NodeId
 from fedtier.limits import (
@@ -19,6 +20,10 @@ from fedtier.limits import (
 from fedtier.wire.parts import count_parts
 from fedtier.wire.topics import ROOT
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
 _LONGEST = NodeId("x" * NODE_ID_CHARACTERS_MAX)
 _TOPIC_BYTES = len(f"{ROOT}/{_LONGEST}/{_LONGEST}/{_LONGEST}/presence")
 _PACKET_BYTES = _TOPIC_BYTES + 12  # topic, its length, packet id, MQTT's header
@@ -29,6 +34,8 @@ BEACON_BYTES = 256 + _PACKET_BYTES
 WANT_BYTES = 256 + _PACKET_BYTES
 SMALL_UPDATE_BYTES = 4096 + _PACKET_BYTES + RECEIPT_BYTES + ACK_BYTES
 """An abstention or an evaluation, with the answer to it."""
+
+SIGNS_BYTES_PER_S = 40.0  # of life: a beacon and presences, with the usual beacon_s of 30 s
 
 _HANDSHAKE_BYTES = 1024 + 5 * _PACKET_BYTES  # CONNECT with a will and a password, five filters
 _UPDATE_OVERHEAD_BYTES = 8192  # of its blob beyond what the codec writes
@@ -57,7 +64,11 @@ def session_bytes(head: int) -> int:
 
 def model_bytes(dimension: int, part_bytes: int) -> int:
     """A model of ``dimension`` float32 parameters that is wanted part by part."""
-    return fetch_bytes(4 * dimension + 4096, part_bytes)
+    return fetch_bytes(_model_total(dimension), part_bytes)
+
+
+def _model_total(dimension: int) -> int:
+    return 4 * dimension + 4096
 
 
 def fetch_bytes(total: int, part_bytes: int) -> int:
@@ -115,3 +126,62 @@ class Prices:
     def least_of_day(self) -> int:
         """The same of a day."""
         return self.session + self.reserve + max(self.part + WANT_BYTES, SMALL_UPDATE_BYTES)
+
+
+Count = TypeVar("Count", int, "npt.NDArray[np.float64]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What a budget must grant a child, so that it need not abstain.
+
+    Attributes:
+        prices: What things cost on its link.
+        model: Bytes of a model down, with all that is said about it.
+        update: Bytes of an update up, with all that is said about it.
+        parts: Of a model.
+    """
+
+    prices: Prices
+    model: int
+    update: int
+    parts: int
+
+    @classmethod
+    def of(cls, prices: Prices, *, dimension: int, payload_bytes: int, part_bytes: int) -> Needs:
+        """For a model of ``dimension`` parameters, of whose update a codec makes so many bytes."""
+        return cls(
+            prices=prices,
+            model=model_bytes(dimension, part_bytes),
+            update=update_bytes(payload_bytes, part_bytes),
+            parts=count_parts(_model_total(dimension), part_bytes),
+        )
+
+    @property
+    def iteration(self) -> int:
+        """Bytes of one iteration: its head, the model and the update."""
+        return self.prices.head + self.model + self.update
+
+    @property
+    def beside_round(self) -> int:
+        """Bytes of a round's budget that no iteration may use."""
+        return self.prices.session + self.prices.kept + self._unfilled
+
+    @property
+    def beside_day(self) -> int:
+        """The same of a day's."""
+        return self.prices.session + self.prices.reserve + self._unfilled
+
+    def of_round(self, iterations: Count) -> Count:
+        """The least budget of a round of so many iterations; signs of life come on top."""
+        return self.beside_round + iterations * self.iteration
+
+    def of_day(self, iterations: Count) -> Count:
+        """The least budget of a day in which so many are made."""
+        return self.beside_day + iterations * self.iteration
+
+    @property
+    def _unfilled(self) -> int:
+        """Any part is paid for as if it were full; what comes back pays for the update."""
+        full = self.parts * (self.prices.part + WANT_BYTES)
+        return max(0, full - self.model - self.update)

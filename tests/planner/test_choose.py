@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -43,14 +44,15 @@ def test_more_time_is_never_worse():
 
 
 @pytest.mark.parametrize("links", [FAST, MEGABIT])
-@pytest.mark.parametrize("kilobytes", [135, 400, 1000])
+@pytest.mark.parametrize("kilobytes", [200, 400, 1000])
 def test_budgets_are_kept_and_named(links, kilobytes):
     budget = Budget(bytes_per_round=1000 * kilobytes, bytes_per_day=20_000_000)
     made = chosen(links=links, budgets=(budget,) * 3)
     document = document_of(made)
-    for carried in document["bytes_per_round"]:
-        assert carried <= budget.bytes_per_round
-        assert carried * document["rounds"] <= budget.bytes_per_day
+    for carried, row in zip(document["bytes_per_round"], document["links"], strict=True):
+        assert carried <= row["needed"]["bytes_per_round"] <= budget.bytes_per_round
+        assert carried * document["rounds"] <= row["needed"]["bytes_per_day"]
+        assert row["needed"]["bytes_per_day"] <= budget.bytes_per_day
     free = chosen(links=links)
     assert made.found.value >= free.found.value
     assert (document["binds"] == "budget") == (made.found != free.found)
@@ -83,9 +85,12 @@ def test_an_impossible_deadline_names_the_least_that_is_possible():
 def test_an_impossible_budget_names_the_least_that_is_possible():
     with pytest.raises(ConfigError, match=r"\[\[link\]\] 2 budget_bytes_per_round = 1000") as said:
         chosen(budgets=(Budget(), Budget(bytes_per_round=1000)))
-    least = int(str(said.value).split(" takes a child ")[1].split(" ")[0])
+    least = int(re.search(r"Use (\d+) or more", str(said.value))[1])
     budgets = (Budget(), Budget(bytes_per_round=least))
-    assert document_of(chosen(budgets=budgets))["bytes_per_round"][1] <= least
+    needed = document_of(chosen(budgets=budgets))["links"][1]["needed"]
+    assert needed == {"bytes_per_round": least}
+    with pytest.raises(ConfigError, match=rf"= {least - 1} .* Use {least} or more"):
+        chosen(budgets=(Budget(), Budget(bytes_per_round=least - 1)))
 
 
 def test_codecs_are_chosen_only_where_asked_and_never_make_it_worse():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,6 +15,7 @@ from fedtier.limits import DAY_S
 from fedtier.planner.cost import Costs, Exchange, exchange
 from fedtier.planner.padded import Padded
 from fedtier.planner.round_time import Times
+from fedtier.wire.costs import Needs, Prices
 from tests.planner.given import FEDERATIONS, setting
 
 COUNTS = st.integers(1, 9)
@@ -73,26 +76,39 @@ def test_bytes_of_an_exchange_grow_by_the_parts_and_the_members():
     assert of(rate_bytes_per_s=None).seconds == 2
 
 
-def small(budget, *, deadline_bytes=(100, 300)):
-    up, down = deadline_bytes
-    each = Exchange(bytes_up=up, bytes_down=down, seconds=1.0)
+NEEDS = Needs(prices=Prices(head=30, part=50, session=20), model=320, update=120, parts=1)
+
+
+def small(budget):
+    each = Exchange(bytes_up=100, bytes_down=300, seconds=1.0)
     return Costs(
         times=Times.alike(step_s=1.0, message_s=[1.0, 1.0]),
         exchanges=[each, each],
         budgets=[budget, Budget()],
+        needs=[{NEEDS}, {NEEDS}],
     )
 
 
 @given(tau=st.tuples(COUNTS, COUNTS), deadline_s=st.floats(1, 4 * DAY_S))
 def test_no_plan_exceeds_a_budget(tau, deadline_s):
-    budget = Budget(bytes_per_round=1500, bytes_per_day=20_000)
+    budget = Budget(bytes_per_round=NEEDS.of_round(4), bytes_per_day=NEEDS.of_day(40))
     costs = small(budget)
     rounds = costs.rounds(tau, deadline_s=deadline_s)
-    carried = costs.bytes_per_round(tau)[0]
     assert rounds * costs.round_s(tau) <= deadline_s * (1 + 1e-9)
     if rounds:
-        assert carried <= budget.bytes_per_round
-        assert rounds * carried <= budget.bytes_per_day * max(1, deadline_s // DAY_S)
+        a_day = math.ceil(rounds / max(1, deadline_s // DAY_S))
+        assert costs.bytes_per_round(tau)[0] <= costs.needed_per_round(tau, link=1)
+        assert costs.needed_per_round(tau, link=1) <= budget.bytes_per_round
+        assert costs.needed_per_day(tau, link=1, rounds=a_day) <= budget.bytes_per_day
+
+
+@given(prefix=st.tuples(COUNTS), rest=COUNTS, deadline_s=st.floats(100, 4 * DAY_S))
+def test_what_is_left_of_a_budget_leaves_out_no_plan(prefix, rest, deadline_s):
+    costs = small(Budget(bytes_per_round=NEEDS.of_round(6), bytes_per_day=NEEDS.of_day(30)))
+    rounds = costs.rounds((*prefix, rest), deadline_s=deadline_s)
+    if rounds:
+        assert rest <= costs.repeats_max(prefix)
+        assert rounds * rest <= costs.iterations_max(prefix, deadline_s=deadline_s)
 
 
 @given(tau=st.tuples(COUNTS, COUNTS), share=st.floats(0.01, 1))

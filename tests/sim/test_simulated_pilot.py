@@ -8,6 +8,9 @@ import pytest
 
 import fedtier
 from fedtier import cli
+from fedtier.config.named import check_named
+from fedtier.errors import ConfigError
+from tests.small_federation import QSGD
 
 LINKS = """
 [simulation]
@@ -40,6 +43,17 @@ def test_a_simulated_pilot_finds_the_times_that_the_file_states(file):
     assert choice.rounds >= 1
     again = fedtier.plan(federation, deadline_s=600)
     assert (again.tau, again.mu, again.rounds) == (choice.tau, choice.mu, choice.rounds)
+
+
+def test_a_file_whose_tau_exceeds_a_budget_is_planned_within_it(write_federation):
+    links = [QSGD[0] | {"budget_bytes_per_round": 250_000}, QSGD[1]]
+    file = write_federation("planned.toml", tables=LINKS, links=links)
+    with pytest.raises(ConfigError, match="does not carry a round of 2 iterations"):
+        fedtier.simulate(fedtier.load(file))
+    choice = fedtier.plan(fedtier.load(file), deadline_s=60)
+    assert choice.tau[1] == 1
+    file.write_text(file.read_text().replace("tau = [2, 2]", f"tau = {list(choice.tau)}"))
+    check_named(fedtier.load(file), where=str(file))
 
 
 def test_the_command_says_that_it_simulates_and_prints_one_document(file, capsys):

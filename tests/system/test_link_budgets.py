@@ -25,8 +25,8 @@ PART_BYTES = 8192
 PAIR = {"tree": {"cloud": ["a", "b"]}, "tau": (2,), "part_bytes": PART_BYTES, "links": [QSGD]}
 PRICES = costs.Prices.of(members=2, part_bytes=PART_BYTES, tls=False)
 MODEL = costs.model_bytes(DIMENSION, PART_BYTES)
-UPDATE = costs.update_bytes(QSGD_BYTES, PART_BYTES)
-ROUND = PRICES.session + PRICES.kept + PRICES.head + MODEL + UPDATE
+NEEDS = costs.Needs.of(PRICES, dimension=DIMENSION, payload_bytes=QSGD_BYTES, part_bytes=PART_BYTES)
+ROUND = NEEDS.of_round(1)
 
 # The agent as it is, on days of another length.
 AGENT_WITH_DAYS_OF = (
@@ -121,6 +121,27 @@ def test_rounds_go_on_within_their_budget(testbed, connect, digest_alone, passed
     assert set(passed.by_round) == {0, 1, 2, 3, 4}
     assert max(passed.by_round.values()) <= ROUND
     assert max(passed.by_round.values()) > MODEL  # and each carried a model
+
+
+@pytest.mark.parametrize("least", [True, False])
+def test_a_round_of_three_iterations_needs_what_is_demanded_and_not_much_less(
+    testbed, passed, least
+):
+    budget = NEEDS.of_round(3) - (0 if least else NEEDS.iteration // 2)
+    bed = testbed(
+        tree={"cloud": ["west"], "west": ["a", "b"]}, tau=(1, 3), rounds=2, links=[QSGD, QSGD],
+        part_bytes=PART_BYTES,
+    )  # fmt: skip
+    with CountingProxy(bed.brokers["west"].port, watch=passed) as child:
+        file = bed.file("a")
+        text = file.read_text(encoding="utf-8").replace(bed.urls["west"], child.url)
+        file.write_text(f"{text}\n[budget]\nbytes_per_round = {budget}\nmembers = 2\n")
+        bed.start_fleet()
+        report = bed.run()
+        for program in bed.nodes.values():
+            program.kill()
+    assert report["links"][0]["abstained"] == (0 if least else 2)
+    assert max(passed.by_round.values()) <= budget
 
 
 def test_who_cannot_have_the_model_in_a_round_says_so_and_spends_no_more(testbed, passed):
