@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.federations import Document
-from benchmarks.forecast import rank_correlation
 from benchmarks.paper.campaign import Campaign, Result, Simulation
 from benchmarks.paper.plans import Tau, within
-from benchmarks.paper.reading import accuracy_at, error_of, write_plot
+from benchmarks.paper.reading import accuracy_at, error_of, rank_correlation, write_plot
 from fedtier.planner.cost import Costs
 from fedtier.planner.forecast import Forecast
 from fedtier.show.axis import Axis

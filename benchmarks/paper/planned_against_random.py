@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.federations import Document, with_plan
-from benchmarks.forecast import RANK_CORRELATION_MIN
 from benchmarks.measure import Gate, Record, progress
 from benchmarks.paper.campaign import Campaign, Simulation, located, paper_arguments
 from benchmarks.paper.contest import Contest
@@ -103,17 +102,10 @@ def gates_of(results: Mapping[str, Mapping[str, Any]]) -> list[Gate]:
             sum(each["behind_best"] <= BEHIND_MAX for each in placed), 4,
         ),
     }  # fmt: skip
-    gates = [
+    return [
         Gate(name=f"{name}: settings of six", value=count, at_least=least)
         for name, (count, least) in counts.items()
     ]
-    correlations = [each["rank_correlation_of_forecast"] for each in results.values()]
-    least = Gate(
-        name="least rank correlation of forecast and accuracy",
-        value=min(correlations),
-        at_least=RANK_CORRELATION_MIN,
-    )
-    return [*gates, least]
 
 
 def main() -> int:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from benchmarks.measure import Gate
 from benchmarks.paper.campaign import Result
@@ -130,3 +134,14 @@ def _over_seeds(values: Sequence[float | None]) -> dict[str, float | None]:
 
 def _mean(values: Sequence[float | None]) -> float | None:
     return _over_seeds(values)["mean"]
+
+
+def rank_correlation(a: npt.ArrayLike, b: npt.ArrayLike) -> float:
+    """Spearman's, with the mean rank for equal values."""
+    ranks = []
+    for values in (np.asarray(a, np.float64), np.asarray(b, np.float64)):
+        ordered = np.sort(values)
+        left, right = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+        ranks.append((left + right) / 2)
+    one, other = (each - each.mean() for each in ranks)
+    return float(one @ other / math.sqrt((one @ one) * (other @ other)))

@@ -22,31 +22,17 @@ from typing import Any
 from benchmarks.federations import Document, with_plan
 from benchmarks.measure import Gate, Record, progress
 from benchmarks.paper.campaign import Campaign, Result, Simulation, paper_arguments
+from benchmarks.paper.nets_and_lines import LINES, MU, net_document
 from benchmarks.paper.plans import Tau
 from benchmarks.paper.reading import accuracy_by, begun_s, write_plot
-from benchmarks.paper.settings import (
-    gru_document,
-    lenet_document,
-    with_schedule,
-    wrists_document,
-)  # fmt: skip
+from benchmarks.paper.settings import with_schedule
 from fedtier.show.axis import Axis
 from fedtier.show.line_plot import Series
 
 SEEDS: Mapping[float, Sequence[int]] = {60.0: (1, 2, 3), 300.0: (1, 2), 1800.0: (1,)}
 """By deadline: the shorter a run, the more of its accuracy is chance."""
-DEVICES = 8
-STEP_S = 0.25
-LINES: Mapping[str, Sequence[Mapping[str, float]]] = {
-    "loopback": [{}, {}, {}],
-    "1 Mbit/s": [{"rate_bytes_per_s": 125_000, "latency_s": 0.02}] * 3,
-    # An update and the next model take two of these.
-    "1, 2, 5 s": [{"latency_s": 0.5}, {"latency_s": 1.0}, {"latency_s": 2.5}],
-}
 FIXED: Sequence[Tau] = ((4, 4, 1), (8, 2, 2))
 MUS = (0.03, 0.1, 0.3)
-MU = {"wrists": 0.3, "lenet": 0.1, "gru": 0.3}
-"""Of each net its usual one, the most that a run which plans itself may choose."""
 PACE_ROUNDS = 3
 BEHIND_MAX = 0.01
 AHEAD_MIN = 4  # of nine
@@ -95,29 +81,16 @@ def _fixed(document: Document, tau: Tau, rounds: int) -> Document:
 
 def cells(net: str, cache: Path, *, quick: bool) -> list[Cell]:
     """All of a net; long deadlines first, so that no processor waits at the end."""
-    document = with_schedule(_document(net, cache), mu=MU[net])
     return [
         Cell(
             net=net,
             lines=lines,
             deadline_s=deadline_s,
-            document={**document, "simulation": {"step_s": STEP_S, "link": list(LINES[lines])}},
+            document=net_document(net, lines, cache),
         )
         for deadline_s in (sorted(SEEDS)[:1] if quick else sorted(SEEDS, reverse=True))
         for lines in (list(LINES)[1:2] if quick else LINES)
     ]
-
-
-def _document(net: str, cache: Path) -> Document:
-    match net:
-        case "wrists":
-            return wrists_document(cache, division="people", tiers=3, devices=DEVICES)
-        case "lenet":
-            return lenet_document(
-                cache, division="dirichlet-1", tiers=3, devices=DEVICES, divide_by=90
-            )
-        case _:
-            return gru_document(cache, tiers=3, devices=DEVICES)
 
 
 def judged(campaign: Campaign, found: Sequence[Cell], *, quick: bool) -> list[dict[str, Any]]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from benchmarks import (
     end_to_end,
     footprint,
     footprint_runs,
-    forecast,
     held_out_pairs,
     help_startup,
     one_process,
@@ -24,8 +22,6 @@ from benchmarks import (
 )
 from benchmarks.federations import read, text_of
 from fedtier.artefact.find import find_artefact
-from fedtier.planner.estimates import estimates_json
-from tests.planner.given import PILOT, estimates
 
 pytestmark = pytest.mark.system
 
@@ -144,25 +140,3 @@ def test_footprint_finds_an_agent_larger_in_training_than_idle(tmp_path, mosquit
 def test_footprint_knows_the_cost_of_a_step():
     command = [*footprint.WORK, "cost", "fedtier", "package:imu", "random", "5"]
     assert footprint.cost(command) > 0
-
-
-def test_forecast_trains_random_plans_and_the_chosen_one(result, tiny, tmp_path):
-    two = estimates()
-    path = tmp_path / "estimates.json"
-    small = replace(
-        two, link=two.link[1:], zeta2=two.zeta2[1:], step_s={"watch-1-0": 1.0, "watch-1-1": 1.0},
-        progress=tuple(replace(each, tau=each.tau[1:]) for each in PILOT),
-    )  # fmt: skip
-    path.write_text(estimates_json(small), encoding="utf-8")
-    options = ("--deadline", 30, "--plans", 3, "--steps-max", 4)
-    document = result(forecast, "--federation", tiny, "--estimates", path, *options)
-    found = document["results"]
-    assert len(found["plans"]) == 3
-    assert all(row["rounds"] >= 2 for row in found["plans"])
-    assert found["chosen"]["forecast"] <= min(row["forecast"] for row in found["plans"])
-
-
-def test_equal_orders_have_rank_correlation_one_and_ties_share_their_ranks():
-    assert forecast.rank_correlation([1, 5, 9], [0.1, 0.2, 7]) == pytest.approx(1)
-    assert forecast.rank_correlation([1, 5, 9], [3, 2, 1]) == pytest.approx(-1)
-    assert forecast.rank_correlation([1, 2, 2, 3], [1, 2, 2, 3]) == pytest.approx(1)

@@ -10,12 +10,17 @@ import pytest
 
 from benchmarks.measure import ROOT
 from benchmarks.one_process import Tree
-from benchmarks.paper import codec_per_layer, gradient_norm_and_bound, least_squares
+from benchmarks.paper import (
+    codec_per_layer,
+    forecast_order,
+    gradient_norm_and_bound,
+    least_squares,
+)
 from benchmarks.paper.campaign import Campaign, Simulation, located
 from benchmarks.paper.deals import DIVISIONS, LINE
 from benchmarks.paper.gradients import at_model
 from benchmarks.paper.plans import random_tau, within
-from benchmarks.paper.reading import accuracy_at, begun_s
+from benchmarks.paper.reading import accuracy_at, begun_s, rank_correlation
 from benchmarks.paper.settings import FAN_IN, TAU, costs_of, wrists_document
 from fedtier.artefact.find import find_artefact
 from fedtier.data.load import load_device
@@ -223,3 +228,22 @@ def test_gradient_norms_stay_below_the_bound_and_a_second_time_nothing_is_simula
     told = [line for line in capsys.readouterr().err.splitlines() if "simulations" in line]
     assert told
     assert all(line.split()[0] == line.split()[2] for line in told)  # "3 simulations, 3 of them"
+
+
+def test_equal_orders_have_rank_correlation_one_and_ties_share_their_ranks():
+    assert rank_correlation([1, 5, 9], [0.1, 0.2, 7]) == pytest.approx(1)
+    assert rank_correlation([1, 5, 9], [3, 2, 1]) == pytest.approx(-1)
+    assert rank_correlation([1, 2, 2, 3], [1, 2, 2, 3]) == pytest.approx(1)
+
+
+@pytest.mark.system
+def test_the_forecast_is_set_beside_what_training_reached(tmp_path, monkeypatch):
+    out = tmp_path / "result.json"
+    options = ["--quick", "--cache", str(tmp_path / "cache"), "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", ["benchmark", "wrists", *options])
+    forecast_order.main()
+    found = json.loads(out.read_text(encoding="utf-8"))["results"]["loopback"]
+    assert len(found["random"]) == 2
+    assert found["planned"]["forecast_loss"] <= min(r["forecast_loss"] for r in found["random"])
+    assert found["planned"]["accuracy"] > 0.5
+    assert (tmp_path / "result.svg").read_text(encoding="utf-8").startswith("<svg")
