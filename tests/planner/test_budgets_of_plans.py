@@ -70,7 +70,7 @@ class File:
         known = typical_estimates(
             dimension=self.dimension,
             step_s=dict.fromkeys(federation.topology.devices(), 0.01),
-            link=link, loss=2.0, tau=(4, *(1 for _ in link[1:])), mu=0.2,
+            link=link, loss=2.0, least=0.0, tau=(4, *(1 for _ in link[1:])), mu=0.2,
         )  # fmt: skip
         return Setting.of(federation, known)
 
