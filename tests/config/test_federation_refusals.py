@@ -48,7 +48,7 @@ WRONG = {
     "infinite": (
         farm(plan="rounds = 1\ntau = [4, 2]\nschedule = { mu = inf }"),
         "[plan.schedule] mu = inf is out of range",
-        "greater than 0, at most 100",
+        "1e-15 to 100",
     ),
     "a number beyond every float": (
         farm(rest=f"[[simulation.link]]\nrate_bytes_per_s = {'9' * 401}"),
