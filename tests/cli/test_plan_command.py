@@ -64,3 +64,9 @@ def run_json(measured, capsys):
 def test_a_deadline_that_is_none_is_refused(measured, capsys, deadline):
     assert run(FILE, "--deadline", deadline, "--estimates", measured) == 78
     assert "--deadline = " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mu", ["0", "1e-16", "100.1", "1e8", "nan"])
+def test_a_step_size_that_the_file_would_refuse_is_refused(measured, capsys, mu):
+    assert run(FILE, "--deadline", 120, "--estimates", measured, "--mu", mu) == 78
+    assert f"--mu = {float(mu):g} is out of range: 1e-15 to 100" in capsys.readouterr().err
