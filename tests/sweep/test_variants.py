@@ -10,7 +10,7 @@ import pytest
 
 from fedtier.errors import ConfigError
 from fedtier.sweep.change import changed
-from fedtier.sweep.queue import runs_of
+from fedtier.sweep.queue import check_unmixed, runs_of
 from fedtier.sweep.variant import AS_WRITTEN, parse_variant, parse_variants
 
 ROOT = Path(__file__).parents[2]
@@ -191,3 +191,18 @@ def test_runs_go_seed_by_seed_so_that_all_variants_are_seen_early(tmp_path):
     found = [(run.variant.text, run.seed, run.rounds) for run in runs]
     assert found == [("mu=0.1", 3, 7), ("mu=0.2", 3, 7), ("mu=0.1", 4, 7), ("mu=0.2", 4, 7)]
     assert len({run.directory for run in runs}) == 4
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"clock": "vir', "\xff", "[" * 100_000])
+def test_a_run_whose_report_is_none_is_not_finished(tmp_path, text):
+    variants = parse_variants([])
+    (run,) = runs_of(
+        WEARABLES, variants, seeds=[1], rounds=None, out=tmp_path, clock="virtual"
+    )  # fmt: skip
+    assert not run.unfinished(), "it was not begun"
+    run.directory.mkdir(parents=True)
+    (run.directory / "federation.toml").write_text(run.text, encoding="utf-8")
+    run.report_path.write_bytes(text.encode("latin-1"))
+    check_unmixed([run], clock="virtual")
+    assert run.report() is None
+    assert run.unfinished()
