@@ -59,6 +59,11 @@ WRONG = {
         farm(plan=f"rounds = 0x{'f' * 5000}\ntau = [4, 2]"),
         "[plan] rounds = a number of thousands of digits is out of range: 1 to 1000000",
     ),
+    "a pilot longer than the run": (
+        farm(plan='rounds = 3\ntau = "auto"\nauto = { deadline_s = 60 }'),
+        "[plan.auto] pilot_rounds = 4 is more than rounds = 3 of [plan]",
+        "Lower it, to 2 at least, or raise rounds",
+    ),
     "steps without a place": (
         farm(plan='rounds = 1\ntau = [4, 2]\nschedule = { kind = "step" }'),
         "[plan.schedule] milestones is missing",
