@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -155,7 +156,7 @@ def _links(
         deltas = sum(f.measured.deltas.get(link, 0) for f in quantized)
         errors = sum(f.measured.q.get(link, 0) for f in quantized)
         exchanges = []
-        for f, seconds in _timed(rounds):
+        for f, seconds in _timed(rounds, plan):
             its = plan_of_round(plan, f.round)
             taken = parts_of_round(f.spans, tau=its.tau, round_s=seconds)
             if link not in taken:
@@ -201,17 +202,25 @@ def rate_and_latency(points: Sequence[tuple[int, int, float]]) -> tuple[float | 
     return 1 / per_byte, beside_s
 
 
-def _timed(findings: Sequence[Findings]) -> Iterator[tuple[Findings, float]]:
-    """The rounds of which times are whole, and their seconds."""
-    for finding in findings:
-        if finding.seconds is not None:
-            yield finding, finding.seconds
+def _timed(findings: Sequence[Findings], plan: Plan) -> list[tuple[Findings, float]]:
+    """Rounds that tell times, and their seconds: those that the cloud has seen from their opening.
+
+    Where there is none, the others: of these the nodes beneath have seen all.
+    """
+    rounds = [f for f in findings if f.task == "train"]
+    whole = [(f, f.seconds) for f in rounds if f.seconds is not None]
+    if whole:
+        return whole
+    return [
+        (replace(f, spans={n: span for n, span in f.spans.items() if n < plan.tiers}), math.inf)
+        for f in rounds
+    ]
 
 
 def _step_seconds(findings: Sequence[Findings], plan: Plan, topology: Topology) -> dict[str, float]:
     """Of each device its fastest round, longer by what a cell waits for whoever is late in turn."""
     found = {str(device): math.inf for device in topology.devices()}
-    for finding, seconds in _timed(findings):
+    for finding, seconds in _timed(findings, plan):
         times = finding.measured.steps
         named = {device: micros for micros, device in times.slowest}
         others = times.devices - len(named)
@@ -236,7 +245,7 @@ def _lateness(findings: Sequence[Findings], plan: Plan, slowest_s: float) -> flo
     graphs are opened, tells nothing of that.
     """
     waited = []
-    for finding, seconds in _timed(findings):
+    for finding, seconds in _timed(findings, plan):
         if finding.round > 0:
             tau = plan_of_round(plan, finding.round).tau
             taken = parts_of_round(finding.spans, tau=tau, round_s=seconds)

@@ -57,8 +57,9 @@ def plan_of(
     if plan.pilot > plan.rounds:
         raise ConfigError(
             f"{federation.where}: a pilot of {plan.pilot} rounds does not fit into the "
-            f"{plan.rounds} of the run, whose first rounds it is. Ask for a shorter pilot, or for "
-            "more rounds."
+            f"{plan.rounds} of the run, whose first rounds it is. "
+            f"{'Lower --pilot' if wanted.auto is None else 'Lower pilot_rounds of [plan.auto]'}, "
+            "or ask for more rounds."
         )
     try:
         Plan.from_fields(Fields(plan.to_json(), what="plan"))

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
+import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from fedtier.storage.durable import append_line, storage_error, write_durably
 
+log = logging.getLogger(__name__)
+
 
 class RoundLines:
     """The lines of one file, in the order of their rounds; at most one each."""
 
     def __init__(self, path: Path, *, of: str) -> None:
-        """Take up what an earlier boot wrote; what is not a whole line is taken out.
+        """Take up what an earlier boot wrote; from a line on that is not whole all is taken out.
+
+        A power cut tears the last line alone. Where more are lost it is logged.
 
         Args:
             path: The file; none is no line.
@@ -30,11 +37,14 @@ class RoundLines:
             data = path.read_bytes() if path.exists() else b""
         except OSError as error:
             raise storage_error(path, "read", error) from error
-        for line in data.splitlines():
+        lines = data.splitlines()
+        for line in lines:
             row = self._row(line)
             if row is None:
                 break
             self.rows.append(row)
+        if (lost := len(lines) - len(self.rows)) > 1:
+            log.warning("damaged end cut off", extra={"file": str(path), "lines": lost})
         if self._whole() != data:
             write_durably(path, self._whole())
 
@@ -70,6 +80,12 @@ class RoundLines:
     def _row(self, line: bytes) -> dict[str, Any] | None:
         try:
             row = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):  # ValueError: also bytes that are no UTF-8
             return None
-        return row if isinstance(row, dict) and {self._of, "seconds"} <= row.keys() else None
+        return row if isinstance(row, dict) and self._is_placed(row) else None
+
+    def _is_placed(self, row: Mapping[str, Any]) -> bool:
+        number, seconds = row.get(self._of), row.get("seconds", math.nan)
+        if type(number) is not int or type(seconds) not in (int, float):
+            return False
+        return bool(abs(seconds) <= sys.float_info.max)  # neither nan nor a number beyond floats

@@ -19,7 +19,9 @@ RESERVED_IDS = frozenset({"all", "operator"})
 ROUNDS_MAX = 1_000_000
 TAU_MAX = 1_000_000  # per link
 STEPS_PER_ROUND_MAX = 2**53  # the product of all tau: exact in float64 and in any int64
-MU_END = 1e6  # step sizes lie in (0, this)
+MU_MIN = 1e-15  # step sizes that files and commands take: with smaller ones no float32 changes,
+MU_MAX = 100  # and with larger ones nothing is learned
+MU_END = 1e6  # in heads step sizes lie in (0, this)
 MILESTONES_MAX = 8  # of a step schedule
 SEED_MAX = 2**63 - 1  # the largest whole number of TOML
 

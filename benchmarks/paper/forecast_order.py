@@ -48,13 +48,14 @@ class Case:
     document: Document
     costs: Costs
     forecast: Forecast
+    deadline_s: float
     mu: float
     taus: Sequence[Tau]
 
     def runs(self, seeds: Sequence[int]) -> list[list[Simulation]]:
         """Of every tau its runs, one for each seed."""
         documents = (
-            within(self.document, self.costs, tau=tau, mu=self.mu, deadline_s=DEADLINE_S)
+            within(self.document, self.costs, tau=tau, mu=self.mu, deadline_s=self.deadline_s)
             for tau in self.taus
         )
         return [[Simulation(document=each, seed=seed) for seed in seeds] for each in documents]
@@ -66,7 +67,7 @@ class Case:
                 "tau": list(tau),
                 "rounds": len(ones[0]["rounds"]),
                 "forecast_loss": self._forecast_loss(tau),
-                "accuracy": statistics.fmean(accuracy_at(one, DEADLINE_S) for one in ones),
+                "accuracy": statistics.fmean(accuracy_at(one, self.deadline_s) for one in ones),
                 "loss": statistics.fmean(one["loss"] for one in ones),
             }
             for tau, ones in zip(self.taus, found, strict=True)
@@ -84,7 +85,7 @@ class Case:
 
     def _forecast_loss(self, tau: Tau) -> float:
         counts = [np.asarray(float(count)) for count in tau]
-        rounds = self.costs.rounds(tau, deadline_s=DEADLINE_S)
+        rounds = self.costs.rounds(tau, deadline_s=self.deadline_s)
         return float(self.forecast.value(counts, mu=self.mu, rounds=rounds))
 
 
@@ -101,16 +102,17 @@ def cases(campaign: Campaign, net: str, *, quick: bool) -> list[Case]:
             for document in documents.values()
         ]
     )
+    deadline_s = DEADLINE_S / (6 if quick else 1)
     found = []
     for (lines, document), pilot in zip(documents.items(), pilots, strict=True):
         costs = costs_of(located(document, campaign.cache))
         setting, chosen = planned(
-            document, campaign.cache, estimates=pilot["estimates"], deadline_s=DEADLINE_S,
+            document, campaign.cache, estimates=pilot["estimates"], deadline_s=deadline_s,
             steps_max=STEPS_MAX,
         )  # fmt: skip
         progress(f"{net}, {lines}: planned tau {chosen.tau}, mu {chosen.mu:.3g}")
         others = random_tau(
-            costs, deadline_s=DEADLINE_S, count=2 if quick else RANDOM, seed=RANDOM_SEED,
+            costs, deadline_s=deadline_s, count=2 if quick else RANDOM, seed=RANDOM_SEED,
             steps_max=STEPS_MAX,
         )  # fmt: skip
         case = Case(
@@ -118,6 +120,7 @@ def cases(campaign: Campaign, net: str, *, quick: bool) -> list[Case]:
             document=document,
             costs=costs,
             forecast=setting.forecast,
+            deadline_s=deadline_s,
             mu=chosen.mu,
             taus=[chosen.tau, *others],
         )

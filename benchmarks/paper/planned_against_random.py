@@ -22,6 +22,7 @@ from benchmarks.measure import Gate, Record, progress
 from benchmarks.paper.campaign import Campaign, Simulation, located, paper_arguments
 from benchmarks.paper.contest import Contest
 from benchmarks.paper.plans import planned, random_tau, slowed
+from benchmarks.paper.reading import claim
 from benchmarks.paper.settings import costs_of, lenet_document, wrists_document
 from fedtier.planner.cost import Costs
 
@@ -92,9 +93,6 @@ def gates_of(results: Mapping[str, Mapping[str, Any]]) -> list[Gate]:
     """In how many of the six settings the planned tau is as good as is asked."""
     placed = [each["placed"] for each in results.values()]
     counts = {
-        "planned tau among the first four of 21 in gradient norm": (
-            sum(each["rank_in_gradient_norm"] <= RANK_MAX for each in placed), 5,
-        ),
         "planned tau at least as accurate as the median random one": (
             sum(each["ahead_of_median"] >= 0 for each in placed), 6,
         ),
@@ -108,6 +106,13 @@ def gates_of(results: Mapping[str, Mapping[str, Any]]) -> list[Gate]:
     ]
 
 
+def claims_of(results: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Its rank in gradient norm, which need not tell how good a net is after so few steps."""
+    ranks = [each["placed"]["rank_in_gradient_norm"] for each in results.values()]
+    name = "planned tau among the first four of 21 in gradient norm: settings of six"
+    return [claim(name, sum(rank <= RANK_MAX for rank in ranks), at_least=5)]
+
+
 def main() -> int:
     """Plan, pilot and train in every setting."""
     chosen = paper_arguments(__doc__).parse_args()
@@ -118,13 +123,15 @@ def main() -> int:
     for contest in settings:
         contest.choose_step_sizes(campaign)
     campaign.results([one for contest in settings for one in contest.runs()])
-    results = {}
+    results: dict[str, Any] = {}
     for contest in settings:
         results[contest.name] = found = contest.result(campaign)
         if chosen.out is not None:
             words = contest.name.replace(",", "").replace(" ", "-")
             contest.draw(found, chosen.out.with_name(f"{chosen.out.stem}-{words}.svg"))
-    return record.close(results, gates=gates_of(results), complete=not chosen.quick)
+    gates = gates_of(results)
+    results["claims"] = claims_of(results)
+    return record.close(results, gates=gates, complete=not chosen.quick)
 
 
 if __name__ == "__main__":

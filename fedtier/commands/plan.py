@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from fedtier.extras import needs_extra
+from fedtier.limits import MU_MAX, MU_MIN
 
 app = typer.Typer(add_completion=False)
 
@@ -49,9 +50,10 @@ def plan(
     from fedtier.errors import ConfigError
     from fedtier.planner.document import document_of
 
-    for name, value in (("--deadline", deadline), ("--mu", mu)):
-        if value is not None and not 0 < value < 1e9:
-            raise ConfigError(f"{name} = {value:g} is out of range: greater than 0, below 1e9")
+    if not 0 < deadline < 1e9:
+        raise ConfigError(f"--deadline = {deadline:g} is out of range: greater than 0, below 1e9")
+    if mu is not None and not MU_MIN <= mu <= MU_MAX:
+        raise ConfigError(f"--mu = {mu:g} is out of range: {MU_MIN:g} to {MU_MAX:g}")
     with needs_extra("sim"):
         from fedtier.api import plan as choose
     federation = load_federation(file)

@@ -13,6 +13,7 @@ from fedtier.limits import (
     HEAD_BYTES_BASE,
     HEAD_BYTES_PER_MEMBER,
     PART_BYTES_MAX,
+    PILOT_ROUNDS_MIN,
     STEPS_PER_ROUND_MAX,
 )
 
@@ -49,10 +50,10 @@ def check_federation(federation: Federation, *, place: Place) -> None:
 
     Raises:
         ConfigError: For more steps than can be counted, milestones without steps or steps without
-            milestones, a quorum larger than a cell, deadlines
-            that the tiers below cannot keep, a head that does not fit one message, parameters a
-            codec refuses, a share of airtime without a rate, a budget that carries no part, a data
-            table its source refuses, or data that both train and evaluate.
+            milestones, a quorum larger than a cell, deadlines that the tiers below cannot keep, a
+            pilot longer than the run, a head that does not fit one message, parameters a codec
+            refuses, a share of airtime without a rate, a budget that carries no part, a data table
+            its source refuses, or data that both train and evaluate.
     """
     plan = place.below("plan")
     _steps_can_be_counted(federation, plan)
@@ -61,6 +62,7 @@ def check_federation(federation: Federation, *, place: Place) -> None:
     _deadlines_allow_for_those_below(federation, plan)
     _heads_fit_a_part(federation, plan)
     _chosen_tau_knows_no_deadlines(federation, plan)
+    _pilots_fit_into_the_run(federation, plan.below("auto"))
     _codecs_exist(federation, place)
     _budgets_carry_a_part(federation, place)
     _data_are_apart(federation, place)
@@ -147,6 +149,17 @@ def _chosen_tau_knows_no_deadlines(federation: Federation, place: Place) -> None
             "deadline_s",
             'closes iterations whose number is not known: tau is "auto". Leave it out; how long '
             "the whole run may take is deadline_s of [plan.auto].",
+        )
+
+
+def _pilots_fit_into_the_run(federation: Federation, place: Place) -> None:
+    auto, rounds = federation.plan.auto, federation.plan.rounds
+    if auto is not None and auto.estimates is None and auto.pilot_rounds > rounds:
+        raise place.refuse(
+            "pilot_rounds",
+            f"= {auto.pilot_rounds} is more than rounds = {rounds} of [plan], of which the pilot's "
+            f"are the first. Lower it, to {PILOT_ROUNDS_MIN} at least, or raise rounds, or leave "
+            "rounds out.",
         )
 
 

@@ -14,6 +14,8 @@ from fedtier.limits import (
     BEACON_S,
     GIVE_UP_S,
     MILESTONES_MAX,
+    MU_MAX,
+    MU_MIN,
     PART_BYTES_DEFAULT,
     PART_BYTES_MAX,
     PART_BYTES_MIN,
@@ -88,7 +90,7 @@ class ScheduleTable:
         "factor at each of the milestones.",
         default="cosine",
     )
-    mu: float = key("Learning rate at the start.", default=0.1, above=0, maximum=100)
+    mu: float = key("Learning rate at the start.", default=0.1, minimum=MU_MIN, maximum=MU_MAX)
     floor: float = key(
         "Share of mu that a cosine schedule ends on.", default=0.05, minimum=0, maximum=1
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from fedtier.words import nearest
 T = TypeVar("T")
 
 _LOGIN = re.compile(r"//.*@")  # of a URL: may be a password, which no error repeats
+_LARGEST = sys.float_info.max  # of whole numbers, too: all are calculated with
 
 
 def parse_table(table: type[T], data: Mapping[str, object], place: Place) -> T:
@@ -153,13 +155,15 @@ def _has_type(value: object, arm: Any) -> bool:  # noqa: ANN401
 
 def _check_range(value: float, info: KeyInfo, place: Place, name: str) -> None:
     inside = (
-        (isinstance(value, int) or math.isfinite(value))  # an int may be beyond every float
+        abs(value) <= _LARGEST  # neither nan nor inf is
         and (info.minimum is None or value >= info.minimum)
         and (info.above is None or value > info.above)
         and (info.maximum is None or value <= info.maximum)
     )
     if not inside:
         allowed = range_in_words(info) or "any finite number"
+        if abs(value) > _LARGEST and info.maximum is None:
+            allowed += f", at most {_LARGEST:.2g}"
         raise place.refuse(name, f"= {_shown(value)} is out of range: {allowed}.{_remedy(info)}")
 
 
@@ -195,6 +199,9 @@ def _remedy(info: KeyInfo) -> str:
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    text = f'"{value}"' if isinstance(value, str) else repr(value)
+    try:
+        text = f'"{value}"' if isinstance(value, str) else repr(value)
+    except ValueError:  # 0xfff...: Python writes no number of that many digits
+        text = "a number of thousands of digits"
     text = _LOGIN.sub("//...@", text)
     return text if len(text) <= 80 else text[:77] + "..."

@@ -22,6 +22,8 @@ LEVELS = (1, 3, 7, 15, 31, 63, 127)
 _BUCKET = 128
 BITS = 5
 """Of counts that are chosen by the forecast, which is too flat to tell 200 from 201."""
+KEPT_MAX = 10_000
+"""Prefixes: some hundred are left by what is measured, and any number by what is not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,7 +181,9 @@ def _asked(setting: Setting, wish: Wish) -> Deadline:
 def _search(
     setting: Setting, wish: Wish, mus: Sequence[float], known: Found | None = None
 ) -> Found:
-    found = least(setting.forecast, _asked(setting, wish), mus=mus, known=known, bits=BITS)
+    found = least(
+        setting.forecast, _asked(setting, wish), mus=mus, known=known, bits=BITS, kept_max=KEPT_MAX
+    )
     assert found is not None, "a round fits, and a forecast is finite for every plan"
     return found
 
@@ -222,7 +226,10 @@ def _alternatives(setting: Setting, wish: Wish, found: Found) -> Iterator[Altern
                 yield _alternative(setting, wish, f"{name} tau_{link + 1}", tau, found.mu)
     objective = LeastBound(tree=setting.tree, problem=setting.guaranteed_problem())
     mus = np.geomspace(0.003, 1.0, 24) / setting.estimates.L
-    safest = least(objective, _asked(setting, wish), mus=[float(mu) for mu in mus])
+    safest = least(
+        objective, _asked(setting, wish), mus=[float(mu) for mu in mus], bits=BITS,
+        kept_max=KEPT_MAX,
+    )  # fmt: skip
     if safest is not None:
         yield _alternative(setting, wish, "the least bound", safest.tau, safest.mu)
 
@@ -242,7 +249,7 @@ def _unbudgeted(setting: Setting, wish: Wish, mus: Sequence[float], found: Found
     if all(budget == Budget() for budget in setting.costs.budgets):
         return None
     asked = replace(_asked(setting, wish), costs=setting.costs.without_budgets())
-    other = least(setting.forecast, asked, mus=mus, bits=BITS)
+    other = least(setting.forecast, asked, mus=mus, bits=BITS, kept_max=KEPT_MAX)
     same = other is None or (other.tau, other.mu, other.rounds) == (
         found.tau, found.mu, found.rounds,
     )  # fmt: skip

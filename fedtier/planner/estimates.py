@@ -19,9 +19,15 @@ from fedtier.config.parse import parse_table
 from fedtier.config.place import Place
 from fedtier.config.schema import key
 from fedtier.errors import ConfigError
-from fedtier.limits import TIERS_MAX
+from fedtier.limits import DIMENSION_MAX, MU_MAX, MU_MIN, SECONDS_MAX, TAU_MAX, TIERS_MAX
 
 KIND = "fedtier estimates 1"
+
+# Losses, gradients and curvatures of nets that train are within a few powers of ten of 1, and with
+# inputs in the oddest units within some nine. What is not within fifteen nobody measured, and the
+# powers and products that the theorem and the forecast take of it would be beyond every float.
+_LEAST = 1e-15
+_MOST = 1e15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,17 +40,20 @@ class LinkEstimate:
         "The mean of the updates' exact relative errors; absent: none was sent.",
         default=None,
         minimum=0,
+        maximum=DIMENSION_MAX,  # no codec errs as much
     )
     rate_bytes_per_s: float | None = key(
         "Bytes a second of one child's connection; absent: without a limit that shows.",
         default=None,
-        above=0,
+        minimum=1e-6,  # four weeks for two bytes
+        maximum=_MOST,
     )
     latency_s: float = key(
         "Seconds of a way to the parent and back, as an update and the next model take at least.",
         default=0.0,
         unit="s",
         minimum=0,
+        maximum=SECONDS_MAX,
     )
 
 
@@ -53,13 +62,23 @@ class PilotRound:
     """How far one round of the pilot went, on the devices' training losses."""
 
     tau: tuple[int, ...] = key(
-        "tau_1 .. tau_N of the round.", minimum=1, items_min=1, items_max=TIERS_MAX
+        "tau_1 .. tau_N of the round.",
+        minimum=1,
+        maximum=TAU_MAX,
+        items_min=1,
+        items_max=TIERS_MAX,
     )
-    mu: float = key("Its step size, constant in the round.", above=0)
+    mu: float = key("Its step size, constant in the round.", minimum=MU_MIN, maximum=MU_MAX)
     loss_before: float = key(
-        "The weighted mean of the devices' losses at the cloud's model before it, in nats."
+        "The weighted mean of the devices' losses at the cloud's model before it, in nats.",
+        minimum=-_MOST,
+        maximum=_MOST,
     )
-    loss_after: float = key("The same after it; what follows on it begins with another entry.")
+    loss_after: float = key(
+        "The same after it; what follows on it begins with another entry.",
+        minimum=-_MOST,
+        maximum=_MOST,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +86,12 @@ class Estimates:
     """What the planner needs to know, and a pilot measures; names are those of the theory."""
 
     kind: Literal["fedtier estimates 1"] = key("What the document is.", default=KIND)
-    dimension: int = key("d, the numbers of the model.", minimum=1)
+    dimension: int = key("d, the numbers of the model.", minimum=1, maximum=DIMENSION_MAX)
     step_s: dict[str, float] = key(
-        "Seconds of one local step on each device, by its id.", minimum=0, unit="s"
+        "Seconds of one local step on each device, by its id.",
+        minimum=0,
+        maximum=SECONDS_MAX,
+        unit="s",
     )
     link: tuple[LinkEstimate, ...] = key(
         "Link 1, from the devices, first.", items_min=1, items_max=TIERS_MAX
@@ -77,18 +99,26 @@ class Estimates:
     gap: float = key(
         "F - inf F at the first model that was measured, in nats. For inf F stands what is known "
         "of it: the entropy of smoothed targets, else 0.",
-        above=0,
+        minimum=_LEAST,
+        maximum=_MOST,
     )
-    sigma2: float = key("Variance of one stochastic gradient.", minimum=0)
+    sigma2: float = key("Variance of one stochastic gradient.", minimum=0, maximum=_MOST)
     zeta2: tuple[float, ...] = key(
         "zeta_n^2 of links 1 to N: how much gradients of a cell's children differ.",
         minimum=0,
+        maximum=_MOST,
         items_min=1,
         items_max=TIERS_MAX,
     )
-    L: float = key("Smoothness of the mean loss F.", above=0)
-    Lh: float = key("How much the mean gradient changes where devices disperse.", above=0)
-    Lv: float = key("How much the devices' own gradients change where they disperse.", above=0)
+    L: float = key("Smoothness of the mean loss F.", minimum=_LEAST, maximum=_MOST)
+    Lh: float = key(
+        "How much the mean gradient changes where devices disperse.", minimum=_LEAST, maximum=_MOST
+    )
+    Lv: float = key(
+        "How much the devices' own gradients change where they disperse.",
+        minimum=_LEAST,
+        maximum=_MOST,
+    )
     progress: tuple[PilotRound, ...] = key("The pilot's rounds in their order.", items_min=1)
 
 

@@ -89,6 +89,7 @@ def least(
     mus: Sequence[float],
     known: Found | None = None,
     bits: int | None = None,
+    kept_max: int | None = None,
 ) -> Found | None:
     """The plan of the least value; of equal ones that with the shorter round, then the first.
 
@@ -98,6 +99,8 @@ def least(
         mus: Step sizes to choose from.
         known: A plan that it is compared with, which spares looking at worse ones.
         bits: Only counts of at most so many significant bits are looked at; None: all.
+        kept_max: Of the prefixes of a step size and tier only so many are extended, those with the
+            least lower bound; None: all.
 
     Returns:
         None where no plan that fits has a finite value.
@@ -109,7 +112,7 @@ def least(
     best = known
     for coarse in (1, bits):  # first an idea of what is good, so that more is left early
         for mu in mus:
-            taus = chains_within(objective, asked, mu, best, bits=coarse)
+            taus = chains_within(objective, asked, mu, best, bits=coarse, kept_max=kept_max)
             best = better(best, _best_of(objective, asked, mu, taus))
     return best
 
@@ -158,15 +161,21 @@ def chains_within(
     best: Found | None,
     *,
     bits: int | None = None,
+    kept_max: int | None = None,
 ) -> Integers:
-    """tau_1..tau_N of every chain that no lower bound rules out, shape ``(k, N)``."""
+    """tau_1..tau_N of every chain that no lower bound rules out, shape ``(k, N)``.
+
+    Arguments are those of ``least``.
+    """
     most = max(1, int(min(asked.most(), objective.steps_max(mu=mu))))
+    worst = np.inf if best is None else best.value
 
     def left(prefixes: Integers) -> Integers:
-        if best is None:
-            return prefixes
         lower = objective.lower(prefixes, mu=mu, asked=asked, steps_max=most)
-        return prefixes[lower <= best.value]
+        kept = np.flatnonzero(lower <= worst)
+        if kept_max is not None and len(kept) > kept_max:
+            kept = np.sort(kept[np.argsort(lower[kept], kind="stable")[:kept_max]])
+        return prefixes[kept]
 
     found = left(empty_prefix())
     for _ in range(asked.costs.links):

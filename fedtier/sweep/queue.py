@@ -22,6 +22,11 @@ from fedtier.sweep.variant import Variant
 
 FEDERATION = "federation.toml"  # of a variant, and the same in each of its run directories
 REPORT = "report.json"
+_REPORT_KEYS = frozenset({
+    "accuracy", "loss", "accuracy_held_out_worst", "accuracy_devices", "seconds", "clock", "links",
+    "rounds_trained", "model_digest", "tau", "plans",
+})  # fmt: skip
+"""Of a report, those that a sweep reads."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -44,20 +49,26 @@ class Run:
         """What its process says; beside the run directory, which it wants to make itself."""
         return self.home / f"seed-{self.seed}.log"
 
+    @property
+    def report_path(self) -> Path:
+        """Where its report is, or will be."""
+        return self.directory / REPORT
+
     def report(self) -> Mapping[str, Any] | None:
-        """Its report; None as long as it is not finished.
+        """Its report; None as long as it is not finished, or where the file is no report.
 
         Raises:
             StorageError: If the disk does not give it.
         """
-        path = self.directory / REPORT
         try:
-            found: Mapping[str, Any] | None = json.loads(path.read_bytes())
+            found = json.loads(self.report_path.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise storage_error(path, "read", error) from error
-        return found
+            raise storage_error(self.report_path, "read", error) from error
+        except (ValueError, RecursionError):
+            return None
+        return found if isinstance(found, dict) and found.keys() >= _REPORT_KEYS else None
 
     def begun(self) -> bool:
         """Whether there is something of it."""

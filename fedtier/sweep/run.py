@@ -78,6 +78,10 @@ def main(
     )  # fmt: skip
     make_directory(sweep.directory)
     outcomes = {run: finished(run) for run in sweep.runs if run.report() is not None}
+    for run in sweep.runs:
+        if run not in outcomes and run.report_path.exists():
+            said = f"{run.report_path} is no report of a run, so that run is done again"
+            console.print(said, markup=False, highlight=False, soft_wrap=True)
     interrupted = False
     try:
         _work(sweep, outcomes, console)

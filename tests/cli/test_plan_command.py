@@ -105,3 +105,9 @@ def test_what_is_not_lost_has_no_sign(measured, tmp_path, capsys):
     (row,) = [line.split() for line in capsys.readouterr().out.splitlines()
               if line.startswith("quantization, link 1")]  # fmt: skip
     assert row[-3:] == ["0", "0.0", "%"]
+
+
+@pytest.mark.parametrize("mu", ["0", "1e-16", "100.1", "1e8", "nan"])
+def test_a_step_size_that_the_file_would_refuse_is_refused(measured, capsys, mu):
+    assert run(FILE, "--deadline", 120, "--estimates", measured, "--mu", mu) == 78
+    assert f"--mu = {float(mu):g} is out of range: 1e-15 to 100" in capsys.readouterr().err

@@ -87,3 +87,18 @@ def test_a_run_that_plans_itself_takes_no_other_pilot():
     assert plan_of(auto).pilot == 2
     with pytest.raises(ConfigError, match=r"farm.toml: --pilot 3 .* pilot_rounds"):
         plan_of(auto, pilot=3)
+
+
+def test_a_pilot_that_does_not_fit_into_the_run_is_refused_with_what_to_lower():
+    auto = federation('tau = "auto"\nauto = { deadline_s = 60, pilot_rounds = 3 }')
+    given = federation("tau = [4]")
+    asked = (auto, None, r"pilot_rounds of \[plan.auto\]"), (given, 3, "--pilot")
+    for file, pilot, lower in asked:
+        assert plan_of(file, pilot=pilot).pilot == 3
+        with pytest.raises(ConfigError, match=f"of 3 rounds .* the 2 of .* Lower {lower}, or"):
+            plan_of(file, rounds=2, pilot=pilot)
+
+
+def test_earlier_estimates_leave_no_pilot_that_has_to_fit():
+    auto = federation('tau = "auto"\nauto = { deadline_s = 60, estimates = "e.json" }')
+    assert plan_of(auto, rounds=1).pilot == 0

@@ -40,9 +40,17 @@ def test_what_was_added_is_there_for_the_next_boot(place):
 
 
 @pytest.mark.parametrize(
-    "torn", [b'{"round": 2, "sec', b'{"round": 2', b"\0" * 40, b'{"round": 2, "x": "}', b"[2]\n"]
-)
-def test_a_line_that_a_power_cut_tore_is_taken_out_before_the_next_is_written(place, torn):
+    "torn",
+    [
+        b'{"round": 2, "sec', b'{"round": 2', b"\0" * 40, b'{"round": 2, "x": "}', b"[2]\n",
+        b'{"round": null, "seconds": 4.5}\n', b'{"round": "2", "seconds": 4.5}\n',
+        b'{"round": true, "seconds": 4.5}\n', b'{"round": 2.0, "seconds": 4.5}\n',
+        b'{"round": 2, "seconds": null}\n', b'{"round": 2, "seconds": "4.5"}\n',
+        b'{"round": 2, "seconds": NaN}\n', b'{"round": 2, "seconds": 1' + b"0" * 400 + b"}\n",
+        b'{"round": 2, "seconds": 4.5, "reason": "\xff"}\n', b"[" * 100_000,
+    ],
+)  # fmt: skip
+def test_a_line_that_a_power_cut_tore_is_taken_out_before_the_next_is_written(place, torn, caplog):
     first = opened(place, rounds_done=0)
     first.add(row(0))
     first.add(row(1))
@@ -51,6 +59,16 @@ def test_a_line_that_a_power_cut_tore_is_taken_out_before_the_next_is_written(pl
     again = opened(place, rounds_done=2)
     again.add(row(2))
     assert lines(place) == again.rows == [row(0), row(1), row(2)]
+    assert not caplog.records
+
+
+def test_whole_lines_that_are_lost_with_one_that_is_not_are_told_of(place, caplog):
+    text = "\n".join([json.dumps(row(0)), '{"round": "1"}', json.dumps(row(2)), ""])
+    place.write_text(text, encoding="utf-8")
+    assert opened(place, rounds_done=3).rows == lines(place) == [row(0)]
+    (record,) = caplog.records
+    assert record.getMessage() == "damaged end cut off"
+    assert (record.file, record.lines) == (str(place), 2)
 
 
 def test_a_round_that_is_done_again_is_written_down_once(place):

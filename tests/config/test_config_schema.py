@@ -87,7 +87,8 @@ def test_the_json_schema_gives_defaults_and_ranges():
     assert auto == {"type": "string", "enum": ["auto"]}
     assert counts["items"] == {"type": "integer", "minimum": 1, "maximum": 1_000_000}
     assert counts["maxItems"] == 8
-    assert plan["schedule"]["properties"]["mu"]["exclusiveMinimum"] == 0
+    assert plan["schedule"]["properties"]["mu"]["minimum"] == 1e-15
+    assert plan["schedule"]["properties"]["factor"]["exclusiveMinimum"] == 0
     assert properties["federation"]["properties"]["weights"]["enum"] == ["devices", "examples"]
     assert properties["link"]["items"]["additionalProperties"] == {"type": "integer"}
     assert properties["federation"]["additionalProperties"] is False

@@ -48,7 +48,21 @@ WRONG = {
     "infinite": (
         farm(plan="rounds = 1\ntau = [4, 2]\nschedule = { mu = inf }"),
         "[plan.schedule] mu = inf is out of range",
-        "greater than 0, at most 100",
+        "1e-15 to 100",
+    ),
+    "a number beyond every float": (
+        farm(rest=f"[[simulation.link]]\nrate_bytes_per_s = {'9' * 401}"),
+        "[[simulation.link]] 1 rate_bytes_per_s = 999",
+        "... is out of range: greater than 0, at most 1.8e+308",
+    ),
+    "a number too long to be written": (
+        farm(plan=f"rounds = 0x{'f' * 5000}\ntau = [4, 2]"),
+        "[plan] rounds = a number of thousands of digits is out of range: 1 to 1000000",
+    ),
+    "a pilot longer than the run": (
+        farm(plan='rounds = 3\ntau = "auto"\nauto = { deadline_s = 60 }'),
+        "[plan.auto] pilot_rounds = 4 is more than rounds = 3 of [plan]",
+        "Lower it, to 2 at least, or raise rounds",
     ),
     "steps without a place": (
         farm(plan='rounds = 1\ntau = [4, 2]\nschedule = { kind = "step" }'),

@@ -27,7 +27,16 @@ def test_they_come_back_as_they_were():
     [
         ("{", "e.json: this is not JSON"),
         ("[]", "not a JSON object"),
-        (changed(L=0), "e.json: L = 0 is out of range: greater than 0"),
+        (changed(L=0), "e.json: L = 0 is out of range: 1e-15 to 1e+15"),
+        (changed(L=10**400), "... is out of range: 1e-15 to 1e+15"),
+        (changed(Lh=1e300), "e.json: Lh = 1e+300 is out of range: 1e-15 to 1e+15"),
+        (changed(gap=5e-324), "e.json: gap = 5e-324 is out of range: 1e-15 to 1e+15"),
+        (changed(zeta2=[0, 0, 1.7e308]), "zeta2[3] = 1.7e+308 is out of range: 0 to 1e+15"),
+        (changed(step_s={"watch-1-0": 1e300}), "= 1e+300 is out of range: 0 to 2592000 s"),
+        (
+            changed(progress=[{"tau": [1] * 3, "mu": 1.7e308, "loss_before": 2, "loss_after": 1}]),
+            "[[progress]] 1 mu = 1.7e+308 is out of range: 1e-15 to 100",
+        ),
         (changed(L=float("nan")), "L = nan is out of range"),
         (changed(sigma=1), "sigma is no table or key of this file. Did you mean 'sigma2'"),
         (changed(step_s={"watch-1-0": -1}), "[step_s] watch-1-0 = -1 is out of range"),

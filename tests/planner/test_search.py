@@ -11,7 +11,7 @@ from fedtier.planner.chains import chains
 from fedtier.planner.cost import Costs
 from fedtier.planner.least_bound import LeastBound
 from fedtier.planner.round_time import Times
-from fedtier.planner.search import Deadline, least
+from fedtier.planner.search import Deadline, chains_within, least
 from fedtier.planner.tree_constants import TreeConstants
 
 ONES = Split(alpha=1, beta=1, theta=1)
@@ -165,3 +165,15 @@ def test_with_counts_of_few_bits_the_best_of_those_is_found():
         tried += zip(value, question.costs.round_s(taus), *taus, strict=True)
     value, _, *tau = min(tried)
     assert (found.value, found.tau) == (value, tuple(tau))
+
+
+def test_where_bounds_rule_nothing_out_the_best_prefixes_alone_go_on():
+    flat = objective(problem=Problem(**{**PROBLEM, "smoothness_mean": 1e-15}))
+    known = least(flat, asked(), mus=[0.005], bits=1)
+    every = chains_within(flat, asked(), 0.005, known, bits=5)
+    some = chains_within(flat, asked(), 0.005, known, bits=5, kept_max=7)
+    assert len(every) > 100
+    assert len(some) == 7
+    assert {*map(tuple, some.tolist())} <= {*map(tuple, every.tolist())}
+    found = least(flat, asked(), mus=[0.005], bits=5, kept_max=7)
+    assert found.value <= known.value

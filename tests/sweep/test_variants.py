@@ -10,7 +10,7 @@ import pytest
 
 from fedtier.errors import ConfigError
 from fedtier.sweep.change import changed
-from fedtier.sweep.queue import runs_of
+from fedtier.sweep.queue import check_unmixed, runs_of
 from fedtier.sweep.variant import AS_WRITTEN, parse_variant, parse_variants
 
 ROOT = Path(__file__).parents[2]
@@ -233,3 +233,18 @@ def test_how_many_rounds_a_run_has_that_plans_itself_is_not_known_before(tmp_pat
         auto_file(tmp_path), parse_variants([]), seeds=[1], rounds=None, out=tmp_path, clock="wall"
     )
     assert run.rounds is None
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"clock": "vir', "\xff", "[" * 100_000])
+def test_a_run_whose_report_is_none_is_not_finished(tmp_path, text):
+    variants = parse_variants([])
+    (run,) = runs_of(
+        WEARABLES, variants, seeds=[1], rounds=None, out=tmp_path, clock="virtual"
+    )  # fmt: skip
+    assert not run.unfinished(), "it was not begun"
+    run.directory.mkdir(parents=True)
+    (run.directory / "federation.toml").write_text(run.text, encoding="utf-8")
+    run.report_path.write_bytes(text.encode("latin-1"))
+    check_unmixed([run], clock="virtual")
+    assert run.report() is None
+    assert run.unfinished()

@@ -91,6 +91,11 @@ def test_what_a_stopped_sweep_left_is_done_anew_and_other_runs_are_not_mixed_in(
     sweep(file, "--out", out)
     assert json.loads((run / "report.json").read_bytes())["model_digest"] == digest
 
+    (run / "report.json").write_text('{"federation": "far', encoding="utf-8")
+    said = sweep(file, "--out", out)
+    assert f"{run}/report.json is no report of a run, so that run is done again" in said
+    assert json.loads((run / "report.json").read_bytes())["model_digest"] == digest
+
     said = sweep(file, "--rounds", 1, "--out", out, code=78)
     assert "holds a run of another federation file than this sweep's" in said
 
