@@ -58,8 +58,8 @@ def estimates_of(
     smooth = [f.smoothness for f in gradients if f.smoothness]
     if not smooth:
         raise ConfigError(
-            f"the pilot measured {len(gradients)} gradients at models that differ; two are needed. "
-            "See the log for why devices abstained, and start another run."
+            f"the pilot measured {len(gradients)} gradients, and no two of them at models that "
+            "differ, as is needed. See the log for why devices abstained, and start another run."
         )
     progress = tuple(_progress(gradients, plan))
     if not progress:

@@ -201,7 +201,7 @@ def test_devices_that_did_not_move_apart_say_nothing_of_it_either(tmp_path):
 def test_too_few_gradients_are_no_estimate(tmp_path, kept):
     log = whole(tmp_path)
     nobody = Findings(round=1, task="gradient", measured=Measured())
-    with pytest.raises(ConfigError, match=rf"measured {kept} gradients at models that differ"):
+    with pytest.raises(ConfigError, match=rf"measured {kept} gradients, and no two"):
         estimates(log, findings=[nobody, *log.findings[: 1 + kept]])
 
 
