@@ -38,6 +38,8 @@ SEEDS = (1, 2, 3)
 STEPS_MAX = 128  # of a round, planned ones too
 PILOT_ROUNDS, PILOT_STEPS = 4, 8
 RANK_CORRELATION_MIN = 0.8
+FREE_LINES = "loopback"
+"""There every tau does as many local steps, so they end close together: a result and no bound."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,16 +165,21 @@ def main() -> int:
     if chosen.out is not None:
         draw(chosen.net, results, chosen.out.with_suffix(".svg"))
     correlations = {lines: found["rank_correlation"] for lines, found in results.items()}
-    gate = Gate(
-        name="rank correlation of forecast and accuracy, mean over the kinds of links",
-        value=statistics.fmean(correlations.values()),
-        at_least=RANK_CORRELATION_MIN,
-    )
+    gates = [
+        Gate(
+            name=f"{lines}: rank correlation of forecast and accuracy",
+            value=value,
+            at_least=RANK_CORRELATION_MIN,
+        )
+        for lines, value in correlations.items()
+        if lines != FREE_LINES
+    ]
     results["claims"] = [
         claim(f"{lines}: rank correlation", value, at_least=RANK_CORRELATION_MIN)
         for lines, value in correlations.items()
+        if lines == FREE_LINES
     ]
-    return record.close(results, gates=[gate], complete=not chosen.quick)
+    return record.close(results, gates=gates, complete=not chosen.quick)
 
 
 if __name__ == "__main__":
