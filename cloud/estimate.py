@@ -150,13 +150,14 @@ def _spread(found: Findings, link: int) -> float:
 def _links(
     findings: Sequence[Findings], plan: Plan, topology: Topology, *, dimension: int, part_bytes: int
 ) -> Iterator[LinkEstimate]:
+    timed = _timed(findings, plan)
     rounds = [f for f in findings if f.task == "train"]
     quantized = [f for f in rounds if not keeps_end(plan, f.round)]
     for link, codec in enumerate(plan.codecs, start=1):
         deltas = sum(f.measured.deltas.get(link, 0) for f in quantized)
         errors = sum(f.measured.q.get(link, 0) for f in quantized)
         exchanges = []
-        for f, seconds in _timed(rounds, plan):
+        for f, seconds in timed:
             its = plan_of_round(plan, f.round)
             taken = parts_of_round(f.spans, tau=its.tau, round_s=seconds)
             if link not in taken:
@@ -220,7 +221,8 @@ def _timed(findings: Sequence[Findings], plan: Plan) -> list[tuple[Findings, flo
 def _step_seconds(findings: Sequence[Findings], plan: Plan, topology: Topology) -> dict[str, float]:
     """Of each device its fastest round, longer by what a cell waits for whoever is late in turn."""
     found = {str(device): math.inf for device in topology.devices()}
-    for finding, seconds in _timed(findings, plan):
+    timed = _timed(findings, plan)
+    for finding, seconds in timed:
         times = finding.measured.steps
         named = {device: micros for micros, device in times.slowest}
         others = times.devices - len(named)
@@ -234,18 +236,18 @@ def _step_seconds(findings: Sequence[Findings], plan: Plan, topology: Topology) 
     if not known:
         return {}
     slowest_s = max(known)  # what is taken for a device that was away
-    late = _lateness(findings, plan, slowest_s)
+    late = _lateness(timed, plan, slowest_s)
     return {device: late * min(step_s, slowest_s) for device, step_s in found.items()}
 
 
-def _lateness(findings: Sequence[Findings], plan: Plan, slowest_s: float) -> float:
+def _lateness(timed: Sequence[tuple[Findings, float]], plan: Plan, slowest_s: float) -> float:
     """How much longer the steps of an iteration take than the slowest device's, when it is quick.
 
     Now one device is late and now another, and a cell waits for each. The first round, in which
     graphs are opened, tells nothing of that.
     """
     waited = []
-    for finding, seconds in _timed(findings, plan):
+    for finding, seconds in timed:
         if finding.round > 0:
             tau = plan_of_round(plan, finding.round).tau
             taken = parts_of_round(finding.spans, tau=tau, round_s=seconds)

@@ -204,7 +204,9 @@ class Performer:
             )
         except ConfigError as error:  # the run goes on: nothing hangs on it yet
             log.warning("not estimated", extra={"reason": str(error)})
-            return self._plan_first(self._by_times_of_pilot(), reason=str(error))
+            by_times = self._by_times_of_pilot()
+            how = "" if by_times is None else " Planned by times alone."
+            return self._plan_first(by_times, reason=f"{error}{how}")
         path = self._run_dir / ESTIMATES_FILE
         write_durably(path, estimates_json(estimates).encode())
         log.info("pilot finished", extra={"estimates": str(path)})
