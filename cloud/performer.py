@@ -261,15 +261,10 @@ class Performer:
             "loss": held_out.total.loss if held_out else None,
             "accuracy_held_out_worst": worst[1] if worst else None,
             "training_loss": nats / steps if steps else None,
-            "links": self._links(figures),
+            "links": link_rows(self._plan, figures),
             "rollout": rollout_rows(figures.rollout),
             "model_digest": digest,
         }
-
-    def _links(self, figures: Figures) -> list[dict[str, Any]]:
-        return link_rows(
-            self._plan, figures, unquantized=self._pilot.unquantized(self._course.plan)
-        )
 
     def _finish(self, finish: Finish) -> Event | None:
         snapshot = self._snapshots.read()
@@ -287,7 +282,7 @@ class Performer:
             clock=self._host.clock,
             held_out=self._score(model),
             figures=figures,
-            links=self._links(figures),
+            links=link_rows(self._plan, figures),
             nodes=self._usage.rows(own),
             model=model,
             model_digest=digest,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,14 +12,12 @@ import numpy as np
 
 from fedtier.core.effects import Aggregate
 from fedtier.core.measured import Measured
-from fedtier.core.pilot import keeps_end
 from fedtier.ids import RunId, hex64
 from fedtier.model.layout import Vector
 from fedtier.quantize.norm import sum_of_squares
 from fedtier.runtime.mean import MeanGradient
 from fedtier.storage.records import FileRecord
 from fedtier.wire.fields import Fields
-from fedtier.wire.plan import Plan
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,14 +93,6 @@ class PilotLog:
     def _add(self, new: Findings) -> None:
         """In the place of what an older state of the run had found there, and after it."""
         self.findings = [f for f in self.findings if _place(f) < _place(new)] + [new]
-
-    def unquantized(self, plan: Plan) -> Mapping[int, int]:
-        """By link, how many deltas came as they were: those of rounds without quantizers."""
-        counts: Counter[int] = Counter()
-        for found in self.findings:
-            if found.task == "train" and keeps_end(plan, found.round):
-                counts.update(found.measured.deltas)
-        return counts
 
     def save(self) -> None:
         """Make all of it durable.

@@ -65,37 +65,40 @@ def reason_rows(reasons: Reasons) -> list[dict[str, str]]:
     return [{"node": node, "reason": reason} for node, reason in reasons[:_REASONS_MAX]]
 
 
-def link_rows(
-    plan: Plan, figures: Figures, *, unquantized: Mapping[int, int]
-) -> list[dict[str, Any]]:
+def link_rows(plan: Plan, figures: Figures) -> list[dict[str, Any]]:
     """One row per link, as the report and the summary show it.
 
     Args:
         plan: Of the run.
         figures: Of the whole tree.
-        unquantized: By link, how many deltas a pilot had sent as they were, without an error.
     """
     rows = []
     for link in range(1, plan.tiers + 1):
         f = figures.links.get(link, LinkFigures())
-        quantized = f.q_count - unquantized.get(link, 0)
         rows.append(
             {
                 "link": link,
                 "quantizer": _codec_text(plan, link),
                 "updates": f.updates,
-                "deltas": f.q_count,  # the updates that carried one: no abstention, no evaluation
+                "deltas": f.deltas,
                 "abstained": f.abstained,
                 "duplicates": f.duplicates,
                 "late": f.late,
                 "lost": f.lost,
                 "bytes_up": f.bytes_up,
                 "bytes_down": f.bytes_down,
-                "q_mean": f.q_units / Q_UNITS_PER_ONE / quantized if quantized > 0 else None,
+                "q_mean": _q_mean(f),
                 "seconds_mean": f.micros / 1e6 / f.updates if f.updates else None,
             }
         )
     return rows
+
+
+def _q_mean(link: LinkFigures) -> float | None:
+    """Of the deltas that were quantized; 0 where all came as they were, None where none came."""
+    if link.q_count:
+        return link.q_units / Q_UNITS_PER_ONE / link.q_count
+    return 0.0 if link.deltas else None
 
 
 def rollout_rows(rollout: Rollout) -> list[dict[str, Any]]:

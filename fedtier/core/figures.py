@@ -21,7 +21,7 @@ from fedtier.wire.fields import Fields, to_json
 Q_UNITS_PER_ONE = 2**20
 """Relative quantization errors are summed in units of 2^-20."""
 
-FIGURES_BYTES_MAX = 2700
+FIGURES_BYTES_MAX = 2765
 """Of the 3584 bytes of a manifest: the rest of one that carries figures has at most 819."""
 
 _BINS = 101
@@ -33,14 +33,15 @@ class LinkFigures:
     """One link of the tree since the run began, over all its senders; all sums."""
 
     updates: int = 0  # accepted
-    abstained: int = 0  # of these, answers to `train` without a delta
+    deltas: int = 0  # of these, answers to `train` with one
+    abstained: int = 0  # and without
     duplicates: int = 0  # offers of an update already held
     late: int = 0  # offers for an iteration no longer open
     lost: int = 0  # members that had not answered when their iteration closed
     bytes_up: int = 0  # what the children's sockets sent
     bytes_down: int = 0  # and received, so a broadcast to four children counts four times
-    q_units: int = 0  # exact relative quantization errors, in 2^-20
-    q_count: int = 0
+    q_units: int = 0  # exact relative errors of the deltas that were quantized, in 2^-20
+    q_count: int = 0  # how many were: in some rounds of a pilot none is
     micros: int = 0  # from the first offer to `accepted`
 
     def __add__(self, other: LinkFigures) -> LinkFigures:

@@ -8,6 +8,7 @@ from fedtier.core.figures import Q_UNITS_PER_ONE, Figures, LinkFigures, fold
 from fedtier.core.intake import IntakeCounts
 from fedtier.ids import NodeId, RunId
 from fedtier.wire.manifest import UpdateManifest
+from fedtier.wire.plan import IDENTITY
 
 
 class Tally:
@@ -41,12 +42,15 @@ class Tally:
             self._below[link] = self._below.get(link, LinkFigures()) + grown
         if manifest.figures:  # without any, what the child reported before is the newest still
             self._latest[child] = figures
-        measured = manifest.weight > 0 and manifest.task == "train"
+        trained = manifest.task == "train"
+        delta = trained and manifest.weight > 0
+        quantized = delta and manifest.codec != IDENTITY.name
         self._own += LinkFigures(
             updates=1,
-            abstained=1 if manifest.task == "train" and not measured else 0,
-            q_units=round(manifest.q * Q_UNITS_PER_ONE) if measured else 0,
-            q_count=1 if measured else 0,
+            deltas=int(delta),
+            abstained=int(trained and not delta),
+            q_units=round(manifest.q * Q_UNITS_PER_ONE) if quantized else 0,
+            q_count=int(quantized),
         )
         return figures
 

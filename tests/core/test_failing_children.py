@@ -121,5 +121,5 @@ def test_every_update_is_a_delta_an_abstention_or_an_evaluation(tmp_path):
     world = make_world(tmp_path, 2, 2, tau=(1, 3), train=train, rounds=2)
     world.run()
     one, two = (world.cloud.finished.figures.links[link] for link in (1, 2))
-    assert (one.updates, one.q_count, one.abstained) == (2 * 3 * 4 + 4, 2 * (12 - 3 - 1), 2 * 4)
-    assert (two.updates, two.q_count, two.abstained) == (2 * 2 + 2, 2 * 2, 0)
+    assert (one.updates, one.deltas, one.abstained) == (2 * 3 * 4 + 4, 2 * (12 - 3 - 1), 2 * 4)
+    assert (two.updates, two.deltas, two.abstained) == (2 * 2 + 2, 2 * 2, 0)

@@ -15,6 +15,7 @@ from world_shapes import make_plan, quadratic, random_centres, regular
 
 from fedtier.core.figures import (
     FIGURES_BYTES_MAX,
+    Q_UNITS_PER_ONE,
     Figures,
     LinkFigures,
     Scores,
@@ -176,6 +177,7 @@ def test_the_most_an_honest_tree_reports_fits_a_manifest():
     link = LinkFigures(
         updates=10**9, abstained=10**9, duplicates=10**7, late=10**7, lost=10**7,
         bytes_up=10**15, bytes_down=10**15, q_units=2**20 * 10**9, q_count=10**9, micros=10**14,
+        deltas=10**9,
     )  # fmt: skip
     tier = TierFigures(
         nodes=10**6, peak_rss_kib_sum=10**12, peak_rss_kib_max=10**7, cpu_ms_sum=10**14,
@@ -203,7 +205,7 @@ def test_the_most_that_a_pilot_measures_fits_a_manifest():
     """As many tiers, links and named devices as there can be, and numbers of all digits."""
     link = LinkFigures(
         updates=10**6, abstained=10**4, bytes_up=10**13, bytes_down=10**13, q_units=2**20 * 10**6,
-        q_count=10**6, micros=10**12,
+        q_count=10**6, micros=10**12, deltas=10**6,
     )  # fmt: skip
     tier = TierFigures(
         nodes=10**6, peak_rss_kib_sum=10**12, peak_rss_kib_max=10**7, cpu_ms_sum=10**12,
@@ -356,7 +358,7 @@ def test_what_a_child_counted_before_its_restart_stays_counted():
     tally.enter(NodeId("b"), report("b", bytes_up=7))
     total = tally.figures(1, IntakeCounts(duplicates=3, late=2))
     assert total.links[1].bytes_up == 250 + 90 + 7
-    assert (total.links[1].updates, total.links[1].q_count) == (5, 5)
+    assert (total.links[1].updates, total.links[1].deltas) == (5, 5)
     assert (total.links[1].duplicates, total.links[1].late) == (3, 2)
     assert total.tiers[0].nodes == 2
 
@@ -380,7 +382,21 @@ def test_an_update_is_a_delta_an_abstention_or_neither(task, weight, counted):
     tally.open(RunId(1))
     tally.enter(NodeId("a"), replace(report("a"), task=task, weight=weight))
     link = tally.figures(1, IntakeCounts()).links[1]
-    assert (link.updates, link.q_count, link.abstained) == (1, *counted)
+    assert (link.updates, link.deltas, link.abstained) == (1, *counted)
+
+
+@pytest.mark.parametrize("codec", ["qsgd", "identity"])
+def test_the_mean_error_is_of_the_deltas_that_were_quantized(codec):
+    """A parent may have been started again after the pilot's unquantized ones, or before."""
+    tally = Tally()
+    tally.open(RunId(1))
+    tally.enter(NodeId("a"), replace(report("a"), codec="identity", q=0.0))
+    tally.enter(NodeId("a"), replace(report("a"), codec=codec, q=0.5))
+    link = tally.figures(1, IntakeCounts()).links[1]
+    assert link.deltas == 2
+    assert (link.q_units, link.q_count) == (
+        (Q_UNITS_PER_ONE // 2, 1) if codec == "qsgd" else (0, 0)
+    )
 
 
 def test_another_run_is_counted_from_zero():

@@ -187,7 +187,8 @@ def test_a_pilots_rounds_alternate_and_each_follows_a_gradient(tmp_path):
     # Of 4 deltas in each of two quantized rounds; at most sqrt(16)/7 by a bucket's worst case.
     assert 0 < link.q < 4 / 7
     counted = world.cloud.finished.figures.links[1]
-    assert counted.q_count == 4 * (4 * 1 + 1 * 2), "gradients are no deltas"
+    assert counted.deltas == 4 * (4 * 1 + 1 * 2), "gradients are no deltas"
+    assert counted.q_count == 4 * (2 * 1 + 1 * 2), "of two of the pilot's rounds none is quantized"
 
 
 def test_the_pilot_of_a_plan_without_one_is_nothing():

@@ -122,6 +122,7 @@ def large_figures():
     link = LinkFigures(
         updates=10**7, abstained=10**7, duplicates=10**4, late=10**4, lost=10**4,
         bytes_up=10**12, bytes_down=10**13, q_units=10**12, q_count=10**7, micros=10**13,
+        deltas=10**7,
     )  # fmt: skip
     tier = TierFigures(
         nodes=4096, peak_rss_kib_sum=10**9, peak_rss_kib_max=10**7, cpu_ms_sum=10**12,

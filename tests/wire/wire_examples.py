@@ -54,7 +54,9 @@ MODEL_BLOB = encode_model(PARAMETERS, model=MODEL, layout=LAYOUT.digest)
 UPDATE_MANIFEST = UpdateManifest(
     run=RUN, path=PATH, node=NodeId("wrist-04"), task="train", base=MODEL, layout=LAYOUT.digest,
     weight=3, codec="qsgd(levels=4)", q=0.03125,
-    figures={"l": [[1, 6, 1, 0, 0, 0, 91250, 40112, 4096, 5, 81000]], "t": [], "s": [8, 73400320]},
+    figures={
+        "l": [[1, 7, 5, 1, 0, 0, 0, 91250, 40112, 4096, 4, 81000]], "t": [], "s": [8, 73400320],
+    },
 )  # fmt: skip
 UPDATE_BLOB = encode_update(
     UPDATE_MANIFEST, Qsgd(levels=4).encode(DELTA, DrawKey(k0=1, k1=2)).sections
