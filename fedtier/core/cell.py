@@ -169,6 +169,7 @@ class Cell:
             case Want() as want:
                 return self.hear_want(event.node, want, now_s)
             case Part(kind="update") as part:
+                self._hearing.delivers(now_s)
                 return self.hear_part(event.node, part, now_s)
             case Head() | Beacon() | Ack() | Part():
                 return [Note(level="debug", event="stray message", fields={"node": event.node})]
@@ -322,7 +323,7 @@ class Cell:
         return [Send(side="down", message=self._head)]
 
     def _sign_of_life(self, now_s: float) -> list[CellEffect]:
-        """Be seen, say which head is the newest, and ask who has not answered it for an offer."""
+        """Be seen, say which head is the newest, and ask who has offered nothing for an offer."""
         head = self._head
         assert head is not None, "nothing is said before the first head"
         self._beacon_at_s = now_s + head.plan.beacon_s
@@ -331,7 +332,8 @@ class Cell:
             state=head.state,
         )  # fmt: skip
         question = Ack(digest=NO_BLOB, verdict="want")
-        asked = self.missing() if self._patience is not None else ()
+        missing = self.missing() if self._patience is not None else ()
+        asked = [child for child in missing if self._intake.standing(child) == "nothing"]
         return [
             self._lookout.presence(),
             Send(side="down", message=beacon),

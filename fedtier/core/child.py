@@ -18,7 +18,7 @@ from fedtier.core.fetch import Fetch
 from fedtier.core.figures import Figures
 from fedtier.core.hearing import Hearing
 from fedtier.core.offer import Offer
-from fedtier.core.pace import Pace
+from fedtier.core.pace import Line, Pace
 from fedtier.core.verify import update_bytes_max
 from fedtier.errors import WireError
 from fedtier.ids import BootNonce, NodeId, hex64
@@ -94,7 +94,8 @@ class ChildLink:
         self._window = 1 if metered else WINDOW_PARTS
         self._metered = metered
         self._allowance: Allowance | None = None
-        self.equipment = Equipment(node, artefact, saved, window=self._window)
+        line = Line()
+        self.equipment = Equipment(node, artefact, saved, line=line, window=self._window)
         self._node = node
         self._part_bytes = part_bytes
         self._presence = presence
@@ -107,8 +108,8 @@ class ChildLink:
         self._past_boots: list[BootNonce] = []
         self._model: tuple[str, bytes] | None = None  # digest of the model, its blob
         self._fetch: Fetch | None = None
-        self._fetching = Pace(GAP_S)
-        self._offering = Pace(OFFER_FIRST_S)
+        self._fetching = Pace(GAP_S, line)
+        self._offering = Pace(OFFER_FIRST_S, line)
         self._working: Job | None = None
         self._offer: Offer | None = None
         self._model_at_s: float | None = None  # since when it waits for an artefact alone
@@ -208,7 +209,7 @@ class ChildLink:
             case Beacon() as beacon:
                 return self.hear_beacon(beacon)
             case Part(kind="artefact") as part:
-                return [*self.equipment.hear(part, now_s)]
+                return self.hear_artefact(part, now_s)
             case Part() as part:
                 return self.hear_part(part, now_s)
             case Ack() as ack:
@@ -255,6 +256,7 @@ class ChildLink:
 
     def hear_part(self, part: Part, now_s: float) -> list[LinkEffect]:
         """Take a slice of the model."""
+        self._hearing.delivers(now_s)
         head, fetch = self._head, self._fetch
         if head is None or fetch is None or part.digest != fetch.blob.digest:
             return [Note(level="debug", event="stray part", fields={"part": part.part})]
@@ -264,9 +266,17 @@ class ChildLink:
         except WireError as error:  # some part of it is not the parent's: begin afresh
             note = Note(level="warning", event="model refused", fields={"reason": str(error)})
             return [note, *self._start_fetch(head, now_s, by_itself=True)]
+        self.equipment.put_off(now_s, fetch.ask_at_s)
         if blob is not None:
             return self._fetched(head, blob, now_s)
         return [] if want is None else [self._send(want)]
+
+    def hear_artefact(self, part: Part, now_s: float) -> list[LinkEffect]:
+        """Take a slice of an artefact."""
+        self._hearing.delivers(now_s)
+        if self._fetch is not None and self.equipment.timer_s is not None:
+            self._fetch.put_off(now_s, self.equipment.timer_s)
+        return [*self.equipment.hear(part, now_s)]
 
     def hear_ack(self, ack: Ack, now_s: float) -> list[LinkEffect]:
         """Take the parent's answer to an offer, or its question for one."""
@@ -275,7 +285,7 @@ class ChildLink:
             return [Note(level="debug", event="stray ack", fields={"verdict": ack.verdict})]
         if ack.verdict == "want":
             if ack.digest == NO_BLOB:
-                return self._offer_again(now_s)
+                return self._offer_again(now_s) if offer.settled else []
             return [self._send(part) for part in offer.wanted(ack.parts, head, now_s)]
         if offer.settled or ack.digest == NO_BLOB:
             return [Note(level="debug", event="stray ack", fields={"verdict": ack.verdict})]
@@ -433,6 +443,7 @@ class ChildLink:
             )
         except WireError as error:
             return self._do_without(head, str(error), now_s)
+        self.equipment.put_off(now_s, self._fetch.ask_at_s)
         return []
 
     def _lacking(self, head: Head, model_bytes: int) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from fedtier.core.effects import Effect, Install, Note, SavePart, Send
 from fedtier.core.events import Installed
 from fedtier.core.fetch import Fetch
-from fedtier.core.pace import Pace
+from fedtier.core.pace import Line, Pace
 from fedtier.errors import WireError
 from fedtier.ids import NodeId
 from fedtier.limits import ARTEFACT_BYTES_MAX, GAP_S, WINDOW_PARTS
@@ -25,7 +25,13 @@ class Equipment:
     """
 
     def __init__(
-        self, node: NodeId, held: str, saved: Iterable[Part] = (), *, window: int = WINDOW_PARTS
+        self,
+        node: NodeId,
+        held: str,
+        saved: Iterable[Part] = (),
+        *,
+        line: Line | None = None,
+        window: int = WINDOW_PARTS,
     ) -> None:
         """Begin with what an earlier boot installed, or the operator.
 
@@ -33,12 +39,13 @@ class Equipment:
             node: The child's id.
             held: Digest of the artefact it holds; empty for none.
             saved: Parts that an earlier boot saved of another.
+            line: What is known of the line to the parent.
             window: How many parts to ask for at a time.
         """
         self._node = node
         self._window = window
         self.held = held
-        self._pace = Pace(GAP_S)
+        self._pace = Pace(GAP_S, line)
         self._wanted = ""  # digest of the artefact that is being fetched or installed
         self._fetch: Fetch | None = None
         self._saved = list(saved)  # until something is fetched
@@ -110,6 +117,11 @@ class Equipment:
         if want is not None:
             effects.append(self._say(want))
         return effects
+
+    def put_off(self, now_s: float, until_s: float) -> None:
+        """Do not ask again before this time: a model is coming by the same line."""
+        if self._fetch is not None:
+            self._fetch.put_off(now_s, until_s)
 
     def connected(self, now_s: float) -> list[Effect]:
         """Go on where the connection was lost: what has come is not asked for again."""

@@ -43,7 +43,7 @@ class Fetch:
         self._asked: set[int] = set()
         self.blob = blob
         pace.afresh(now_s)
-        self.ask_at_s = now_s + pace.pause_s if by_itself else now_s
+        self.ask_at_s = self._later(now_s) if by_itself else now_s
 
     @property
     def left(self) -> int:
@@ -63,8 +63,8 @@ class Fetch:
         """
         if not self._slot.add(part):
             return None
-        self._pace.answered(now_s)
-        self.ask_at_s = now_s + self._pace.pause_s
+        self._pace.answered(now_s, len(part.payload))
+        self.ask_at_s = self._later(now_s)
         served = part.part in self._asked
         self._asked.discard(part.part)
         return self.ask(now_s) if served and not self._asked and not self.complete else None
@@ -77,7 +77,7 @@ class Fetch:
         elif not self._asked:
             self._pace.begin(now_s)
         self._asked = set(window)
-        self.ask_at_s = now_s + self._pace.pause_s
+        self.ask_at_s = self._later(now_s)
         return Want(digest=self.blob.digest, parts=window)
 
     def again(self, now_s: float) -> Want:
@@ -89,7 +89,12 @@ class Fetch:
     def hurry(self, now_s: float) -> None:
         """Do not wait longer than a usual pause: the parent has just spoken."""
         self._pace.hurry()
-        self.ask_at_s = min(self.ask_at_s, now_s + self._pace.pause_s)
+        self.ask_at_s = min(self.ask_at_s, self._later(now_s))
+
+    def put_off(self, now_s: float, until_s: float) -> None:
+        """Do not ask before this time: what comes first on the same line is still coming."""
+        self._pace.begin(now_s)
+        self.ask_at_s = max(self.ask_at_s, until_s)
 
     def take(self) -> bytes:
         """The whole blob.
@@ -98,3 +103,7 @@ class Fetch:
             WireError: If it does not have its digest.
         """
         return self._slot.take()
+
+    def _later(self, now_s: float) -> float:
+        """When a part should have come."""
+        return now_s + self._pace.pause_s(self._slot.part_bytes)

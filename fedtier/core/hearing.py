@@ -41,6 +41,10 @@ class Hearing:
         self._patience_s = None if head is None else DEAF_BEACONS * head.plan.beacon_s
         self.connected(now_s)
 
+    def delivers(self, now_s: float) -> None:
+        """Something else came at QoS 1: what the parent says may be behind it, on a slow line."""
+        self.connected(now_s)
+
     def expect(self, head: Head, now_s: float) -> None:
         """Expect what this head's parent will say, if it was ever heard; what is due stays due."""
         if self._ever and self._patience_s is None:

@@ -207,8 +207,8 @@ class Intake:
             transfer.asked.discard(part.part)
             transfer.progress_s = now_s
             pace = self._pace(child)
-            pace.answered(now_s)
-            transfer.ask_at_s = now_s + pace.pause_s
+            pace.answered(now_s, len(part.payload))
+            transfer.ask_at_s = now_s + pace.pause_s(transfer.slot.part_bytes)
         if part.part == 0 or (new and not transfer.asked):  # every offer is answered
             return [self._ask(child, transfer, now_s)]
         return []
@@ -230,7 +230,7 @@ class Intake:
         elif not transfer.asked:
             pace.afresh(now_s)
         transfer.asked = set(window)
-        transfer.ask_at_s = now_s + pace.pause_s
+        transfer.ask_at_s = now_s + pace.pause_s(transfer.slot.part_bytes)
         return _ack(child, transfer.slot.digest, "want", parts=window)
 
     def _pace(self, child: NodeId) -> Pace:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 
 from fedtier.core.effects import Job
 from fedtier.core.pace import Pace
@@ -44,6 +45,7 @@ class Offer:
         self._pace = pace
         self._node = node
         self._repeats = 0
+        self._sent_bytes = 0
         self._since_s: float | None = now_s
 
     @property
@@ -67,15 +69,16 @@ class Offer:
         """What the parent asks for; with nothing, it is queued and needs no hurry."""
         self.settled = False
         if parts:
-            self._pace.answered(now_s)
+            self._pace.answered(now_s, self._sent_bytes)
         else:
-            self._pace.heard(now_s)
-        self.repeat_at_s = now_s + self._pause_s()
-        return [self._part(index, head) for index in parts if index < self._outgoing.parts]
+            self._pace.heard(now_s, self._sent_bytes)
+        sent = [self._part(index, head) for index in parts if index < self._outgoing.parts]
+        self._sent(sent, now_s)
+        return sent
 
     def settle(self, now_s: float) -> None:
         """Stop offering it, but keep it for as long as the parent may ask again."""
-        self._pace.heard(now_s)
+        self._pace.heard(now_s, self._sent_bytes)
         self.settled = True
         self.repeat_at_s = None
 
@@ -86,15 +89,18 @@ class Offer:
 
     def _offer(self, head: Head, now_s: float) -> Part:
         """Its first part, addressed to the head it answers."""
+        first = self._part(0, head)
         self._pace.begin(now_s)
-        self.repeat_at_s = now_s + self._pause_s()
+        self._sent([first], now_s)
         self._repeats += 1
-        return self._part(0, head)
+        return first
 
-    def _pause_s(self) -> float:
-        """The line's, spread by up to a tenth."""
+    def _sent(self, parts: Sequence[Part], now_s: float) -> None:
+        """Wait for the line's pause, spread by up to a tenth."""
         spread = zlib.crc32(f"{self._node} {self.digest} {self._repeats}".encode())
-        return self._pace.pause_s * (1 + 0.1 * spread / 2**32)
+        self._sent_bytes = sum(len(part.payload) for part in parts)
+        pause_s = self._pace.pause_s(self._sent_bytes)
+        self.repeat_at_s = now_s + pause_s * (1 + 0.1 * spread / 2**32)
 
     def _part(self, index: int, head: Head) -> Part:
         return self._outgoing.part(

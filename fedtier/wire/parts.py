@@ -165,6 +165,11 @@ class Incoming:
         self._missing = dict.fromkeys(range(parts))  # ordered, O(1) to strike out
 
     @property
+    def part_bytes(self) -> int:
+        """The most that one part can carry."""
+        return -(-self.total // max(1, self.parts - 1))
+
+    @property
     def left(self) -> int:
         """How many parts have not come."""
         return len(self._missing)

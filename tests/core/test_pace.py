@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedtier.core.effects import Job
 from fedtier.core.fetch import Fetch
 from fedtier.core.offer import Offer
-from fedtier.core.pace import Pace
+from fedtier.core.pace import Line, Pace
 from fedtier.ids import NodeId
 from fedtier.limits import PAUSE_MAX_S
 from fedtier.wire.head import BlobRef
@@ -23,21 +23,68 @@ JOB = Job.of(HEAD)
 def test_a_pause_is_the_shortest_where_answers_are_quick():
     pace = Pace(2.0)
     pace.begin(10.0)
-    pace.answered(10.5)
-    assert pace.pause_s == 2.0
+    pace.answered(10.5, 100)
+    assert pace.pause_s(100) == 2.0
 
 
 @pytest.mark.covers("T-16")
 def test_a_pause_is_twice_what_the_slowest_of_the_latest_answers_took():
     pace = Pace(2.0)
     pace.begin(0.0)
-    pace.answered(5.0)
-    assert pace.pause_s == 10.0
-    pace.answered(6.0)
-    assert pace.pause_s == 7.5  # the slow one counts less with every answer after it
-    for second in range(7, 30):
-        pace.answered(second)
-    assert pace.pause_s == 2.0
+    pace.answered(5.0, 100)
+    assert pace.pause_s(100) == 10.0
+    pace.answered(6.0, 100)
+    for second in range(7, 13):
+        pace.answered(second, 100)
+        assert pace.pause_s(100) == 10.0
+    pace.answered(13.0, 100)
+    assert pace.pause_s(100) == 2.0, "the eighth answer after the slow one"
+
+
+@pytest.mark.covers("T-16")
+def test_more_bytes_than_came_before_take_longer_in_proportion():
+    pace = Pace(2.0)
+    pace.begin(0.0)
+    pace.answered(5.0, 10_000)
+    assert pace.pause_s(30_000) == 30.0
+    assert pace.pause_s(1_000) == 10.0, "what takes long may be the way, whatever the size"
+    pace.answered(15.0, 30_000)
+    assert pace.pause_s(30_000) == 20.0
+    pace = Pace(2.0)
+    pace.begin(0.0)
+    pace.answered(0.5, 10)
+    assert pace.pause_s(4_096 * 16) == 16.0, "so few bytes tell little of a rate"
+
+
+@pytest.mark.covers("T-16")
+def test_a_line_of_which_nothing_is_known_may_be_slow():
+    """64 KiB take 33 s at 2 kB/s: who asks again after 2 s has five of them queued by then."""
+    pace = Pace(2.0)
+    assert pace.pause_s(64_000) == 32.0
+    pace.begin(0.0)
+    pace.answered(0.5, 64_000)
+    assert pace.pause_s(64_000) == 2.0
+
+
+@pytest.mark.covers("T-16")
+def test_what_is_offered_knows_of_the_line_what_fetching_taught():
+    line = Line()
+    fetching, offering = Pace(2.0, line), Pace(5.0, line)
+    fetching.begin(0.0)
+    fetching.answered(20.0, 64_000)
+    assert offering.pause_s(64_000) == 40.0
+
+
+@pytest.mark.covers("T-16")
+def test_a_pause_in_vain_may_exceed_a_minute_for_what_takes_longer_at_1_kb_a_second():
+    pace = Pace(5.0)
+    pace.begin(0.0)
+    pace.answered(30.0, 64_000)
+    for _ in range(10):
+        pace.in_vain()
+    assert pace.pause_s(16 * 64_000) == 1024.0
+    assert pace.pause_s(64_000) == 64.0
+    assert pace.pause_s(1_000) == 60.0
 
 
 @pytest.mark.covers("T-16")
@@ -46,15 +93,15 @@ def test_every_pause_in_vain_doubles_the_next_and_an_answer_ends_that():
     pace.begin(0.0)
     pauses = []
     for _ in range(6):
-        pauses.append(pace.pause_s)
+        pauses.append(pace.pause_s(100))
         pace.in_vain()
     assert pauses == [5.0, 10.0, 20.0, 40.0, 60.0, 60.0]
     pace.hurry()
-    assert pace.pause_s == 5.0
+    assert pace.pause_s(100) == 5.0
     pace.in_vain()
     pace.begin(100.0)
-    pace.answered(100.1)
-    assert pace.pause_s == 5.0
+    pace.answered(100.1, 100)
+    assert pace.pause_s(100) == 5.0
 
 
 @pytest.mark.covers("T-16")
@@ -86,24 +133,32 @@ def test_an_answer_that_promises_nothing_is_no_beginning():
     pace = Pace(5.0)
     pace.begin(0.0)
     pace.in_vain()
-    pace.heard(1.0)
-    assert pace.pause_s == 10.0  # still nothing of what was asked for
-    pace.answered(500.0)  # it was queued meanwhile, which says nothing about the line
-    assert pace.pause_s == 5.0
+    pace.heard(1.0, 100)
+    assert pace.pause_s(100) == 10.0  # still nothing of what was asked for
+    pace.answered(500.0, 100)  # it was queued meanwhile, which says nothing about the line
+    assert pace.pause_s(100) == 5.0
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["begin", "answered", "heard", "vain"]), st.floats(0, 99)))
+    st.lists(
+        st.tuples(
+            st.sampled_from(["begin", "answered", "heard", "vain"]),
+            st.floats(0, 99),
+            st.integers(0, 10**6),
+        )
+    )
 )
 def test_a_pause_is_never_shorter_than_the_first_nor_longer_than_a_minute(events):
     pace, now_s = Pace(2.0), 0.0
-    for event, seconds in events:
+    for event, seconds, bytes_ in events:
         now_s += seconds
         if event == "vain":
             pace.in_vain()
+        elif event == "begin":
+            pace.begin(now_s)
         else:
-            getattr(pace, event)(now_s)
-        assert 2.0 <= pace.pause_s <= PAUSE_MAX_S
+            getattr(pace, event)(now_s, bytes_)
+        assert 2.0 <= pace.pause_s(bytes_) <= max(PAUSE_MAX_S, bytes_ / 1000)
 
 
 @pytest.mark.covers("T-16")
@@ -111,12 +166,12 @@ def test_a_long_silence_is_forgotten_as_soon_as_the_longest_pause():
     """A parent was away for an hour: that says nothing of the line that is back."""
     pace = Pace(2.0)
     pace.begin(0.0)
-    pace.answered(3600.0)
+    pace.answered(3600.0, 100)
     answers = 0
-    while pace.pause_s > 2.0:
+    while pace.pause_s(100) > 2.0:
         answers += 1
-        pace.answered(3600.0 + answers)
-    assert answers <= 12, "30 s times 0.75^12 is less than 1 s"
+        pace.answered(3600.0 + answers, 100)
+    assert answers == 8
 
 
 @pytest.mark.covers("T-16")

@@ -205,6 +205,27 @@ def test_a_false_verdict_is_mended_by_the_parents_question():
     assert under.machine.state == "offering"
 
 
+def test_an_offer_that_is_on_its_way_is_not_sent_again_for_the_parents_question():
+    """On a slow line the question overtakes what it asks for."""
+    under = child_at("offering", device=True)
+    effects = from_above(under.machine, Ack(digest=NO_BLOB, verdict="want"))
+    assert not sent(effects, Part)
+    assert sent(under.machine.handle(Tick(), 1e6), Part), "what was lost is repeated in its time"
+
+
+def test_a_parent_asks_nobody_whose_update_it_is_receiving():
+    machine = gateway(announced={"b": HEAD.members})
+    begin(machine)
+    head = machine.cell.head
+    first, *rest = parts_of(update(head, D0), head)
+    (want,) = sent(machine.handle(Received(side="down", node=D0, message=first), 4.0), Ack)
+    assert want.parts == tuple(part.part for part in rest)
+    assert rest
+    effects = machine.handle(Tick(), 3.0 + head.plan.beacon_s)
+    questions = [e for e in effects if isinstance(e, Send) and isinstance(e.message, Ack)]
+    assert [e.node for e in questions if e.message.digest == NO_BLOB] == ["d1"]
+
+
 def test_a_parent_asks_who_is_missing_at_every_sign_of_life():
     machine = gateway(announced={"b": HEAD.members})
     begin(machine)
