@@ -79,6 +79,9 @@ FIXED_POINT_BITS_TOTAL = 62
 DIMENSION_MAX = 2**28
 LEVELS_MAX = 32_767
 BUCKET_MAX = 2**20
+BUCKET_DEFAULT = 512  # of block
+BLOCK_BITS_MIN = 2
+BLOCK_BITS_MAX = 16
 LOSS_UNITS_PER_NAT = 2**20
 
 DAY_S = 86_400.0  # what a budget of a day is counted over, whenever it begins

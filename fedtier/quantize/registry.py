@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from fedtier.errors import ConfigError
-from fedtier.limits import BUCKET_MAX, LEVELS_MAX
+from fedtier.limits import BLOCK_BITS_MAX, BLOCK_BITS_MIN, BUCKET_DEFAULT, BUCKET_MAX, LEVELS_MAX
+from fedtier.quantize.block import Block
 from fedtier.quantize.codec import Codec
 from fedtier.quantize.identity import Identity
 from fedtier.quantize.qsgd import Qsgd
@@ -14,6 +15,7 @@ from fedtier.words import did_you_mean
 _RANGES: Mapping[str, Mapping[str, tuple[int, int]]] = {
     "identity": {},
     "qsgd": {"levels": (1, LEVELS_MAX), "bucket": (1, BUCKET_MAX)},
+    "block": {"bits": (BLOCK_BITS_MIN, BLOCK_BITS_MAX), "bucket": (1, BUCKET_MAX)},
 }
 CODEC_NAMES = tuple(_RANGES)
 CODEC_PARAMETERS = tuple(dict.fromkeys(name for ranges in _RANGES.values() for name in ranges))
@@ -23,8 +25,9 @@ def make_codec(name: str, parameters: Mapping[str, int], *, where: str = "codec"
     """Make a codec from what an operator or a parent wrote.
 
     Args:
-        name: ``identity`` (no parameters) or ``qsgd`` (``levels`` 1..32767, and ``bucket``
-            1..2**20, absent for one norm over the whole vector).
+        name: ``identity`` (no parameters), ``qsgd`` (``levels`` 1..32767, and ``bucket`` 1..2**20,
+            absent for one norm over the whole vector) or ``block`` (``bits`` 2..16, and ``bucket``,
+            512 where absent).
         parameters: By name.
         where: What to name in the error: file and key, or the message it came from.
 
@@ -49,6 +52,13 @@ def make_codec(name: str, parameters: Mapping[str, int], *, where: str = "codec"
             )
     if name == "identity":
         return Identity()
+    if name == "block":
+        if "bits" not in parameters:
+            raise ConfigError(
+                f"{where}: codec 'block' needs bits, a whole number from {BLOCK_BITS_MIN} to "
+                f"{BLOCK_BITS_MAX}; 8 is the usual, 4 the least that most models bear"
+            )
+        return Block(bits=parameters["bits"], bucket=parameters.get("bucket", BUCKET_DEFAULT))
     if "levels" not in parameters:
         raise ConfigError(
             f"{where}: codec 'qsgd' needs levels, a whole number from 1 to {LEVELS_MAX}; "

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_tables import ROOT, ROW, Row, check_keys, tables
+from data_tables import ROOT, Row, check_keys, tables
 
 from fedtier.config.federation import load_federation
 from fedtier.config.named import check_named
@@ -19,9 +19,9 @@ from fedtier.data.load import load_device, load_held_out
 from fedtier.data.normal_table import NORMAL_TABLE
 from fedtier.data.partition import _PARTITIONS, Partition
 from fedtier.data.preprocessing import _ROW_TRANSFORMS, Pipeline
+from fedtier.draws import DrawKey
 from fedtier.errors import ConfigError
 from fedtier.limits import LEVELS_MAX
-from fedtier.quantize.codec import Codec
 from fedtier.quantize.registry import CODEC_NAMES, make_codec
 
 DATA = tables("data.md")
@@ -152,8 +152,12 @@ def test_a_normal_draw_is_as_large_as_the_document_says():
 # Codecs
 
 
-def codec(levels: int, bucket: int) -> Codec:
-    return make_codec("qsgd", {"levels": levels, "bucket": bucket})
+PARAMETERS = {"qsgd": {"levels": LEVELS_MAX, "bucket": 16}, "block": {"bits": 16, "bucket": 16}}
+
+
+def section(name: str) -> str:
+    text = (ROOT / "docs" / "codecs.md").read_text(encoding="utf-8")
+    return re.split(r"^## ", text, flags=re.MULTILINE)[1 + CODEC_NAMES.index(name)]
 
 
 def test_every_codec_has_its_section():
@@ -161,29 +165,43 @@ def test_every_codec_has_its_section():
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == list(CODEC_NAMES)
 
 
-def test_the_parameters_of_qsgd_are_those_it_asks_for():
-    documented = CODECS["key"]
-    valid = {"levels": LEVELS_MAX, "bucket": 16}
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_parameters_of_a_codec_are_those_it_asks_for(name: str):
+    documented, valid = CODECS[f"key of {name}"], PARAMETERS[name]
     assert set(documented) == set(valid)
     for key, row in documented.items():
         with pytest.raises(ConfigError, match=row.value.removeprefix("a ")):
-            make_codec("qsgd", {**valid, key: 0})
-    make_codec("qsgd", {"levels": 7})
-    with pytest.raises(ConfigError, match=r"Known: bucket, levels\."):
-        make_codec("qsgd", {**valid, "level": 7})
+            make_codec(name, {**valid, key: 0})
+    required = {key: valid[key] for key, row in documented.items() if row.default == "required"}
+    make_codec(name, required)
+    with pytest.raises(ConfigError, match=rf"Known: {', '.join(sorted(valid))}\."):
+        make_codec(name, {**valid, "colour": 1})
+
+
+def test_a_codec_without_parameters_takes_none():
     with pytest.raises(ConfigError, match=r"Known: nothing\."):
         make_codec("identity", {"levels": 7})
 
 
-def test_bits_and_bounds_of_the_table_are_those_of_the_codec():
-    text = (ROOT / "docs" / "codecs.md").read_text(encoding="utf-8")
-    rows = [row for row in ROW.findall(text) if row[0].isdecimal()]
-    assert len(rows) == 5
-    for levels, bucket, bits, q in rows:
-        made = codec(int(levels), int(bucket))
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_bits_and_bounds_of_the_table_are_those_of_the_codec(name: str):
+    first = next(iter(PARAMETERS[name]))
+    rows = re.findall(r"^\| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", section(name), re.MULTILINE)
+    assert len(rows) >= 4
+    for value, bucket, bits, q in rows:
+        made = make_codec(name, {first: int(value), "bucket": int(bucket)})
         dimension = 8 * int(bucket)
         assert f"{8 * made.payload_bytes(dimension) / dimension:.2f}" == bits
         assert f"{made.q_bound(dimension):.4f}" == q
+
+
+def test_q_of_normal_coordinates_is_that_of_the_table():
+    x = np.random.default_rng(1).normal(size=2**16).astype(np.float32)
+    rows = re.findall(r"^\| (\d+) \| (\d+) \|.* ([\d.]+) \|$", section("block"), re.MULTILINE)
+    for bits, bucket, q in rows:
+        made = make_codec("block", {"bits": int(bits), "bucket": int(bucket)})
+        assert f"{made.encode(x, DrawKey(k0=1, k1=2)).q:.2g}" == q
+    assert len(rows) == 4
 
 
 # The examples

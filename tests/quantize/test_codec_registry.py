@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fedtier.errors import ConfigError
-from fedtier.quantize import CODEC_NAMES, Identity, Qsgd, make_codec
+from fedtier.quantize import CODEC_NAMES, Block, Identity, Qsgd, make_codec
 
 
 def test_every_name_makes_its_codec():
@@ -14,14 +14,16 @@ def test_every_name_makes_its_codec():
     assert make_codec("qsgd", {"levels": 32767, "bucket": 2**20}).text == (
         "qsgd(levels=32767,bucket=1048576)"
     )
-    assert CODEC_NAMES == ("identity", "qsgd")
+    assert make_codec("block", {"bits": 8}) == Block(bits=8, bucket=512)
+    assert make_codec("block", {"bits": 4, "bucket": 1}).text == "block(bits=4,bucket=1)"
+    assert CODEC_NAMES == ("identity", "qsgd", "block")
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
         ("qsdg", {"levels": 7}, "no codec 'qsdg'. Did you mean 'qsgd'"),
-        ("zip", {}, "no codec 'zip'. Known: identity, qsgd"),
+        ("zip", {}, "no codec 'zip'. Known: block, identity, qsgd"),
         ("qsgd", {}, "needs levels"),
         ("qsgd", {"level": 7}, "no parameter 'level'. Did you mean 'levels'"),
         ("qsgd", {"levels": 7, "colour": 1}, "no parameter 'colour'. Known: bucket, levels"),
@@ -31,6 +33,10 @@ def test_every_name_makes_its_codec():
         ("qsgd", {"levels": 7.0}, "is 7.0; use a whole number"),
         ("qsgd", {"levels": True}, "is True; use a whole number"),
         ("qsgd", {"levels": "7"}, "is '7'; use a whole number"),
+        ("block", {}, "needs bits, a whole number from 2 to 16"),
+        ("block", {"bits": 1}, "bits of codec 'block' is 1; use a whole number from 2 to 16"),
+        ("block", {"bits": 17}, "from 2 to 16"),
+        ("block", {"bits": 8, "levels": 127}, "no parameter 'levels'. Known: bits, bucket"),
         ("qsgd", {"levels": 7, "bucket": 0}, "bucket of codec 'qsgd' is 0"),
         ("qsgd", {"levels": 7, "bucket": 2**20 + 1}, "from 1 to 1048576"),
     ],
