@@ -76,6 +76,12 @@ def encode_integers(values: _Integers) -> bytes:
     return bytes(header) + states.astype("<u4").tobytes() + words.tobytes()
 
 
+def encoded_bytes_max(count: int) -> int:
+    """No ``count`` numbers need more: a symbol of the lowest frequency, and a value beside it."""
+    header: int = 4 * _LEB_BYTES_MAX + 3 * (SYMBOLS_MAX + 1) + 4 * (1 << LANES_LOG2_MAX)
+    return header + count * _LEB_BYTES_MAX + -(-count * _BITS // 8) + 2
+
+
 def decode_integers(data: bytes | memoryview, count: int) -> npt.NDArray[np.int64]:
     """Read ``count`` whole numbers.
 
