@@ -139,7 +139,7 @@ class Performer:
             self._pilot.save()
         onward = self._steer(aggregate, row)
         progress = {"rounds_done": aggregate.done, "rounds_trained": aggregate.trained}
-        self._snapshot(new.model, new.blob, **progress, finished=False)
+        self._snapshot(new.model, new.blob, **progress, finished=False, rms=aggregate.rms)
         log.info("round closed", extra=_shown(aggregate, row))
         self._warn_of_refusals(row["rollout"])
         self._spool.drop(aggregate.head.run, aggregate.head.path)
@@ -230,7 +230,14 @@ class Performer:
         return self._course.plan if self._steering is None else self._steering.plan
 
     def _snapshot(
-        self, model: str, blob: bytes, *, rounds_done: int, rounds_trained: int, finished: bool
+        self,
+        model: str,
+        blob: bytes,
+        *,
+        rounds_done: int,
+        rounds_trained: int,
+        finished: bool,
+        rms: float = 0.0,
     ) -> None:
         course = self._course
         self._snapshots.write(
@@ -244,6 +251,7 @@ class Performer:
                 artefact=course.artefact,
                 model=model,
                 blob=blob,
+                rms=rms,
             )
         )
 

@@ -278,7 +278,7 @@ def _course(places: Places, plan: Plan, artefact: Artefact, boot: Boot, *, aband
         gradient_known=PilotLog(places.state_dir, snapshot.run).knows_gradient(
             snapshot.rounds_done
         ),
-        model=snapshot.model, blob=snapshot.blob,
+        model=snapshot.model, blob=snapshot.blob, rms=snapshot.rms,
     )  # fmt: skip
 
 

@@ -112,6 +112,7 @@ class Performer:
             model=new.model,
             blob=new.blob,
             figures=aggregate.figures,
+            rms=aggregate.rms,
         )
         self._spool.drop(aggregate.head.run, aggregate.head.path)
         self._spool.clear_but(aggregate.head.run)

@@ -278,7 +278,7 @@ class LinkTable:
         above=0,
         maximum=1,
     )
-    parameters: dict[str, int] = key(
+    parameters: dict[str, int | float] = key(
         "The codec's own parameters, such as levels and bucket of qsgd: see docs/codecs.md.",
         default=dict,
         rest=True,

@@ -41,6 +41,7 @@ from fedtier.core.figures import Figures
 from fedtier.core.intake import Held
 from fedtier.core.refusal import refusal
 from fedtier.core.roster import digest_of_members
+from fedtier.core.verify import spacing_of
 from fedtier.errors import ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.limits import WEIGHT_MAX
@@ -69,6 +70,7 @@ class Resume:
     model: str  # digest of the model after the last of them
     blob: bytes = field(repr=False)
     figures: Figures = field(default_factory=Figures)  # of the closed iterations
+    rms: float = 0.0  # of the coordinates of the last deltas; 0 while unknown
 
 
 @dataclass(slots=True, kw_only=True)
@@ -142,6 +144,9 @@ class TierAggregator:
         self._installing: dict[str, bytes] = {}  # blobs on their way to the disk
         self._announced = dict(announced or {})
         self._resume = resume
+        self._rms: tuple[RunId | None, float] = (
+            (None, 0.0) if resume is None else (resume.above.run, resume.rms)
+        )  # of the newest run's last deltas
         self._spooled = dict(spooled or {})
         self._waiting: Assigned | Keep | None = None
         self._work: _Assignment | None = None
@@ -241,7 +246,9 @@ class TierAggregator:
             return self._begin(item, reason, now_s)
         if reason is not None:
             return [Note(level="warning", event="head refused", fields={"reason": reason})]
-        head = replace(item.head, path=item.head.path.child(0), tier=self._tier, members=())
+        head = replace(
+            item.head, path=item.head.path.child(0), tier=self._tier, members=(), spacing=0.0
+        )
         return self._from_cell(self.cell.say(head, item.model, now_s), now_s)
 
     def _begin(self, assigned: Assigned, reason: str | None, now_s: float) -> list[Effect]:
@@ -259,6 +266,8 @@ class TierAggregator:
             figures=Figures(),
         )  # fmt: skip
         self._answering = False
+        if self._rms[0] != head.run:
+            self._rms = (head.run, 0.0)
         resume = self._resume
         if resume is not None and resume.above == assigned.job:
             self._work.done, self._work.trained = resume.done, resume.trained
@@ -286,7 +295,7 @@ class TierAggregator:
         if work is not None and work.head.task == "train":
             self._resume = Resume(
                 above=work.job, done=work.done, trained=work.trained, model=work.model,
-                blob=work.blob, figures=work.figures,
+                blob=work.blob, figures=work.figures, rms=self._rms[1],
             )  # fmt: skip
 
     # Through the cell
@@ -305,6 +314,7 @@ class TierAggregator:
             work.head, path=path, model=work.model, tier=self._tier, members=work.members,
             first_step=work.head.first_step + work.done * steps,
         )  # fmt: skip
+        head = replace(head, spacing=spacing_of(head, self._rms[1]))
         spooled = self._spooled.pop((head.run, path), {})
         return self._from_cell(self.cell.open(head, work.blob, now_s, spooled=spooled), now_s)
 
@@ -338,7 +348,8 @@ class TierAggregator:
             job=collected.job, head=head, came=collected.came,
             admitted_weight=sum(m.weight for m in work.members), above=work.job,
             done=work.done + 1, trained=work.trained + came, seconds=collected.seconds,
-            reasons=collected.reasons, model=work.blob, figures=work.figures,
+            reasons=collected.reasons, rms=collected.rms or self._rms[1], model=work.blob,
+            figures=work.figures,
         )  # fmt: skip
         if work.head.task != "train":
             work.done += 1
@@ -357,6 +368,8 @@ class TierAggregator:
         came, figures = (
             (False, Figures()) if summed is None else (bool(summed.came), summed.figures)
         )
+        if summed is not None and summed.head.run == self._rms[0]:
+            self._rms = (summed.head.run, summed.rms)
         if work is not None and event.job == _next_job(work.job, work.done, work.model):
             work.done += 1
             work.trained += came
@@ -365,7 +378,7 @@ class TierAggregator:
         if resume is not None and event.job == _next_job(resume.above, resume.done, resume.model):
             self._resume = replace(
                 resume, done=resume.done + 1, trained=resume.trained + came, model=event.model,
-                blob=event.blob, figures=figures,
+                blob=event.blob, figures=figures, rms=self._rms[1],
             )  # fmt: skip
             # it was preempted while it was summed, and is durable
         return [Note(level="debug", event="sum too late", fields={"path": str(event.job.path)})]

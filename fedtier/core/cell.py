@@ -6,7 +6,8 @@ The gateway and the cloud run this same part; what an iteration is for is their 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Literal, assert_never
@@ -45,6 +46,7 @@ class Collected:
     answered: int  # members that answered, if only to abstain
     seconds: float  # how long the iteration was open
     reasons: Reasons
+    rms: float  # of the coordinates of the deltas that came; 0 where they do not say
     figures: Figures  # scores and training of this iteration's answers
 
 
@@ -418,9 +420,15 @@ class Cell:
             Collected(
                 job=Job.of(head), head=head, came=() if decision == "give up" else came,
                 answered=len(self._answers), seconds=seconds, reasons=tuple(reasons),
-                figures=figures,
+                rms=self._rms(head, came), figures=figures,
             )
         ]  # fmt: skip
+
+    def _rms(self, head: Head, came: Sequence[Member]) -> float:
+        """Of the coordinates of their deltas, by weight; the same to the bit in any order."""
+        norms = [(m.weight, self._answers[m.node][0].norm) for m in came]
+        weight = head.dimension * sum(weight for weight, _ in norms)
+        return math.sqrt(math.fsum(w * norm**2 for w, norm in norms) / weight) if weight else 0.0
 
     def _own_q(self, head: Head) -> Figures:
         """In a pilot, what this link's quantizer did to the deltas that came."""

@@ -116,6 +116,7 @@ class Aggregate:
     seconds: float  # how long the iteration was open in this boot
     resumed: bool = False  # an earlier boot had opened it, or may have: no time of it is whole
     reasons: Reasons  # of the members that abstained
+    rms: float = 0.0  # of the coordinates of the newest deltas of this cell; 0 while unknown
     model: bytes = field(repr=False)  # the blob of the model before it
     figures: Figures
 

@@ -26,6 +26,7 @@ from fedtier.core.events import (
 from fedtier.core.expected import Expected
 from fedtier.core.figures import Figures
 from fedtier.core.pilot import asks_gradient, plan_of_round
+from fedtier.core.verify import spacing_of
 from fedtier.errors import EXIT_CONFIG, ConfigError
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.exact_sum import fixed_point_exponent
@@ -54,6 +55,7 @@ class Course:
     onward: Onward | None = None  # of a run whose plan follows what is measured
     model: str
     blob: bytes = field(repr=False)
+    rms: float = 0.0  # of the coordinates of the last deltas; 0 while unknown
 
 
 class RootMachine:
@@ -96,6 +98,7 @@ class RootMachine:
         self._round = course.next_round
         self._trained = course.rounds_trained
         self._gradient_known = course.gradient_known
+        self._rms = course.rms
         self._model = course.model
         self._blob = course.blob
         self._state: RootState = "looking"
@@ -184,13 +187,14 @@ class RootMachine:
     def _head(self, members: tuple[Member, ...], *, task: Task) -> Head:
         course, plan = self._course, self._plan
         p0, p1 = self._progress()
-        return Head(
+        head = Head(
             nonce=self._nonce, seq=0, run=course.run, epoch=course.epoch,
             path=IterationPath((self._round,)), state="draining" if task == "evaluate" else "open",
             task=task, model=self._model, layout=course.layout, dimension=course.dimension,
             artefact=course.artefact, blobs=(), tier=plan.tiers, first_step=0,
             p0=p0, p1=p1, plan=plan_of_round(plan, self._round), members=members,
         )  # fmt: skip
+        return replace(head, spacing=spacing_of(head, self._rms))
 
     @property
     def _plan(self) -> Plan:
@@ -209,12 +213,14 @@ class RootMachine:
         if collected.head.task == "evaluate":
             return self._finish(collected.head, figures, now_s)
         trains = collected.head.task == "train"
+        self._rms = collected.rms or self._rms
         self._trained += trains and bool(collected.came)
         aggregate = Aggregate(
             job=collected.job, head=collected.head, came=collected.came,
             admitted_weight=sum(m.weight for m in collected.head.members), above=None,
             done=self._round + trains, trained=self._trained, seconds=collected.seconds,
-            resumed=self._resumed, reasons=collected.reasons, model=self._blob, figures=figures,
+            resumed=self._resumed, reasons=collected.reasons, rms=self._rms, model=self._blob,
+            figures=figures,
         )  # fmt: skip
         self._resumed = False
         if collected.came:
@@ -236,6 +242,6 @@ class RootMachine:
 
     def _finish(self, head: Head, figures: Figures, now_s: float) -> list[Effect]:
         self._state = "finished"
-        finished = replace(head, state="finished", members=())
+        finished = replace(head, state="finished", members=(), spacing=0.0)
         said = self._from_cell(self.cell.say(finished, self._blob, now_s), now_s)
         return [*said, Finish(head=head, rounds_trained=self._trained, figures=figures)]

@@ -8,7 +8,7 @@ from fedtier.ids import NodeId
 from fedtier.model.exact_sum import in_range
 from fedtier.model.layout import Vector
 from fedtier.quantize.codec import Codec
-from fedtier.quantize.registry import make_codec
+from fedtier.quantize.registry import announced_spacing, make_codec
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import Update, UpdateManifest
 
@@ -81,10 +81,21 @@ def vectors_of(head: Head, update: Update) -> list[Vector]:
 
 def update_bytes_max(head: Head) -> int:
     """The largest blob that can answer a head."""
-    return max(1, head.vectors) * link_codec(head).payload_bytes(head.dimension) + _OVERHEAD_BYTES
+    return (
+        max(1, head.vectors) * link_codec(head).payload_bytes_max(head.dimension) + _OVERHEAD_BYTES
+    )
 
 
 def link_codec(head: Head) -> Codec:
     """The codec of the link that leads up to the head's parent; known before the head is said."""
     spec = head.codec
-    return make_codec(spec.name, dict(spec.parameters), where="plan")
+    return make_codec(
+        spec.name, dict(spec.parameters), announced=head.spacing or None, where="plan"
+    )
+
+
+def spacing_of(head: Head, rms: float) -> float:
+    """What a head announces for its answers, after deltas of this root mean square."""
+    if head.task != "train":
+        return 0.0
+    return announced_spacing(head.codec.name, dict(head.codec.parameters), rms)

@@ -35,7 +35,9 @@ class LinkEstimate:
     """One link: how fast it is, and how much its quantizer adds to what it carries."""
 
     codec: str = key("The codec that was measured, such as qsgd.")
-    parameters: dict[str, int] = key("Of the codec, such as levels and bucket.", default=dict)
+    parameters: dict[str, int | float] = key(
+        "Of the codec, such as levels and bucket.", default=dict
+    )
     q: float | None = key(
         "The mean of the updates' exact relative errors; absent: none was sent.",
         default=None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
@@ -36,7 +36,7 @@ class LinkChoice:
     """
 
     codec: Codec
-    parameters: dict[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
     q: float
     q_source: QSource
 
@@ -127,12 +127,12 @@ class Setting:
 
 
 def link_choice(
-    estimates: Estimates, number: int, codec: str, parameters: dict[str, int]
+    estimates: Estimates, number: int, codec: str, parameters: Mapping[str, float]
 ) -> LinkChoice:
     """A codec on link ``number``, from 1, with what is known of its q."""
     made = make_codec(codec, parameters)
     measured = estimates.link[number - 1]
-    same = (measured.codec, measured.parameters) == (codec, parameters)
+    same = (measured.codec, measured.parameters) == (codec, dict(parameters))
     if same and measured.q is not None:
         return LinkChoice(codec=made, parameters=parameters, q=measured.q, q_source="measured")
     bound = made.q_bound(estimates.dimension)

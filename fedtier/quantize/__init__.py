@@ -3,6 +3,7 @@
 from fedtier.quantize.block import Block, block_q_bound
 from fedtier.quantize.codec import Codec, Encoded
 from fedtier.quantize.identity import Identity
+from fedtier.quantize.lattice import Lattice
 from fedtier.quantize.qsgd import Qsgd, classical_q_bound, tight_q_bound
 from fedtier.quantize.registry import CODEC_NAMES, make_codec
 
@@ -12,6 +13,7 @@ __all__ = [
     "Codec",
     "Encoded",
     "Identity",
+    "Lattice",
     "Qsgd",
     "block_q_bound",
     "classical_q_bound",

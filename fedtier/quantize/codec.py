@@ -18,7 +18,7 @@ class Encoded:
     """A delta as a codec wrote it.
 
     Attributes:
-        sections: The payload, in the codec's order; their lengths follow from codec and d.
+        sections: The payload, in the codec's order.
         q: The exact relative error of this message given the delta, over the draws:
             ``E||decoded - delta||^2 / ||delta||^2``; 0 for the zero vector.
         norm: The delta's l2 norm, float64.
@@ -72,7 +72,11 @@ class Codec(Protocol):
         ...
 
     def payload_bytes(self, dimension: int) -> int:
-        """Give the sum of the sections' lengths for a vector of length d."""
+        """Give the bytes of the sections for a vector of length d, or what they seldom exceed."""
+        ...
+
+    def payload_bytes_max(self, dimension: int) -> int:
+        """Give what the bytes of the sections for a vector of length d never exceed."""
         ...
 
     def q_bound(self, dimension: int) -> float:

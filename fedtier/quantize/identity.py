@@ -47,6 +47,10 @@ class Identity:
         """Give ``4 d``."""
         return 4 * dimension
 
+    def payload_bytes_max(self, dimension: int) -> int:
+        """The same: every message is as long."""
+        return self.payload_bytes(dimension)
+
     def q_bound(self, dimension: int) -> float:
         """Give 0: nothing is lost."""
         return 0.0

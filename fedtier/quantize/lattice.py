@@ -1,9 +1,9 @@
-"""Stochastic rounding to the multiples of one step, written in little more than their entropy.
+"""Stochastic rounding to the multiples of one spacing, written in little more than their entropy.
 
-For deltas with many small and few large coordinates this is the fewest bits for an error: one step
-for a whole vector is what reverse water-filling asks for, and an entropy coder makes small numbers
-cheap. Where a cell shares its step, what its children send are whole numbers of it, and so is their
-weighted sum.
+For deltas with many small and few large coordinates this is the fewest bits for an error: one
+spacing for a whole vector is what reverse water-filling asks for, and an entropy coder makes small
+numbers cheap. Where a cell shares its spacing, what its children send are whole numbers of it, and
+so is their weighted sum.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from fedtier.draws import DrawKey, uniform16
 from fedtier.errors import UpdateError, WireError
-from fedtier.limits import LATTICE_STEP_MAX, LATTICE_STEP_MIN
+from fedtier.limits import LATTICE_SPACING_MAX, LATTICE_SPACING_MIN
 from fedtier.model.layout import Vector
 from fedtier.quantize.codec import Encoded, check_delta
 from fedtier.quantize.norm import fold, sum_of_squares
@@ -26,20 +26,19 @@ from fedtier.quantize.qsgd import tight_q_bound
 from fedtier.quantize.rans import decode_integers, encode_integers, encoded_bytes_max
 
 _CHUNK = 2**15  # coordinates per inner step
-_COARSER_MAX = 64  # times that a step is doubled, at most
 _SMALLEST, _LARGEST = 2.0**-126, float(np.finfo(np.float32).max)  # float32 with all its digits
 _CODE_MAX = 2**24  # float32 has every whole number up to here
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lattice:
-    """Round every coordinate to a multiple of a step, at random and without bias.
+    """Round every coordinate to a multiple of a spacing, at random and without bias.
 
-    The step is the one that the parent has announced for the iteration. Without one it is
-    ``step * rms``, rms being the root of the mean square of the delta's own coordinates. A delta
-    that has grown to more than twice what the announced step is for doubles it, as often as it
+    The spacing is the one that the parent has announced for the iteration; without one it is
+    ``spacing * rms``, rms being the root of the mean square of the delta's own coordinates. A delta
+    that has grown to more than twice what the announced spacing is for doubles it, as often as it
     takes, so that a message stays small: the multiples of that are still multiples of the announced
-    one. With D the step as it is sent, in float32, and draw r of the coordinate's index::
+    one. With D the spacing as it is sent, in float32, and draw r of the coordinate's index::
 
         z = x / D        code = floor(z) + (1 if r + 1/2 < 65536 (z - floor(z)) else 0)
         decoded = code * D
@@ -47,104 +46,103 @@ class Lattice:
     Sections: D as a little-endian float32; the codes as ``rans.py`` writes them. The zero vector
     has D = 0 where nothing was announced.
 
-    The bias per coordinate is at most 2**-17 of a step from the 16-bit draws, and a few units in
+    The bias per coordinate is at most 2**-17 of a spacing from the 16-bit draws, and a few units in
     the last place of float32.
 
     Attributes:
-        step: In units of the deltas' root mean square, 1/256..64.
+        spacing: In units of the deltas' root mean square, 1/256..64.
         announced: D as the parent announced it, a float32 above 0, or None.
     """
 
-    step: float
+    spacing: float
     announced: float | None = None
 
     name: ClassVar[str] = "lattice"
 
     def __post_init__(self) -> None:
         # What an operator wrote has been checked, and the error worded, by `make_codec`.
-        assert LATTICE_STEP_MIN <= self.step <= LATTICE_STEP_MAX, self.step
+        assert LATTICE_SPACING_MIN <= self.spacing <= LATTICE_SPACING_MAX, self.spacing
         assert self.announced is None or self.announced == np.float32(self.announced) > 0
 
     @property
     def text(self) -> str:
-        """``lattice(step=2)``."""
-        return f"lattice(step={self.step:g})"
+        """``lattice(spacing=2)``."""
+        return f"lattice(spacing={self.spacing:g})"
 
     def encode(self, delta: Vector, key: DrawKey) -> Encoded:
         """Write a delta; see ``Codec.encode``.
 
-        ``q`` is exact for this delta and step: with f the fractions above,
+        ``q`` is exact for this delta and spacing: with f the fractions above,
         ``D**2 * sum f (1 - f) / ||delta||**2``.
         """
         check_delta(delta)
         total = sum_of_squares(delta)
         if not math.isfinite(total):
             raise UpdateError(f"{self.text}: the delta holds NaN or infinity")
-        step = self._step_for(math.sqrt(total / delta.size))
+        spacing = np.float32(self._spacing(math.sqrt(total / delta.size)))
         codes = np.zeros(delta.size, dtype=np.int32)
         errors: list[float] = []
         for first in range(0, delta.size if total > 0 else 0, _CHUNK):
             part = codes[first : first + _CHUNK]
             draws = uniform16(key, part.size, first)
-            part[:], error = _round(delta[first : first + _CHUNK], step, draws)
+            part[:], error = _round(delta[first : first + _CHUNK], spacing, draws)
             errors.append(error)
-        q = float(step) ** 2 * math.fsum(errors) / total if total > 0 else 0.0
-        sections = (step.astype("<f4").tobytes(), encode_integers(codes))
+        q = float(spacing) ** 2 * math.fsum(errors) / total if total > 0 else 0.0
+        sections = (spacing.astype("<f4").tobytes(), encode_integers(codes))
         return Encoded(sections=sections, q=q, norm=math.sqrt(total))
 
-    def _step_for(self, rms: float) -> np.float32:
+    def _spacing(self, rms: float) -> float:
         if self.announced is None:
-            usual = max(self.step * rms, _SMALLEST) if rms > 0 else 0.0
-            return np.float32(min(usual, _LARGEST))
-        step = self.announced
-        while 2 * step < self.step * rms:
-            step *= 2
-        return np.float32(step)
+            return self.spacing_for(rms)
+        spacing = self.announced
+        while 2 * spacing < self.spacing * rms:
+            spacing *= 2
+        return spacing
+
+    def spacing_for(self, rms: float) -> float:
+        """D for deltas of this root mean square, as a float32 has it; 0 for that of 0."""
+        usual = max(self.spacing * rms, _SMALLEST) if rms > 0 else 0.0
+        return float(np.float32(min(usual, _LARGEST)))
 
     def decode(self, sections: Sequence[bytes | memoryview], dimension: int) -> Vector:
         """Read a delta; see ``Codec.decode``. D must be what it may be, codes below 2**24."""
-        step, codes = self.read(sections, dimension)
-        return codes.astype(np.float32) * step
+        spacing, codes = self.read(sections, dimension)
+        return codes.astype(np.float32) * spacing
 
     def read(
         self, sections: Sequence[bytes | memoryview], dimension: int
     ) -> tuple[np.float32, npt.NDArray[np.int64]]:
-        """The step, and how many of it each coordinate is, shape ``(d,)``.
+        """The spacing, and how many of it each coordinate is, shape ``(d,)``.
 
         Raises:
             WireError: If the sections are no such message.
-            UpdateError: If the step or a code is out of its range.
+            UpdateError: If the spacing or a code is out of its range.
         """
         if len(sections) != 2 or len(sections[0]) != 4:
             raise WireError(
-                f"{self.text}: sections of {[len(s) for s in sections]} bytes, expected a step of "
-                "4 and the codes"
+                f"{self.text}: sections of {[len(s) for s in sections]} bytes, expected a spacing "
+                "of 4 and the codes"
             )
-        step: np.float32 = np.frombuffer(sections[0], dtype="<f4")[0]
-        if not (np.isfinite(step) and step >= 0):
-            raise UpdateError(f"{self.text}: the step is negative, infinite or not a number")
-        if self.announced is not None:
-            mantissa, exponent = math.frexp(float(step) / self.announced)
-            if mantissa != 0.5 or not 1 <= exponent <= 1 + _COARSER_MAX:
-                raise UpdateError(
-                    f"{self.text}: a step of {step:g}, where {self.announced:g} was announced, or "
-                    "a power of 2 as much"
-                )
+        spacing: np.float32 = np.frombuffer(sections[0], dtype="<f4")[0]
+        if not (np.isfinite(spacing) and spacing >= 0):
+            raise UpdateError(f"{self.text}: the spacing is negative, infinite or not a number")
         codes = decode_integers(sections[1], dimension)
         largest = max(-int(codes.min()), int(codes.max()))
-        if largest > _CODE_MAX or largest * float(step) > _LARGEST:
-            raise UpdateError(f"{self.text}: a code of {largest} steps of {step:g} is out of range")
-        return step, codes
+        if largest > _CODE_MAX or largest * float(spacing) > _LARGEST:
+            raise UpdateError(
+                f"{self.text}: a code of {largest} spacings of {spacing:g} is out of range"
+            )
+        return spacing, codes
 
     def payload_bytes(self, dimension: int) -> int:
         """Give what most deltas of length d stay below: no distribution of codes needs more.
 
         Of all whole numbers of variance v those nearly normal have the largest entropy, at most
         ``log2(2 pi e (v + 1/12)) / 2`` bits (Massey, "On the entropy of integer-valued random
-        variables", 1988). Codes have ``v <= 1 / step**2 + 1/4``: of the coordinates, and of
+        variables", 1988). Codes have ``v <= 1 / spacing**2 + 1/4``: of the coordinates, and of
         rounding.
         """
-        variance = self.step**-2 + 1 / 4
+        variance = self.spacing**-2 + 1 / 4
         bits = math.log2(2 * math.pi * math.e * (variance + 1 / 12)) / 2
         return 4 + math.ceil(1.03 * dimension * bits / 8) + 32
 
@@ -153,19 +151,19 @@ class Lattice:
         return 4 + encoded_bytes_max(dimension)
 
     def q_bound(self, dimension: int) -> float:
-        """Bound q where the step is that of the delta itself: ``step**2 / 4``, or ``step - 1``.
+        """Bound q where the spacing is the delta's own, by QSGD's bound.
 
-        It is QSGD's bound with ``sqrt(d) / step`` levels. Under an announced step the error is at
-        most ``d D**2 / 4`` instead, however small the delta.
+        With ``sqrt(d) / spacing`` levels that is ``spacing**2 / 4`` up to 2 and ``spacing - 1``
+        above. Under an announced one the error is at most ``d D**2 / 4``, however small the delta.
         """
-        return tight_q_bound(dimension, math.sqrt(dimension) / self.step)
+        return tight_q_bound(dimension, math.sqrt(dimension) / self.spacing)
 
 
 def _round(
-    part: Vector, step: np.float32, draws: npt.NDArray[np.uint16]
+    part: Vector, spacing: np.float32, draws: npt.NDArray[np.uint16]
 ) -> tuple[npt.NDArray[np.int32], float]:
     """Give the codes, and the sum of ``f (1 - f)`` over these coordinates."""
-    fraction = np.divide(part, step)
+    fraction = np.divide(part, spacing)
     code = np.floor(fraction)
     fraction -= code
     variance = np.subtract(np.float32(1), fraction)

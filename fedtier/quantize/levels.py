@@ -167,6 +167,10 @@ class Levels(ABC):
         """Give four bytes a scale and the packed codes."""
         return 4 * self._buckets(dimension) + packed_bytes(self.width, dimension)
 
+    def payload_bytes_max(self, dimension: int) -> int:
+        """The same: every message is as long."""
+        return self.payload_bytes(dimension)
+
     def _bucket_of(self, dimension: int) -> int:
         return dimension if self.bucket is None else min(self.bucket, dimension)
 

@@ -11,6 +11,7 @@ from fedtier.errors import TrainingError, UpdateError
 from fedtier.ids import NodeId
 from fedtier.model.exact_sum import in_range
 from fedtier.model.layout import Vector
+from fedtier.quantize.registry import shares_spacing
 from fedtier.wire.head import Head
 from fedtier.wire.manifest import UpdateManifest, clip_reason, encode_update
 
@@ -47,7 +48,10 @@ def delta_update(
         raise TrainingError(f"diverged: {error}") from error
     if not in_range(decoded, head.plan.range_bits):
         raise TrainingError(f"diverged: a quantized coordinate is beyond 2^{head.plan.range_bits}")
-    manifest = _manifest(node, head, figures, weight=weight, codec=codec.text, q=encoded.q)
+    norm = encoded.norm if shares_spacing(codec.name) else 0.0
+    manifest = _manifest(
+        node, head, figures, weight=weight, codec=codec.text, q=encoded.q, norm=norm
+    )
     return encode_update(manifest, encoded.sections)
 
 
@@ -91,10 +95,10 @@ def _rounding(node: NodeId, head: Head, tensor: str) -> DrawKey:
 
 def _manifest(
     node: NodeId, head: Head, figures: Figures, *, weight: int = 0, codec: str = "", q: float = 0.0,
-    reason: str = "",
+    norm: float = 0.0, reason: str = "",
 ) -> UpdateManifest:  # fmt: skip
     return UpdateManifest(
         run=head.run, path=head.path, node=node, task=head.task, base=head.model,
-        layout=head.layout, weight=weight, codec=codec, q=q, reason=reason,
+        layout=head.layout, weight=weight, codec=codec, q=q, norm=norm, reason=reason,
         figures=figures.to_json(),
     )  # fmt: skip

@@ -26,7 +26,15 @@ class CellState:
         self._announced = directory / "announced.record"
 
     def close(
-        self, *, above: Job, done: int, trained: int, model: str, blob: bytes, figures: Figures
+        self,
+        *,
+        above: Job,
+        done: int,
+        trained: int,
+        model: str,
+        blob: bytes,
+        figures: Figures,
+        rms: float = 0.0,
     ) -> None:
         """Make a closed iteration durable; the arguments are the fields of ``Resume``.
 
@@ -36,7 +44,7 @@ class CellState:
         document = {
             "run": hex64(above.run), "path": str(above.path), "base": above.base,
             "task": above.task, "done": done, "trained": trained, "model": model,
-            "figures": figures.to_json(),
+            "figures": figures.to_json(), "rms": rms,
         }  # fmt: skip
         write_record(self._iteration, document, {"blob": blob})
 
@@ -60,7 +68,7 @@ class CellState:
         return Resume(
             above=above, done=document["done"], trained=document["trained"],
             model=document["model"], blob=arrays["blob"],
-            figures=Figures.from_json(document.get("figures", {})),
+            figures=Figures.from_json(document.get("figures", {})), rms=document.get("rms", 0.0),
         )  # fmt: skip
 
     def remember(self, beneath: str, members: tuple[Member, ...]) -> None:

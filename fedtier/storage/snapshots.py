@@ -23,6 +23,7 @@ class Snapshot:
     artefact: str
     model: str  # digest
     blob: bytes
+    rms: float = 0.0  # of the coordinates of the last round's deltas; 0 while unknown
 
 
 class Snapshots:
@@ -49,6 +50,7 @@ class Snapshots:
             "rounds_done": snapshot.rounds_done, "rounds_trained": snapshot.rounds_trained,
             "finished": snapshot.finished, "plan": snapshot.plan,
             "artefact": snapshot.artefact, "model": snapshot.model,
+            "rms": snapshot.rms,
         }  # fmt: skip
         if self._newest_verifies is None:
             self._newest_verifies = read_record(self._newest) is not None
@@ -74,7 +76,7 @@ class Snapshots:
                     epoch=document["epoch"] + raised, rounds_done=document["rounds_done"],
                     rounds_trained=document["rounds_trained"], finished=document["finished"],
                     plan=document["plan"], artefact=document["artefact"], model=document["model"],
-                    blob=arrays["blob"],
+                    blob=arrays["blob"], rms=document.get("rms", 0.0),
                 )  # fmt: skip
         if self._newest.exists() or self._before.exists():
             raise StorageError(

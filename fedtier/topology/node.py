@@ -47,7 +47,7 @@ class Link:
 
     index: int  # n, from 1
     codec: str
-    parameters: Mapping[str, int] = field(default_factory=dict)
+    parameters: Mapping[str, float] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
 
 

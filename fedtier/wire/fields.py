@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import struct
 from collections.abc import Mapping
 from typing import Any
 
 from fedtier.errors import WireError
 from fedtier.ids import NodeId, is_node_id, parse_hex64
 
+_FLOAT32_LEAST, _FLOAT32_MOST = 2.0**-126, float(2**128 - 2**104)
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _SHORT_DIGEST = re.compile(r"([0-9a-f]{16})?")
 
@@ -95,6 +97,18 @@ class Fields:
         if not low <= value <= high or not math.isfinite(value):
             raise self._fail(name, f"a number from {low} to {high}")
         return float(value)
+
+    def integer_or_number(self, name: str, low: int, high: int) -> float:
+        """An integer or another finite number in ``[low, high]``, as which it was written."""
+        is_float = isinstance(self._values.get(name), float)
+        return self.number(name, low, high) if is_float else self.integer(name, low, high)
+
+    def float32(self, name: str) -> float:
+        """A number that is a float32 above 0, with all its digits."""
+        value = self.number(name, _FLOAT32_LEAST, _FLOAT32_MOST)
+        if struct.unpack("<f", struct.pack("<f", value))[0] != value:
+            raise self._fail(name, "a float32")
+        return value
 
     def boolean(self, name: str) -> bool:
         """True or false."""

@@ -71,6 +71,7 @@ class Head:
     p0: float  # progress of the run at the round's first local step, in [0, 1]
     p1: float  # and after its last
     plan: Plan
+    spacing: float = 0.0  # of the levels that answers share, in float32; 0 for none
     members: tuple[Member, ...] = field(default=())
 
     def member(self, node: NodeId) -> Member | None:
@@ -91,8 +92,10 @@ class Head:
         """The bytes that travel."""
         offered = self.artefact_blob
         artefact = {} if offered is None else {"artefact_blob": _listed(offered)}
+        spacing = {"spacing": self.spacing} if self.spacing else {}
         return to_json(
             artefact
+            | spacing
             | {
                 "kind": "head", "nonce": hex64(self.nonce), "seq": self.seq, "run": hex64(self.run),
                 "epoch": self.epoch, "path": str(self.path), "state": self.state,
@@ -126,6 +129,7 @@ class Head:
             p0=fields.number("p0", 0, 1), p1=fields.number("p1", 0, 1),
             blobs=tuple(_blob(item) for item in fields.listing("blobs", items_max=4)),
             plan=Plan.from_fields(fields.object("plan")),
+            spacing=fields.float32("spacing") if fields.has("spacing") else 0.0,
             members=tuple(_member(m) for m in fields.listing("members", items_max=CHILDREN_MAX)),
         )  # fmt: skip
         tiers = head.plan.tiers

@@ -38,6 +38,7 @@ class UpdateManifest:
     weight: int
     codec: str = ""
     q: float = 0.0  # exact relative error of the quantizer for this very vector
+    norm: float = 0.0  # l2 norm of the delta before it; 0 where the codec shares no spacing
     reason: str = ""
     figures: Mapping[str, Any] = field(default_factory=dict)
 
@@ -47,7 +48,7 @@ class UpdateManifest:
             "format": FORMAT, "run": hex64(self.run), "path": str(self.path), "node": self.node,
             "task": self.task, "base": self.base, "layout": self.layout, "weight": self.weight,
             "codec": self.codec, "q": self.q, "reason": self.reason,
-            "figures": dict(self.figures),
+            "figures": dict(self.figures), **({"norm": self.norm} if self.norm else {}),
         }  # fmt: skip
 
     @classmethod
@@ -66,6 +67,7 @@ class UpdateManifest:
             base=fields.digest("base"), layout=fields.digest("layout"),
             weight=fields.integer("weight", 0, WEIGHT_MAX),
             codec=fields.text("codec", characters_max=100), q=fields.number("q", 0, 1e12),
+            norm=fields.number("norm", 0, 1e30) if fields.has("norm") else 0.0,
             reason=fields.text("reason", characters_max=REASON_CHARACTERS_MAX),
             figures=fields.object("figures").raw(),
         )  # fmt: skip

@@ -43,10 +43,10 @@ _LOWERING = re.compile(r"[a-z][a-z0-9]{0,19}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CodecSpec:
-    """A codec's name and its integer parameters, as in a federation file."""
+    """A codec's name and its parameters, as in a federation file."""
 
     name: str
-    parameters: tuple[tuple[str, int], ...] = ()
+    parameters: tuple[tuple[str, float], ...] = ()  # whole numbers are ints
 
 
 IDENTITY = CodecSpec(name="identity")
@@ -183,7 +183,8 @@ def _codec(item: object) -> CodecSpec:
     return CodecSpec(
         name=fields.text("name", characters_max=40),
         parameters=tuple(
-            (key, parameters.integer(key, -COUNT_MAX, COUNT_MAX)) for key in sorted(item[1])
+            (key, parameters.integer_or_number(key, -COUNT_MAX, COUNT_MAX))
+            for key in sorted(item[1])
         ),
     )
 

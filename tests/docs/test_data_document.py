@@ -152,7 +152,12 @@ def test_a_normal_draw_is_as_large_as_the_document_says():
 # Codecs
 
 
-PARAMETERS = {"qsgd": {"levels": LEVELS_MAX, "bucket": 16}, "block": {"bits": 16, "bucket": 16}}
+PARAMETERS = {
+    "qsgd": {"levels": LEVELS_MAX, "bucket": 16},
+    "block": {"bits": 16, "bucket": 16},
+    "lattice": {"spacing": 2},
+}
+BUCKETS = ("qsgd", "block")
 
 
 def section(name: str) -> str:
@@ -183,7 +188,7 @@ def test_a_codec_without_parameters_takes_none():
         make_codec("identity", {"levels": 7})
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize("name", BUCKETS)
 def test_bits_and_bounds_of_the_table_are_those_of_the_codec(name: str):
     first = next(iter(PARAMETERS[name]))
     rows = re.findall(r"^\| (\d+) \| (\d+) \| ([\d.]+) \| ([\d.]+) \|", section(name), re.MULTILINE)
@@ -202,6 +207,20 @@ def test_q_of_normal_coordinates_is_that_of_the_table():
         made = make_codec("block", {"bits": int(bits), "bucket": int(bucket)})
         assert f"{made.encode(x, DrawKey(k0=1, k1=2)).q:.2g}" == q
     assert len(rows) == 4
+
+
+def test_bits_and_q_of_a_lattice_are_those_of_the_table():
+    x = np.random.default_rng(1).normal(size=100_000).astype(np.float32)
+    rows = re.findall(
+        r"^\| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", section("lattice"), re.M
+    )
+    assert len(rows) == 5
+    for spacing, bits, most, q in rows:
+        made = make_codec("lattice", {"spacing": float(spacing)})
+        encoded = made.encode(x, DrawKey(k0=1, k1=2))
+        assert f"{8 * sum(map(len, encoded.sections)) / x.size:.2f}" == bits
+        assert f"{made.q_bound(x.size):.4f}" == most
+        assert f"{encoded.q:.2g}" == q
 
 
 # The examples

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fedtier.errors import ConfigError
-from fedtier.quantize import CODEC_NAMES, Block, Identity, Qsgd, make_codec
+from fedtier.quantize import CODEC_NAMES, Block, Identity, Lattice, Qsgd, make_codec
 
 
 def test_every_name_makes_its_codec():
@@ -15,15 +15,17 @@ def test_every_name_makes_its_codec():
         "qsgd(levels=32767,bucket=1048576)"
     )
     assert make_codec("block", {"bits": 8}) == Block(bits=8, bucket=512)
+    assert make_codec("lattice", {"spacing": 2}) == Lattice(spacing=2.0)
+    assert make_codec("lattice", {"spacing": 0.5}, announced=0.125).text == "lattice(spacing=0.5)"
     assert make_codec("block", {"bits": 4, "bucket": 1}).text == "block(bits=4,bucket=1)"
-    assert CODEC_NAMES == ("identity", "qsgd", "block")
+    assert CODEC_NAMES == ("identity", "qsgd", "block", "lattice")
 
 
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
     [
         ("qsdg", {"levels": 7}, "no codec 'qsdg'. Did you mean 'qsgd'"),
-        ("zip", {}, "no codec 'zip'. Known: block, identity, qsgd"),
+        ("zip", {}, "no codec 'zip'. Known: block, identity, lattice, qsgd"),
         ("qsgd", {}, "needs levels"),
         ("qsgd", {"level": 7}, "no parameter 'level'. Did you mean 'levels'"),
         ("qsgd", {"levels": 7, "colour": 1}, "no parameter 'colour'. Known: bucket, levels"),
@@ -33,6 +35,16 @@ def test_every_name_makes_its_codec():
         ("qsgd", {"levels": 7.0}, "is 7.0; use a whole number"),
         ("qsgd", {"levels": True}, "is True; use a whole number"),
         ("qsgd", {"levels": "7"}, "is '7'; use a whole number"),
+        ("lattice", {}, "needs spacing, a number from 0.00390625 to 64"),
+        (
+            "lattice",
+            {"spacing": 0},
+            "spacing of codec 'lattice' is 0; use a number from 0.00390625",
+        ),
+        ("lattice", {"spacing": 65.0}, "to 64"),
+        ("lattice", {"spacing": "2"}, "is '2'; use a number"),
+        ("lattice", {"spacing": True}, "is True; use a number"),
+        ("lattice", {"spacing": float("nan")}, "is nan; use a number"),
         ("block", {}, "needs bits, a whole number from 2 to 16"),
         ("block", {"bits": 1}, "bits of codec 'block' is 1; use a whole number from 2 to 16"),
         ("block", {"bits": 17}, "from 2 to 16"),

@@ -44,6 +44,7 @@ DRAWN = {"normal": lambda rng, count: rng.normal(size=count), "heavy": heavy_tai
          "zeros": with_zeros}  # fmt: skip
 
 
+@pytest.mark.covers("N-23")
 @given(values)
 @example([0])
 @example([VALUE_MAX, -VALUE_MAX])
@@ -87,12 +88,14 @@ def message(count=400):
     return some, encode_integers(some)
 
 
+@pytest.mark.covers("N-23")
 def test_the_bytes_are_these():
     """Golden: other implementations must write the same."""
     _, written = message()
     assert (len(written), hashlib.sha256(written).hexdigest()[:16]) == GOLDEN
 
 
+@pytest.mark.covers("N-23")
 @given(data=st.data())
 def test_a_message_that_was_cut_or_lengthened_is_refused(data):
     some, written = message()

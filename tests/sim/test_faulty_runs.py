@@ -50,6 +50,23 @@ def test_faults_of_every_kind_change_no_bit_of_the_model(run, file, seed):
     assert befallen.cuts + befallen.restarts + befallen.crashes > 8
 
 
+@pytest.mark.covers("N-22")
+@pytest.mark.parametrize("seed", [0, 1])
+def test_a_cell_that_shares_a_spacing_announces_the_same_after_every_fault(
+    run, write_federation, seed
+):
+    links = [{"codec": "lattice", "spacing": 2}, {"codec": "lattice", "spacing": 0.5}]
+    file = write_federation("lattice.toml", rounds=3, part_bytes=16_384, tables=LINES, links=links)
+    calm = run(file, seed=seed)
+    faulty = run(file, seed=seed, faults=EVERYTHING)
+    assert faulty.model_digest == calm.model_digest
+    assert faulty.befallen.crashes
+    # Of noisy deltas a spacing of twice their spread makes a q of some .7, half of it .04.
+    q = [row["q_mean"] for row in calm.report["links"]]
+    assert 0.5 < q[0] < 2
+    assert 0.02 < q[1] < 0.1
+
+
 def test_seeds_draw_other_faults_and_train_other_models(run, file):
     runs = [run(file, seed=seed, faults="drop=0.1,crash=2,until=30") for seed in (1, 2)]
     assert runs[0].trace != runs[1].trace

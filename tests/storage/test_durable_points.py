@@ -24,6 +24,7 @@ JOB = Job(run=RunId(2**63 + 1), path=IterationPath((3, 1)), task="train", base="
 SNAPSHOT = Snapshot(
     run=RunId(2**63 + 1), epoch=2, rounds_done=5, rounds_trained=4, finished=False,
     plan='{"seed":"7"}', artefact="cd" * 32, model="ef" * 32, blob=b"model of round 5",
+    rms=0.125,
 )  # fmt: skip
 NEXT = replace(SNAPSHOT, rounds_done=6, rounds_trained=5, blob=b"model of round 6")
 
@@ -131,9 +132,11 @@ def test_a_gateway_goes_on_from_its_last_closed_iteration(tmp_path):
     state = CellState(tmp_path)
     assert state.resume() is None
     state.close(above=JOB, done=1, trained=0, model="11" * 32, blob=b"one", figures=FIGURES)
-    state.close(above=JOB, done=2, trained=1, model="22" * 32, blob=b"two", figures=FIGURES)
+    state.close(
+        above=JOB, done=2, trained=1, model="22" * 32, blob=b"two", figures=FIGURES, rms=0.5
+    )
     assert CellState(tmp_path).resume() == Resume(
-        above=JOB, done=2, trained=1, model="22" * 32, blob=b"two", figures=FIGURES
+        above=JOB, done=2, trained=1, model="22" * 32, blob=b"two", figures=FIGURES, rms=0.5
     )
 
 

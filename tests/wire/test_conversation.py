@@ -202,7 +202,10 @@ def test_an_offer_is_made_again_at_once_when_there_is_reason_to():
     assert sent(link.connected(200.0), Part) == [offer]
     (restarted,) = sent(link.hear_head(head_of(nonce=2), 201.0, retained=True), Part)
     assert (restarted.digest, restarted.nonce) == (offer.digest, 2)
-    (asked,) = sent(link.hear_ack(Ack(digest=NO_BLOB, verdict="want"), 202.0), Part)
+    question = Ack(digest=NO_BLOB, verdict="want")
+    assert sent(link.hear_ack(question, 202.0), Part) == [], "it is on its way"
+    link.hear_ack(Ack(digest=offer.digest, verdict="accepted"), 203.0)
+    (asked,) = sent(link.hear_ack(question, 204.0), Part)
     assert asked.part == 0
 
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from wire_examples import EXAMPLES, MODEL_BLOB, UPDATE_BLOB
+from wire_examples import EXAMPLES, LATTICE_BLOB, MODEL_BLOB
 
 from fedtier import limits
 from fedtier.core.effects import NO_BLOB
@@ -124,7 +124,7 @@ def test_every_field_of_a_message_is_described_and_no_other(kind):
 
 
 def test_every_field_of_a_manifest_is_described_and_no_other():
-    update = decode_blob(UPDATE_BLOB, kind="update").manifest.raw()
+    update = decode_blob(LATTICE_BLOB, kind="update").manifest.raw()
     assert described_fields(section("Blob")) == set(update)
     model = decode_blob(MODEL_BLOB, kind="model").manifest.raw()
     sentence = PROTOCOL.partition("**W-10**")[2].partition(";")[0]

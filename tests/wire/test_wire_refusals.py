@@ -107,6 +107,8 @@ def test_a_field_is_refused_when_missing_or_of_another_type(name, place):
     for value in OTHER_TYPES[kind]:
         if place[:2] == ("plan", "deadline_s") and value in (None, 1, 0):
             continue
+        if place[:2] == ("plan", "codecs") and isinstance(value, float):
+            continue  # another codec's parameters are no whole numbers; a node knows its own
         with pytest.raises(WireError):
             decode(json.dumps(changed(document, place, value)).encode())
 
@@ -151,6 +153,8 @@ RANGES = [
     ("head", ("plan", "codecs", 0), [["qsgd"], ["qsgd", 7], ["x" * 41, {}], ["q", {"": 1}]]),
     ("head", ("plan", "codecs", 0, 1), [{str(i): 1 for i in range(9)}, {"x" * 41: 1}]),
     ("head", ("plan", "codecs", 0, 1, "levels"), [2**31, -(2**31)]),
+    ("head", ("plan", "codecs", 0, 1, "levels"), [1e10, "1", None, [1]]),
+    ("head", ("spacing",), [0, -1, 0.1, 1e39, 1e-39, "1", None, True]),
     ("head", ("plan", "quorum"), [["all"], ["all"] * 4]),
     ("head", ("plan", "quorum", 0), ["", "0", "0.0", "1.5", "-1", "some", "1e3", "9" * 10, "٣"]),
     ("head", ("plan", "deadline_s"), [[1], [1] * 4]),

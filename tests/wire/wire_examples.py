@@ -23,7 +23,7 @@ from fedtier.core.effects import NO_BLOB
 from fedtier.draws import DrawKey
 from fedtier.ids import BootNonce, IterationPath, NodeId, RunId
 from fedtier.model.layout import ParameterLayout, TensorSpec, model_digest
-from fedtier.quantize import Qsgd
+from fedtier.quantize import Lattice, Qsgd
 from fedtier.wire.blob import encode_blob
 from fedtier.wire.head import Beacon, BlobRef, Head, Member
 from fedtier.wire.manifest import UpdateManifest, encode_model, encode_update
@@ -61,6 +61,11 @@ UPDATE_MANIFEST = UpdateManifest(
 UPDATE_BLOB = encode_update(
     UPDATE_MANIFEST, Qsgd(levels=4).encode(DELTA, DrawKey(k0=1, k1=2)).sections
 )
+_LATTICE = Lattice(spacing=2.0, announced=0.25)
+LATTICE_MANIFEST = replace(
+    UPDATE_MANIFEST, codec=_LATTICE.text, q=_LATTICE.encode(DELTA, DrawKey(k0=1, k1=2)).q, norm=0.5
+)
+LATTICE_BLOB = encode_update(LATTICE_MANIFEST, _LATTICE.encode(DELTA, DrawKey(k0=1, k1=2)).sections)
 EVALUATION_MANIFEST = UpdateManifest(
     run=RUN, path=PATH, node=NodeId("home-1"), task="evaluate", base=MODEL, layout=LAYOUT.digest,
     weight=0,
@@ -106,6 +111,12 @@ HEAD_STEP = replace(
 )
 # With one of the artefact's lowerings by name.
 HEAD_LOWERING = replace(HEAD, plan=replace(PLAN, lowering="gemm"))
+# Whose answers share a spacing.
+HEAD_LATTICE = replace(
+    HEAD,
+    spacing=0.25,
+    plan=replace(PLAN, codecs=(CodecSpec(name="lattice", parameters=(("spacing", 0.5),)),) * 3),
+)
 # Of a pilot, before the round of a run that it names.
 HEAD_GRADIENT = replace(HEAD, task="gradient", plan=replace(PLAN, pilot=14))
 BEACON = Beacon(nonce=NONCE, seq=77, run=RUN, epoch=1, path=PATH, state="open")
@@ -132,6 +143,7 @@ EXAMPLES: dict[str, bytes] = {
     "head.json": HEAD.encode(),
     "head_step.json": HEAD_STEP.encode(),
     "head_lowering.json": HEAD_LOWERING.encode(),
+    "head_lattice.json": HEAD_LATTICE.encode(),
     "head_gradient.json": HEAD_GRADIENT.encode(),
     "beacon.json": BEACON.encode(),
     "want.json": WANT.encode(),
@@ -144,6 +156,7 @@ EXAMPLES: dict[str, bytes] = {
     "artefact_part.hex": ARTEFACT_PART.encode(),
     "artefact_blob.hex": ARTEFACT_BLOB,
     "update_blob.hex": UPDATE_BLOB,
+    "lattice_blob.hex": LATTICE_BLOB,
     "evaluation_blob.hex": EVALUATION_BLOB,
     "gradient_blob.hex": GRADIENT_BLOB,
     "model_blob.hex": MODEL_BLOB,
