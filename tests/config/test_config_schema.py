@@ -90,5 +90,7 @@ def test_the_json_schema_gives_defaults_and_ranges():
     assert plan["schedule"]["properties"]["mu"]["minimum"] == 1e-15
     assert plan["schedule"]["properties"]["factor"]["exclusiveMinimum"] == 0
     assert properties["federation"]["properties"]["weights"]["enum"] == ["devices", "examples"]
-    assert properties["link"]["items"]["additionalProperties"] == {"type": "integer"}
+    assert properties["link"]["items"]["additionalProperties"] == {
+        "anyOf": [{"type": "integer"}, {"type": "number"}]
+    }
     assert properties["federation"]["additionalProperties"] is False

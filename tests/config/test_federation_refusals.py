@@ -171,7 +171,7 @@ WRONG = {
     ),
     "codec parameter of another type": (
         farm(links='[[link]]\ncodec = "qsgd"\nlevels = 7.5\n[[link]]\ncodec = "identity"'),
-        "[[link]] 1 levels = 7.5",
+        "[[link]] 1: levels of codec 'qsgd' is 7.5",
         "a whole number",
     ),
     "unknown source": (farm(data='source = "imus"'), "source 'imus'", "Did you mean 'imu'?"),
