@@ -35,10 +35,11 @@ class Lattice:
     """Round every coordinate to a multiple of a spacing, at random and without bias.
 
     The spacing is the one that the parent has announced for the iteration; without one it is
-    ``spacing * rms``, rms being the root of the mean square of the delta's own coordinates. A delta
-    that has grown to more than twice what the announced spacing is for doubles it, as often as it
-    takes, so that a message stays small: the multiples of that are still multiples of the announced
-    one. With D the spacing as it is sent, in float32, and draw r of the coordinate's index::
+    ``spacing * rms``, rms being the root of the mean square of the delta's own coordinates. Where
+    the announced one is more than twice or less than half of that, it is halved or doubled as often
+    as it takes: so a message stays small, its relative error has a bound, and all of a cell remain
+    on one lattice. With D the spacing as it is sent, in float32, and draw r of the coordinate's
+    index::
 
         z = x / D        code = floor(z) + (1 if r + 1/2 < 65536 (z - floor(z)) else 0)
         decoded = code * D
@@ -94,9 +95,11 @@ class Lattice:
     def _spacing(self, rms: float) -> float:
         if self.announced is None:
             return self.spacing_for(rms)
-        spacing = self.announced
-        while 2 * spacing < self.spacing * rms:
+        spacing, own = self.announced, self.spacing_for(rms)
+        while 2 * spacing < own:
             spacing *= 2
+        while spacing > 2 * own > 0 and spacing >= 2 * _SMALLEST:
+            spacing /= 2
         return spacing
 
     def spacing_for(self, rms: float) -> float:
@@ -151,12 +154,11 @@ class Lattice:
         return 4 + encoded_bytes_max(dimension)
 
     def q_bound(self, dimension: int) -> float:
-        """Bound q where the spacing is the delta's own, by QSGD's bound.
+        """Bound q by QSGD's bound, for a D of twice that of the delta itself: the most there is.
 
-        With ``sqrt(d) / spacing`` levels that is ``spacing**2 / 4`` up to 2 and ``spacing - 1``
-        above. Under an announced one the error is at most ``d D**2 / 4``, however small the delta.
+        With ``sqrt(d) / (2 spacing)`` levels it is ``spacing**2`` up to 1, ``2 spacing - 1`` above.
         """
-        return tight_q_bound(dimension, math.sqrt(dimension) / self.spacing)
+        return tight_q_bound(dimension, math.sqrt(dimension) / (2 * self.spacing))
 
 
 def _round(
