@@ -63,7 +63,7 @@ def make_codec(
                 f"{did_you_mean(parameter, ranges)}"
             )
         low, high = ranges[parameter]
-        whole = parameter != "spacing"
+        whole = type(low) is int
         fits = type(value) is int or (type(value) is float and not whole)
         if not fits or not low <= value <= high:
             raise ConfigError(
